@@ -1,0 +1,53 @@
+"""What is claimed: do explanations agree with the model that is, or with the model that was?
+
+    explanation   what the model says              class ids, one per item
+    current       E(M), the label that its behavior now would give
+    original      E(M0), the frozen label
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Coupling(NamedTuple):
+    self_match: float  # Self: share of explanations equal to the current label
+    orig_match: float  # Orig: share of explanations equal to the original label
+    drift: float  # d: share of items whose two labels differ, a bound on |gap|
+    preference: float | None  # of the explanations that side with one of two different labels, the
+    # share that side with the current one; 0.5 is indifference, None: there is none to decide
+
+    @property
+    def gap(self) -> float:
+        """Self - Orig. Positive means introspective coupling (Guo et al. 2026)."""
+        return self.self_match - self.orig_match
+
+
+def coupling(explanation: Tensor, current: Tensor, original: Tensor) -> Coupling:
+    """Exact-match agreement of explanations with the current and with the original labels.
+
+        gap = drift * (P(explanation = current | differ) - P(explanation = original | differ))
+
+    Args:
+        explanation, current, original: class ids of one shape, (n,) or (N, P).
+
+    Raises:
+        ValueError: empty or unequal inputs, for which a mean would be meaningless.
+    """
+    if not explanation.shape == current.shape == original.shape or explanation.numel() == 0:
+        shapes = [tuple(t.shape) for t in (explanation, current, original)]
+        raise ValueError(f"need three equal, non-empty shapes, got {shapes}")
+    n = explanation.numel()
+    now, then, differ = explanation == current, explanation == original, current != original
+    decided = int(((now | then) & differ).sum())
+    return Coupling(
+        self_match=int(now.sum()) / n,
+        orig_match=int(then.sum()) / n,
+        drift=int(differ.sum()) / n,
+        preference=int((now & differ).sum()) / decided if decided else None,
+    )
+
+
+def majority_share(labels: Tensor) -> float:
+    """Share of the most frequent label: what a constant explanation gets."""
+    return int(labels.flatten().bincount().max()) / labels.numel()

@@ -1,0 +1,139 @@
+"""A GPT trunk with two heads: one answers, one explains.
+
+Shapes, used in every comment below:
+    B batch   T tokens   C = n_embd   H = n_head   D = C / H   A tokens that are read (`at`)
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from introspect.config import GPTConfig
+
+
+class CausalSelfAttention(nn.Module):
+    """softmax(Q K^T / sqrt(D)) V over the tokens that `mask` allows (Vaswani et al. 2017, eq. 1)."""
+
+    def __init__(self, cfg: GPTConfig):
+        super().__init__()
+        self.n_head = cfg.n_head
+        self.qkv = nn.Linear(cfg.n_embd, 3 * cfg.n_embd, bias=False)
+        self.proj = nn.Linear(cfg.n_embd, cfg.n_embd, bias=False)
+
+    def forward(self, x: Tensor, mask: Tensor, at: Tensor | None) -> Tensor:
+        B, T, C = x.shape
+        heads = self.qkv(x).view(B, T, 3, self.n_head, -1)  # (B, T, 3, H, D)
+        q, k, v = heads.permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
+        if at is not None:
+            q, mask = q[:, :, at], mask[at]  # (B, H, A, D), (A, T)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (B, H, T or A, D)
+        y = y.transpose(1, 2).reshape(B, -1, C)  # heads side by side again
+        return self.proj(y)
+
+
+class MLP(nn.Module):
+    """W2 gelu(W1 x), four times as wide inside."""
+
+    def __init__(self, cfg: GPTConfig):
+        super().__init__()
+        self.up = nn.Linear(cfg.n_embd, 4 * cfg.n_embd, bias=False)
+        self.down = nn.Linear(4 * cfg.n_embd, cfg.n_embd, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(x)))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)); only at the tokens `at`, where given.
+
+    The three `nn.Identity` are hook points: `block.mlp_out.register_forward_hook(f)` sees, and by
+    what f returns replaces, the output of the MLP.
+    """
+
+    def __init__(self, cfg: GPTConfig):
+        super().__init__()
+        self.norm_1 = nn.LayerNorm(cfg.n_embd, bias=False)
+        self.attn = CausalSelfAttention(cfg)
+        self.attn_out = nn.Identity()
+        self.norm_2 = nn.LayerNorm(cfg.n_embd, bias=False)
+        self.mlp = MLP(cfg)
+        self.mlp_out = nn.Identity()
+        self.resid = nn.Identity()
+
+    def forward(self, x: Tensor, mask: Tensor, at: Tensor | None = None) -> Tensor:
+        attn = self.attn_out(self.attn(self.norm_1(x), mask, at))
+        x = attn + (x if at is None else x[:, at])  # (B, T or A, C)
+        return self.resid(x + self.mlp_out(self.mlp(self.norm_2(x))))
+
+
+class GPT(nn.Module):
+    """Token and position embedding, `n_layer` blocks, a task head and an explanation head.
+
+    Args:
+        n_answer: classes of the task head, B(M).
+        n_explanation: classes of the explanation head.
+        seed: everything drawn here depends on it and on nothing else.
+    """
+
+    def __init__(
+        self, cfg: GPTConfig, vocab_size: int, n_answer: int, n_explanation: int, seed: int = 0
+    ):
+        super().__init__()
+        self.token = nn.Embedding(vocab_size, cfg.n_embd)
+        self.position = nn.Embedding(cfg.block_size, cfg.n_embd)
+        self.embed = nn.Identity()  # hook point
+        self.blocks = nn.ModuleList(Block(cfg) for _ in range(cfg.n_layer))
+        self.norm = nn.LayerNorm(cfg.n_embd, bias=False)
+        self.task_head = nn.Linear(cfg.n_embd, n_answer)
+        self.explain_head = nn.Linear(cfg.n_embd, n_explanation)
+        self._initialize(torch.Generator().manual_seed(seed))
+
+    @torch.no_grad()
+    def _initialize(self, generator: torch.Generator) -> None:
+        """Norms 1, biases 0; embeddings 0.5, heads 0.02, a matrix 1 / sqrt(its inputs): our choice."""
+        for name, p in self.named_parameters():
+            if p.dim() == 1:
+                p.fill_(1.0 if "norm" in name else 0.0)
+            else:
+                kind = name.split(".")[0]
+                std = {"token": 0.5, "position": 0.5, "task_head": 0.02, "explain_head": 0.02}
+                p.normal_(0, std.get(kind, p.shape[1] ** -0.5), generator=generator)
+
+    def trunk(
+        self,
+        idx: Tensor,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        """The residual stream after the last block, normalized, at the tokens that will be read.
+
+        Args:
+            idx: (B, T) token ids.
+            positions: (T,) position of each token in its own sequence; default 0 .. T - 1.
+            mask: (T, T) bool, True where row may attend to column; default causal. With `positions`
+                it describes several sequences packed into one (packing.py).
+            at: (A,) tokens to read; default all. The last block computes nothing for the others.
+
+        Returns:
+            (B, A, C), or (B, T, C) without `at`.
+        """
+        T = idx.shape[1]
+        if positions is None:
+            positions = torch.arange(T, device=idx.device)
+        if mask is None:
+            mask = torch.ones(T, T, dtype=torch.bool, device=idx.device).tril()
+        x = self.embed(self.token(idx) + self.position(positions))  # (B, T, C)
+        for block in self.blocks[:-1]:
+            x = block(x, mask)
+        return self.norm(self.blocks[-1](x, mask, at))
+
+    def hook_points(self) -> dict[str, nn.Identity]:
+        """Every place whose activations can be read or replaced, by name: `embed` and, for block i,
+        `blocks.i.attn_out`, `blocks.i.mlp_out` and `blocks.i.resid`.
+
+        >>> model = GPT(GPTConfig(n_layer=1), vocab_size=10, n_answer=4, n_explanation=5)
+        >>> list(model.hook_points())
+        ['embed', 'blocks.0.attn_out', 'blocks.0.mlp_out', 'blocks.0.resid']
+        """
+        return {n: m for n, m in self.named_modules() if isinstance(m, nn.Identity)}

@@ -1,0 +1,132 @@
+"""Intervals for means: over seeds, over items that come in clusters, and for one proportion.
+
+The seed is the unit of every claim about training; intervals over items speak of one trained model.
+Percentile bootstrap is not here: at 3 to 5 seeds it covers 75 to 85 % instead of 95 %.
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Interval(NamedTuple):
+    mean: float
+    low: float
+    high: float
+    n: int  # units: seeds, clusters or trials
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+def incomplete_beta(a: float, b: float, x: float) -> float:
+    """I_x(a, b), regularized, by its continued fraction (Numerical Recipes 6.4, Lentz's method).
+
+    For a, b > 0 and 0 <= x <= 1; relative error about 1e-14.
+    """
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):  # where the fraction would converge slowly
+        return 1 - incomplete_beta(b, a, 1 - x)
+    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    front = math.exp(log_front + a * math.log(x) + b * math.log1p(-x)) / a
+    tiny, f, c, d, m = 1e-300, 1.0, 1.0, 0.0, 0
+    while True:
+        if m == 0:
+            numerator = 1.0
+        elif m % 2 == 0:
+            k = m // 2
+            numerator = k * (b - k) * x / ((a + 2 * k - 1) * (a + 2 * k))
+        else:
+            k = m // 2
+            numerator = -(a + k) * (a + b + k) * x / ((a + 2 * k) * (a + 2 * k + 1))
+        d = 1 / max(1 + numerator * d, tiny, key=abs)
+        c = max(1 + numerator / c, tiny, key=abs)
+        f *= c * d
+        if abs(1 - c * d) < 1e-15 or m > 10_000:
+            return front * (f - 1)
+        m += 1
+
+
+def t_cdf(t: float, df: float) -> float:
+    """P(T <= t) for Student's t with df > 0 degrees of freedom."""
+    tail = incomplete_beta(df / 2, 0.5, df / (df + t * t)) / 2
+    return 1 - tail if t > 0 else tail
+
+
+def t_quantile(p: float, df: float) -> float:
+    """The t with t_cdf(t, df) = p, for 0 < p < 1, by bisection to the last bit.
+
+    >>> round(t_quantile(0.975, 2), 4)
+    4.3027
+    """
+    if p < 0.5:
+        return -t_quantile(1 - p, df)
+    low, high = 0.0, 1.0
+    while t_cdf(high, df) < p:
+        low, high = high, 2 * high
+    while low < (mid := (low + high) / 2) < high:
+        low, high = (mid, high) if t_cdf(mid, df) < p else (low, mid)
+    return high
+
+
+def student_t(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """mean +- t_{n-1} s / sqrt(n): the mean of n independent, near-normal values, such as seeds.
+
+    Exact for normal data; 92-94 % for skewed data at n = 3 to 10. A difference between two arms
+    with the same seeds is `student_t` of the differences seed by seed.
+
+    Raises:
+        ValueError: fewer than two values, which say nothing about their spread.
+    """
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"an interval needs at least 2 values, got {n}")
+    mean = float(np.mean(values))
+    half = t_quantile((1 + confidence) / 2, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def clustered(
+    values: np.ndarray, clusters: np.ndarray, confidence: float = 0.95
+) -> Interval | None:
+    """The mean of items that are alike within clusters, such as the four hints of one fact.
+
+        var = G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2,   G clusters, n items
+
+    Cluster-robust (Miller 2024, arXiv:2411.00640, section 2.2) with Student's t on G - 1 degrees.
+
+    Args:
+        values: (n,). clusters: (n,) any labels; items with the same one belong together.
+
+    Returns:
+        None for fewer than two clusters.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    _, cluster = np.unique(clusters, return_inverse=True)
+    n, G = len(values), int(cluster.max()) + 1 if len(values) else 0
+    if G < 2:
+        return None
+    mean = float(values.mean())
+    residuals = np.bincount(cluster, weights=values - mean)
+    se = math.sqrt(G / (G - 1) * float(residuals @ residuals)) / n
+    half = t_quantile((1 + confidence) / 2, G - 1) * se
+    return Interval(mean, mean - half, mean + half, G)
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Wilson 1927 score interval of a proportion of n independent trials; stays within 0..1."""
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"need 0 <= successes <= n and n > 0, got {successes} of {n}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    p = successes / n
+    center = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Interval(p, max(0.0, center - half), min(1.0, center + half), n)
