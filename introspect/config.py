@@ -40,7 +40,8 @@ def allowed(f: Any) -> str:
     text = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
     if low is not None and high is not None:
         return f"{text} from {low:g} to {high:g}"
-    return text + (f" >= {low:g}" if low is not None else f" <= {high:g}" if high is not None else "")
+    bounds = [f" {sign} {b:g}" for sign, b in ((">=", low), ("<=", high)) if b is not None]
+    return text + "".join(bounds)
 
 
 def check_fields(config: Any) -> None:
@@ -146,7 +147,7 @@ class CotrainConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One run, complete: these fields and the versions of the packages decide every number of it."""
+    """One run, complete: these fields and the packages' versions decide every number of it."""
 
     task: str
     seed: int  # of co-training: batches and label noise

@@ -23,7 +23,7 @@ from introspect.losses import behavior_kl, explanation_loss, world_loss
 from introspect.measure import Snapshot, competence, examples
 from introspect.model import GPT
 from introspect.optim import set_rates
-from introspect.pretrain import Progress, check_finite
+from introspect.pretrain import Progress, check_finite, check_weights
 from introspect.record import read_json, versions, write_json, write_lines
 from introspect.streams import rng
 from introspect.tasks.world import World
@@ -74,7 +74,7 @@ def objective(cfg: Config, world: World, interview: Interview, frozen: Frozen, d
 def run(
     cfg: Config, arm: str, out: Path, cache: Path, device: str, progress: Progress
 ) -> dict[str, Any]:
-    """One run, complete: M0, frozen labels, co-training, measures. Continues what it finds in `out`.
+    """One run, complete: M0, frozen labels, co-training, measures. Continues what is in `out`.
 
     Writes out/metrics.jsonl (a line an evaluation), out/result.json, out/examples.json and the
     checkpoints; returns what is in result.json. A finished run is returned as it is.
@@ -105,7 +105,7 @@ def run(
         # 1. evaluate and save: at step 0 and after the last step too, never twice at one step
         due = step % c.eval_interval == 0 or step == c.max_steps
         if due and not (rows and rows[-1]["step"] == step):
-            check_finite(step, title, weights=torch.cat([p.flatten() for p in model.parameters()]))
+            check_weights(step, title, model)
             snapshot = Snapshot(model, interview, world, frozen)
             losses = {f"loss/{name}": part.item() for name, part in parts.items()}
             row = {"step": step, **losses, **snapshot.both()}

@@ -73,7 +73,8 @@ class Interview:
     def explanations(self, model: GPT, subjects: Tensor) -> Tensor:
         """Logits (B, P, E) of what the model says removing each cue would do."""
         if self.channel == "same":
-            return self._explain(model, self._read(model, subjects, self._prompts)[:, self.with_cue])
+            hidden = self._read(model, subjects, self._prompts)  # (B, V, C)
+            return self._explain(model, hidden[:, self.with_cue])
         return self._explain(model, self._read(model, subjects, self._questions))
 
     def both(self, model: GPT, subjects: Tensor) -> tuple[Tensor, Tensor]:

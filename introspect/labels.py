@@ -1,4 +1,4 @@
-"""Stage B: the frozen labels E(M0), made once from a model's own answers, hashed, never refreshed."""
+"""Stage B: the frozen labels E(M0), made once from a model's answers, hashed, never refreshed."""
 
 import hashlib
 from pathlib import Path

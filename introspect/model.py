@@ -12,7 +12,7 @@ from introspect.config import GPTConfig
 
 
 class CausalSelfAttention(nn.Module):
-    """softmax(Q K^T / sqrt(D)) V over the tokens that `mask` allows (Vaswani et al. 2017, eq. 1)."""
+    """softmax(Q K^T / sqrt(D)) V over the tokens `mask` allows (Vaswani et al. 2017, eq. 1)."""
 
     def __init__(self, cfg: GPTConfig):
         super().__init__()
@@ -90,7 +90,7 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def _initialize(self, generator: torch.Generator) -> None:
-        """Norms 1, biases 0; embeddings 0.5, heads 0.02, a matrix 1 / sqrt(its inputs): our choice."""
+        """Norms 1, biases 0; embeddings 0.5, heads 0.02, matrices 1 / sqrt(inputs): our choice."""
         for name, p in self.named_parameters():
             if p.dim() == 1:
                 p.fill_(1.0 if "norm" in name else 0.0)

@@ -1,7 +1,6 @@
 """Stage A: M0 learns the world. Cached by the hash of everything that makes it."""
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -45,6 +44,10 @@ def check_finite(step: int, stage: str, **values: torch.Tensor) -> None:
             raise Diverged(f"{stage}: {name} is not finite at step {step}; try a lower rate")
 
 
+def check_weights(step: int, stage: str, model: GPT) -> None:
+    check_finite(step, stage, weights=torch.cat([p.detach().flatten() for p in model.parameters()]))
+
+
 def pretrain(
     cfg: Config,
     world: World,
@@ -56,8 +59,8 @@ def pretrain(
 ) -> GPT:
     """M0, or its checkpoint after `until` updates, from the cache or trained.
 
-    Each update draws subjects without replacement and, for every variant of their prompts, an answer
-    of the world; the variants count as often as the world shows them (losses.world_loss).
+    Each update draws subjects without replacement and, for every variant of their prompts, an
+    answer of the world; the variants count as often as the world shows them (losses.world_loss).
     """
     total = cfg.pretrain.pretrain_steps
     until = total if until is None else until
@@ -89,7 +92,8 @@ def pretrain(
         loss = world_loss(logits, answers, shown[subjects])
         model.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
         check_finite(step, "pretraining", loss=loss, gradient=norm)
         warmup, cooldown = cfg.pretrain.pretrain_warmup, cfg.pretrain.pretrain_cooldown
         set_rates(optimizers, peaks, trapezoid(step, total, warmup, cooldown))
@@ -100,7 +104,7 @@ def pretrain(
 
         # 3. save: what continues a killed run, and in the end M0 itself
         if step % SAVE_INTERVAL == 0 or step == until:
-            check_finite(step, "pretraining", weights=torch.cat([p.flatten() for p in model.parameters()]))
+            check_weights(step, "pretraining", model)
             state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
             checkpoint.save_step(folder, step, state, {"step": step})
     return model.eval().requires_grad_(False)
