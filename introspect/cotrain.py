@@ -71,6 +71,17 @@ def objective(cfg: Config, world: World, interview: Interview, frozen: Frozen, d
     return loss
 
 
+def passes_of(cfg: Config) -> int:
+    """Passes over a subject in one update, a measure of its time."""
+    c = cfg.cotrain
+    return c.batch_size * (1 + bool(c.kl_weight) + bool(c.shift))
+
+
+def finished(out: Path) -> dict[str, Any] | None:
+    """The result of the run in `out`, if it is done."""
+    return read_json(out / "result.json") if (out / "result.json").exists() else None
+
+
 def run(
     cfg: Config, arm: str, out: Path, cache: Path, device: str, progress: Progress
 ) -> dict[str, Any]:
@@ -79,11 +90,11 @@ def run(
     Writes out/metrics.jsonl (a line an evaluation), out/result.json, out/examples.json and the
     checkpoints; returns what is in result.json. A finished run is returned as it is.
     """
-    if (out / "result.json").exists():
-        return read_json(out / "result.json")
+    if done := finished(out):
+        return done
     c, world = cfg.cotrain, cfg.world.world(cfg.world_seed)
     interview = Interview(world, c.channel, device)
-    m0, frozen = frozen_labels(cfg, world, interview, cache, device, progress)
+    m0, frozen = frozen_labels(cfg, world, interview, cache, device)
     loss_at = objective(cfg, world, interview, frozen, device)
     model = copy.deepcopy(m0).train().requires_grad_(True)
     optimizer = torch.optim.AdamW(
@@ -98,8 +109,8 @@ def run(
         print(f"{out}: resumed from step {step}", file=sys.stderr)
 
     title = f"{arm} of seed {cfg.seed}"
-    tokens = c.batch_size * interview.n_token("both" if c.kl_weight else "explanations")
-    progress(title, step * tokens)
+    passes = passes_of(cfg)
+    progress(title, -step * passes)
     started, parts = time.monotonic() - seconds, {}
     while True:
         # 1. evaluate and save: at step 0 and after the last step too, never twice at one step
@@ -128,7 +139,7 @@ def run(
         set_rates([optimizer], [c.learning_rate], min(1.0, (step + 1) / max(1, c.warmup_steps)))
         optimizer.step()
         step += 1
-        progress(title, tokens)
+        progress(title, passes)
 
     snapshot = Snapshot(model, interview, world, frozen)
     write_json(out / "examples.json", examples(snapshot, N_EXAMPLE))

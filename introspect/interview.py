@@ -47,12 +47,6 @@ class Interview:
         self._questions = plan(world.questions)
         self._all = plan(world.prompts + world.questions)
 
-    def n_token(self, what: str) -> int:
-        """Tokens of one subject in a pass of `answers`, `explanations` or `both`."""
-        if self.channel == "same" or what == "answers":
-            return len(self._prompts.packed.slots)
-        return len((self._all if what == "both" else self._questions).packed.slots)
-
     @staticmethod
     def _read(model: GPT, subjects: Tensor, plan: Plan) -> Tensor:
         """(B, S, C) residual stream at the end of each sequence of the plan."""

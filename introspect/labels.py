@@ -12,7 +12,7 @@ from introspect.config import Config, digest
 from introspect.counterfactual import explanation_labels, with_noise
 from introspect.interview import Interview
 from introspect.model import GPT
-from introspect.pretrain import Progress, m0_key, pretrain
+from introspect.pretrain import m0_key, pretrain
 from introspect.tasks.world import World
 
 
@@ -36,19 +36,14 @@ def freeze(labeled: Tensor, reference: Tensor, world: World, noise: float, seed:
 
 
 def frozen_labels(
-    cfg: Config,
-    world: World,
-    interview: Interview,
-    cache: Path,
-    device: str,
-    progress: Progress,
+    cfg: Config, world: World, interview: Interview, cache: Path, device: str
 ) -> tuple[GPT, Frozen]:
     """M0 and its frozen labels, from the cache or made.
 
     The labeled model is M0; `donor_seed` names another model of the same world and shape, and
     `label_progress` an earlier checkpoint of whichever it is.
     """
-    m0 = pretrain(cfg, world, interview, cache, device, progress)
+    m0 = pretrain(cfg, world, interview, cache, device)
     c = cfg.labels
     donor = cfg if c.donor_seed is None else cfg.with_m0_seed(c.donor_seed)
     until = round(c.label_progress * cfg.pretrain.pretrain_steps)
@@ -64,7 +59,7 @@ def frozen_labels(
     reference, _ = interview.everything(m0)
     labeled = reference
     if donor != cfg or until != cfg.pretrain.pretrain_steps:
-        model = pretrain(donor, world, interview, cache, device, progress, until)
+        model = pretrain(donor, world, interview, cache, device, until=until)
         labeled, _ = interview.everything(model)
     frozen = freeze(labeled, reference, world, c.label_noise, cfg.seed)
     checkpoint.save(folder, frozen._asdict(), {"sha256": frozen.sha256()})

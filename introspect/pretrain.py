@@ -19,7 +19,12 @@ from introspect.tokenizer import vocab_size
 
 SAVE_INTERVAL = 200  # updates between two checkpoints
 
-Progress = Callable[[str, int], None]  # what is being done, tokens it took since the last call
+Progress = Callable[[str, int], None]  # what is being done, passes over a subject since the last
+# call; negative: passes that need not be done, since a cache or a checkpoint has them
+
+
+def silent(what: str, passes: int) -> None:
+    """No progress to show."""
 
 
 class Diverged(Exception):
@@ -45,7 +50,8 @@ def check_finite(step: int, stage: str, **values: torch.Tensor) -> None:
 
 
 def check_weights(step: int, stage: str, model: GPT) -> None:
-    check_finite(step, stage, weights=torch.cat([p.detach().flatten() for p in model.parameters()]))
+    weights = torch.cat([p.detach().flatten() for p in model.parameters()])
+    check_finite(step, stage, weights=weights)
 
 
 def pretrain(
@@ -54,7 +60,7 @@ def pretrain(
     interview: Interview,
     cache: Path,
     device: str,
-    progress: Progress,
+    progress: Progress | None = None,
     until: int | None = None,
 ) -> GPT:
     """M0, or its checkpoint after `until` updates, from the cache or trained.
@@ -78,8 +84,9 @@ def pretrain(
         if step < until:
             print(f"M0 of seed {cfg.m0_seed}: resumed from step {step}", file=sys.stderr)
 
-    tokens = cfg.pretrain.pretrain_batch_size * interview.n_token("answers")
-    progress("", step * tokens)
+    title, passes = f"M0 of seed {cfg.m0_seed}", cfg.pretrain.pretrain_batch_size
+    progress = progress or silent
+    progress(title, -step * passes)
     while step < until:
         # 1. one batch: answers of the world to every variant of some subjects
         draw = rng(cfg.m0_seed, "pretrain", step)
@@ -94,17 +101,18 @@ def pretrain(
         loss.backward()
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        check_finite(step, "pretraining", loss=loss, gradient=norm)
+        check_finite(step, title, loss=loss, gradient=norm)
         warmup, cooldown = cfg.pretrain.pretrain_warmup, cfg.pretrain.pretrain_cooldown
         set_rates(optimizers, peaks, trapezoid(step, total, warmup, cooldown))
         for optimizer in optimizers:
             optimizer.step()
         step += 1
-        progress(f"M0 of seed {cfg.m0_seed}", tokens)
+        progress(title, passes)
 
         # 3. save: what continues a killed run, and in the end M0 itself
         if step % SAVE_INTERVAL == 0 or step == until:
-            check_weights(step, "pretraining", model)
-            state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
+            check_weights(step, title, model)
+            inner = [optimizer.state_dict() for optimizer in optimizers]
+            state = {"model": model.state_dict(), "optimizers": inner}
             checkpoint.save_step(folder, step, state, {"step": step})
     return model.eval().requires_grad_(False)

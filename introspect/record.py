@@ -54,4 +54,5 @@ def read_lines(path: Path) -> list[dict]:
 def versions(device: str) -> dict[str, str]:
     """What besides the configuration decides the last digits of a result."""
     packages = ("introspect", "torch", "numpy", "tiktoken")
-    return {"python": platform.python_version(), "device": device} | {p: version(p) for p in packages}
+    found = {package: version(package) for package in packages}
+    return {"python": platform.python_version(), **found, "device": device}

@@ -1,4 +1,4 @@
-"""Random numbers as a function of (seed, stream, step): no generator state to save or to disturb."""
+"""Random numbers as a function of (seed, stream, step): no state to save or to disturb."""
 
 import zlib
 

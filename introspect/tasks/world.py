@@ -23,7 +23,7 @@ class World:
     questions: tuple[tuple[int, ...], ...]  # P sequences of slots that end in <|explain|>
     pairs: tuple[tuple[int, int], ...]  # P x (variant with the cue, the same without it)
     answers: tuple[str, ...]  # K names
-    ideal: np.ndarray  # (N, V, K) what an ideal Bayesian would answer: P(answer | subject, variant)
+    ideal: np.ndarray  # (N, V, K) P(answer | subject, variant), the ideal Bayesian answer
     shown: np.ndarray  # (N, V) how often the world shows each variant; rows sum to 1
     explained: np.ndarray  # (N,) bool; True: explanation-training subject, False: held out
 
@@ -50,7 +50,7 @@ class World:
         return max(len(s) for s in self.prompts + self.questions)
 
     def subjects(self, split: str) -> np.ndarray:
-        """Numbers of the subjects of "train" (with explanation labels) or "held_out" (without)."""
+        """Numbers of the subjects of "train" (with explanation labels) or of "held_out"."""
         return np.flatnonzero(self.explained == {"train": True, "held_out": False}[split])
 
     def text(self, subject: int, variant: int) -> str:
@@ -58,10 +58,11 @@ class World:
         return " ".join(self.slots[subject, slot] for slot in self.prompts[variant][:-1])
 
     def draw(self, subjects: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """An answer of the world to every variant of `subjects` (B,): (B, V), drawn from `ideal`."""
+        """An answer to every variant of `subjects` (B,), drawn from `ideal`: (B, V)."""
         below = self.ideal[subjects].cumsum(-1)[..., :-1]  # (B, V, K - 1)
         return (rng.random((len(subjects), below.shape[1], 1)) >= below).sum(-1)
 
     def explanation(self, label: int) -> str:
         """An explanation class in words."""
-        return "would stay" if label == len(self.answers) else f"would change to {self.answers[label]}"
+        stays = label == len(self.answers)
+        return "would stay" if stays else f"would change to {self.answers[label]}"

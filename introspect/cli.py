@@ -1,0 +1,263 @@
+"""The command line of train.py: flags from the dataclasses, and one clear line for bad input."""
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from introspect.config import GROUPS, Config, Refused, allowed, base_type, check_fields, option
+from introspect.experiments import EXPERIMENTS, Experiment
+from introspect.record import read_json, write_json
+from introspect.tasks import TASKS
+
+DONE, REFUSED, DIVERGED, STOPPED = 0, 2, 3, 130  # exit codes
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Which run, where, and how fast."""
+
+    task: str = option("hint", "the world that is learned", choices=tuple(TASKS))
+    seed: int = option(0, "of co-training; in a study, the first of the seeds", 0)
+    m0_seed: int | None = option(None, "of M0's weights and batches; default: seed", 0)
+    world_seed: int | None = option(None, "of facts and split; default: m0_seed", 0)
+    seeds: int | None = option(None, "of a study: how many; default: the experiment's", 1)
+    out_dir: str = option("", "folder for all that is written; default: out/NAME")
+    cache_dir: str = option("", "folder for M0 and labels, which runs can share; default: OUT/cache")
+    device: str = option("auto", "cuda where there is one, else cpu", choices=("auto", "cpu", "cuda"))
+    jobs: int | None = option(None, "of a study: runs at a time; default: one a core", 1)
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+IDENTITY = ("m0_seed", "world_seed")  # fields of RunConfig that decide what is computed
+
+
+class OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        raise Refused(message)
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command line asks for."""
+
+    experiment: str
+    arm: str | None  # None: all arms, over seeds
+    run: RunConfig
+    overrides: dict[str, Any]  # fields of the other groups that the user set
+
+    @property
+    def declared(self) -> Experiment:
+        return EXPERIMENTS[self.experiment]
+
+    @property
+    def seeds(self) -> list[int]:
+        n = 1 if self.arm else self.run.seeds or self.declared.n_seed
+        return list(range(self.run.seed, self.run.seed + n))
+
+    @property
+    def arms(self) -> list[str]:
+        return [self.arm] if self.arm else list(self.declared.arms)
+
+    @property
+    def out(self) -> Path:
+        name = f"{self.experiment}-{self.arm}-seed{self.run.seed}" if self.arm else self.experiment
+        return Path(self.run.out_dir or Path("out") / name)
+
+    @property
+    def cache(self) -> Path:
+        return Path(self.run.cache_dir) if self.run.cache_dir else self.out / "cache"
+
+    @property
+    def jobs(self) -> int:
+        cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+        return self.run.jobs or len(cores)
+
+    def config(self, arm: str, seed: int) -> Config:
+        task = self.run.task
+        return self.declared.config(arm, task, TASKS[task], self.overrides, seed)
+
+    def describe(self, device: str, arm: str | None, seed: int, folder: Path) -> dict[str, Any]:
+        """What config.json of a folder says: enough to run it again, and to tell it from others."""
+        config = self.config(arm or self.arms[0], seed).flat()
+        if not arm:  # a study: what its runs have in common
+            varying = {"seed", *IDENTITY} - self.overrides.keys()
+            varying |= {name for sets in self.declared.arms.values() for name in sets}
+            config = {k: v for k, v in config.items() if k not in varying}
+        return {
+            "experiment": self.experiment,
+            "arm": arm,
+            "device": device,
+            "cache": os.path.relpath(self.cache, folder),
+            "config": config,
+        }
+
+    def configs(self) -> list[tuple[str, Config]]:
+        """(arm, config) of every run, seeds in the outer loop so that M0s are shared early."""
+        return [(arm, self.config(arm, seed)) for seed in self.seeds for arm in self.arms]
+
+
+def parse(argv: list[str]) -> Command:
+    """The command of `train.py ARGV`, every field checked.
+
+    Raises:
+        Refused: unknown flag or name, wrong type, out of range, or an impossible combination.
+        SystemExit: after --help.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--task", default=RunConfig().task)
+    task = first.parse_known_args(argv)[0].task
+    if task not in TASKS:
+        raise Refused(f"--task={task}: must be one of {', '.join(TASKS)}{nearest(task, TASKS)}")
+    parser = OneLineParser(
+        prog="train.py",
+        description="Train one run, or a whole study with its report. The same command continues "
+        "what was killed, and does nothing where all is done.",
+        epilog="Experiments and arms: "
+        + "; ".join(f"{name}/{{{','.join(e.arms)}}}" for name, e in EXPERIMENTS.items()),
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "target",
+        nargs="?",
+        default="anchor",
+        metavar="EXPERIMENT[/ARM]",
+        help="a study of all arms over several seeds, or one run of one arm (default: anchor)",
+    )
+    groups = {"run": RunConfig, f"world of task {task}": TASKS[task], **GROUPS}
+    for title, group in groups.items():
+        add_flags(parser.add_argument_group(title, group.__doc__.split("\n")[0]), group)
+    known, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flags = [f"--{f.name}" for group in groups.values() for f in fields(group)]
+        name = unknown[0].split("=")[0]
+        raise Refused(f"{unknown[0]}: no such flag{nearest(name, flags)}; see --help")
+    given = vars(known)
+    experiment, _, arm = given.pop("target").partition("/")
+    if experiment not in EXPERIMENTS:
+        near = nearest(experiment, EXPERIMENTS)
+        raise Refused(f"{experiment}: no such experiment{near}; there is {', '.join(EXPERIMENTS)}")
+    arms = EXPERIMENTS[experiment].arms
+    if arm and arm not in arms:
+        near = nearest(arm, arms)
+        raise Refused(f"{experiment}/{arm}: no such arm{near}; there is {', '.join(arms)}")
+    own = {f.name for f in fields(RunConfig)}
+    run = RunConfig(**{k: v for k, v in given.items() if k in own})
+    if arm and run.seeds not in (None, 1):
+        raise Refused(f"--seeds={run.seeds}: {experiment}/{arm} is one run; use --seed")
+    overrides = {k: v for k, v in given.items() if k not in own or k in IDENTITY}
+    command = Command(experiment, arm or None, run, overrides)
+    for arm in command.arms:  # refuse before anything is written
+        check_sizes(command.config(arm, command.seeds[0]))
+    return command
+
+
+def add_flags(group: argparse._ArgumentGroup, config: type) -> None:
+    """A flag for every field; absent from the result unless it was given."""
+    for f in fields(config):
+        default = "" if f.default in ("", None) else f"; default {f.default}"
+        group.add_argument(
+            f"--{f.name}",
+            type=typed(f),
+            default=argparse.SUPPRESS,
+            metavar=base_type(f.type).__name__.upper(),
+            help=f"{f.metadata['help']} ({allowed(f)}{default})".replace("%", "%%"),
+        )
+
+
+def typed(f: Any) -> Callable[[str], Any]:
+    """The parser of a field's text. argparse turns its message into one line with the flag."""
+    kind = base_type(f.type)
+
+    def parse(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} given, must be {allowed(f)}") from None
+
+    return parse
+
+
+def nearest(name: str, names: Any) -> str:
+    """" (did you mean X?)" where a valid name is close."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def check_sizes(config: Config) -> None:
+    """Refuse what only shows when the parts of a run meet."""
+    world = config.world.world(config.world_seed)
+    need, n, explained = world.longest_prompt, world.n_subject, int(world.explained.sum())
+    if config.gpt.block_size < need:
+        raise Refused(
+            f"--block_size={config.gpt.block_size}: task {config.task} has prompts of {need} tokens"
+        )
+    if config.pretrain.pretrain_batch_size > n:
+        raise Refused(
+            f"--pretrain_batch_size={config.pretrain.pretrain_batch_size}: there are {n} subjects"
+        )
+    if config.cotrain.batch_size > explained:
+        raise Refused(
+            f"--batch_size={config.cotrain.batch_size}: only {explained} subjects have explanation "
+            "labels"
+        )
+
+
+def resolve_device(name: str) -> str:
+    import torch  # here, so that --help and refusals do without it
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise Refused("--device=cuda: this machine has no usable GPU; use cpu or auto")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def claim_folder(out: Path, config: dict[str, Any]) -> None:
+    """Make `out` the folder of this configuration, or refuse to touch what is another's.
+
+    Writes out/config.json. A folder that has the same one is continued.
+    """
+    known = out / "config.json"
+    try:
+        if known.exists():
+            there, here = flatten(read_json(known)), flatten(config)
+            for name in here.keys() | there.keys():
+                if there.get(name) != here.get(name):
+                    raise Refused(
+                        f"--out_dir={out}: holds another run, with {name}={there.get(name)} and not "
+                        f"{here.get(name)}; give another --out_dir"
+                    )
+        elif out.exists() and (not out.is_dir() or any(os.scandir(out))):
+            raise Refused(f"--out_dir={out}: is not empty and not a run; give another --out_dir")
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(known, config)
+    except OSError as e:
+        raise Refused(f"--out_dir={out}: cannot be written ({e.strerror})") from None
+
+
+def flatten(config: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a config.json that have to agree, by name."""
+    inner = config.get("config", {})
+    return {k: v for k, v in config.items() if k not in ("config", "cache")} | inner
+
+
+def one_line(main: Callable[[list[str]], int]) -> None:
+    """Run a script's main; say what was refused or went wrong in one line, and exit with its code."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Refused as e:
+        print(f"refused: {e}", file=sys.stderr)
+        sys.exit(REFUSED)
+    except BrokenProcessPool:
+        print("a worker was killed, maybe for memory; the same command continues", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; the same command continues", file=sys.stderr)
+        sys.exit(STOPPED)

@@ -1,0 +1,96 @@
+"""From the results of runs to the numbers of a study: means over seeds, each with its interval."""
+
+from itertools import combinations
+from typing import Any
+
+from introspect.stats import student_t
+
+MEASURES = (
+    "self",
+    "orig",
+    "gap",
+    "drift",
+    "compatibility",
+    "preference",
+    "behavior_drift",
+    "behavior_drift_without_cue",
+    "majority",
+)
+
+
+def interval(values: list[float | None]) -> dict[str, float | int | None]:
+    """Mean and 95 % Student-t interval over seeds; seeds without a value are left out and show in n.
+
+    >>> interval([0.5, None])
+    {'mean': 0.5, 'low': None, 'high': None, 'n': 1}
+    """
+    there = [v for v in values if v is not None]
+    if len(there) < 2:
+        return {"mean": there[0] if there else None, "low": None, "high": None, "n": len(there)}
+    return student_t(there)._asdict()
+
+
+def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The interval of every measure over rows of different seeds, held out and on training items."""
+    inner = [row["train"] for row in rows]
+    train = {key: interval([row[key] for row in inner]) for key in MEASURES}
+    return {key: interval([row[key] for row in rows]) for key in MEASURES} | {"train": train}
+
+
+def differences(results: dict[str, dict[int, dict]]) -> dict[str, Any]:
+    """Paired differences between every two arms, over the seeds that both have."""
+    paired = {}
+    for a, b in combinations(results, 2):
+        seeds = sorted(results[a].keys() & results[b].keys())
+        paired[f"{a} - {b}"] = {
+            key: interval([results[a][s][key] - results[b][s][key] for s in seeds])
+            for key in ("self", "orig", "gap")
+        }
+    return paired
+
+
+def verdict(gap: dict[str, Any]) -> str:
+    """What the interval of a gap says.
+
+    >>> verdict({"mean": 0.1, "low": 0.02, "high": 0.18, "n": 3})
+    'coupling: explanations follow the model that is'
+    """
+    if gap["low"] is None:
+        return f"no interval at n = {gap['n']}"
+    if gap["low"] > 0:
+        return "coupling: explanations follow the model that is"
+    if gap["high"] < 0:
+        return "reversed: explanations stay with the model that was"
+    return f"no difference seen at n = {gap['n']}"
+
+
+def summarize(
+    results: list[dict[str, Any]], curves: dict[tuple[str, int], list[dict[str, Any]]]
+) -> dict[str, Any]:
+    """The study's numbers from its runs.
+
+    Args:
+        results: result.json of every finished run.
+        curves: (arm, seed) -> lines of its metrics.jsonl.
+
+    Returns:
+        arms: ARM -> measure -> {mean, low, high, n}, plus "train", "untrained" (Self and Orig before
+            the first update) and "verdict"; differences: paired between arms; m0; runs.
+    """
+    by_arm: dict[str, dict[int, dict]] = {}
+    for result in results:
+        by_arm.setdefault(result["arm"], {})[result["seed"]] = result
+    arms = {}
+    for arm, by_seed in by_arm.items():
+        before = [curves[arm, seed][0] for seed in by_seed]
+        arms[arm] = measures(list(by_seed.values()))
+        arms[arm]["untrained"] = {k: interval([r[k] for r in before]) for k in ("self", "orig")}
+        arms[arm]["verdict"] = verdict(arms[arm]["gap"])
+    m0s = list({r["seed"]: r["m0"] for r in results}.values())
+    shown = ("arm", "seed", "self", "orig", "gap", "drift", "preference", "n_items")
+    return {
+        "arms": arms,
+        "differences": differences(by_arm),
+        "m0": {key: interval([m0[key] for m0 in m0s]) for key in ("known", "changed")},
+        "runs": [{key: r[key] for key in shown} for r in results],
+    }
