@@ -7,8 +7,8 @@
 import sys
 import time
 
-from introspect.cli import DIVERGED, DONE, Command, claim_folder, one_line, parse, resolve_device
-from introspect.record import read_json, read_lines, versions, write_json
+from introspect.cli import DIVERGED, DONE, Command, one_line, parse, resolve_device
+from introspect.record import claim_folder, read_json, read_lines, versions, write_json
 
 
 def main(argv: list[str]) -> int:
@@ -66,7 +66,7 @@ def train_study(command: Command, device: str) -> int:
             "task": command.run.task,
             "seeds": command.seeds,
             **summarize(results, {k: read_lines(p) for k, p in curves.items() if p.exists()}),
-            "failed": [{"arm": f.job.arm, "seed": f.job.config.seed, "error": f.error} for f in failures],
+            "failed": [f.describe() for f in failures],
             "config": read_json(out / "config.json")["config"],
             "seconds": round(time.monotonic() - started, 1),
             "versions": versions(device),

@@ -31,6 +31,7 @@ def save(folder: Path, state: dict[str, Any], meta: dict[str, Any]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder.parent)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(aside, ignore_errors=True)  # of a killed process that had the same number
     aside.mkdir()
     packed = io.BytesIO()
     torch.save(state, packed)

@@ -12,7 +12,6 @@ from typing import Any
 
 from introspect.config import GROUPS, Config, Refused, allowed, base_type, check_fields, option
 from introspect.experiments import EXPERIMENTS, Experiment
-from introspect.record import read_json, write_json
 from introspect.tasks import TASKS
 
 DONE, REFUSED, DIVERGED, STOPPED = 0, 2, 3, 130  # exit codes
@@ -28,8 +27,8 @@ class RunConfig:
     world_seed: int | None = option(None, "of facts and split; default: m0_seed", 0)
     seeds: int | None = option(None, "of a study: how many; default: the experiment's", 1)
     out_dir: str = option("", "folder for all that is written; default: out/NAME")
-    cache_dir: str = option("", "folder for M0 and labels, which runs can share; default: OUT/cache")
-    device: str = option("auto", "cuda where there is one, else cpu", choices=("auto", "cpu", "cuda"))
+    cache_dir: str = option("", "folder for M0 and labels, to share them; default: OUT/cache")
+    device: str = option("auto", "cuda where it is, else cpu", choices=("auto", "cpu", "cuda"))
     jobs: int | None = option(None, "of a study: runs at a time; default: one a core", 1)
 
     def __post_init__(self):
@@ -155,6 +154,7 @@ def parse(argv: list[str]) -> Command:
         raise Refused(f"--seeds={run.seeds}: {experiment}/{arm} is one run; use --seed")
     overrides = {k: v for k, v in given.items() if k not in own or k in IDENTITY}
     command = Command(experiment, arm or None, run, overrides)
+    command.declared.check(command.arms, overrides)
     for arm in command.arms:  # refuse before anything is written
         check_sizes(command.config(arm, command.seeds[0]))
     return command
@@ -219,37 +219,8 @@ def resolve_device(name: str) -> str:
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def claim_folder(out: Path, config: dict[str, Any]) -> None:
-    """Make `out` the folder of this configuration, or refuse to touch what is another's.
-
-    Writes out/config.json. A folder that has the same one is continued.
-    """
-    known = out / "config.json"
-    try:
-        if known.exists():
-            there, here = flatten(read_json(known)), flatten(config)
-            for name in here.keys() | there.keys():
-                if there.get(name) != here.get(name):
-                    raise Refused(
-                        f"--out_dir={out}: holds another run, with {name}={there.get(name)} and not "
-                        f"{here.get(name)}; give another --out_dir"
-                    )
-        elif out.exists() and (not out.is_dir() or any(os.scandir(out))):
-            raise Refused(f"--out_dir={out}: is not empty and not a run; give another --out_dir")
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(known, config)
-    except OSError as e:
-        raise Refused(f"--out_dir={out}: cannot be written ({e.strerror})") from None
-
-
-def flatten(config: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a config.json that have to agree, by name."""
-    inner = config.get("config", {})
-    return {k: v for k, v in config.items() if k not in ("config", "cache")} | inner
-
-
 def one_line(main: Callable[[list[str]], int]) -> None:
-    """Run a script's main; say what was refused or went wrong in one line, and exit with its code."""
+    """Run a script's main and exit with its code; what was refused is said in one line."""
     try:
         sys.exit(main(sys.argv[1:]))
     except Refused as e:

@@ -119,7 +119,7 @@ class CotrainConfig:
 
     max_steps: int = option(800, "co-training updates; 0 measures M0 as it is", 0)
     batch_size: int = option(32, "subjects per update, each with all its cues", 1)
-    learning_rate: float = option(1.5e-3, "rate of AdamW, constant after warmup_steps", 0)
+    learning_rate: float = option(1e-3, "rate of AdamW, constant after warmup_steps", 0)
     warmup_steps: int = option(30, "updates over which the rate rises", 0)
     weight_decay: float = option(0.01, "of AdamW", 0)
     grad_clip: float = option(1.0, "largest norm of the gradient", 1e-12)

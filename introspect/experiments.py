@@ -16,18 +16,16 @@ class Experiment:
     def config(
         self, arm: str, task: str, world_type: type, overrides: dict[str, Any], seed: int
     ) -> Config:
-        """The run of one arm and seed, with the fields that the user set.
+        """The run of one arm and seed; the user's fields change the base, the arm has its own."""
+        fields = {**self.base, **overrides, **self.arms[arm], "seed": seed}
+        return build(task, world_type, fields)
 
-        Raises:
-            Refused: a field that the arm itself sets to another value.
-        """
-        sets = self.arms[arm]
-        for name in sets.keys() & overrides.keys():
-            if overrides[name] != sets[name]:
-                raise Refused(
-                    f"--{name}={overrides[name]}: arm {arm} has {name}={sets[name]} by definition"
-                )
-        return build(task, world_type, {**self.base, **overrides, **sets, "seed": seed})
+    def check(self, arms: list[str], overrides: dict[str, Any]) -> None:
+        """Refuse a field of the user that each of `arms` sets otherwise: it would change nothing."""
+        for name, value in overrides.items():
+            if all(self.arms[arm].get(name, value) != value for arm in arms):
+                sets = ", ".join(f"{name}={self.arms[arm][name]} in {arm}" for arm in arms)
+                raise Refused(f"--{name}={value}: is part of the experiment, {sets}")
 
 
 EXPERIMENTS = {

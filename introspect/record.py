@@ -1,4 +1,4 @@
-"""Small files that are whole or absent: JSON and lines of JSON, and the versions that made them."""
+"""Small files that are whole or absent, what a folder says it holds, and the versions."""
 
 import json
 import os
@@ -49,6 +49,35 @@ def read_lines(path: Path) -> list[dict]:
         raise Refused(f"{path}: cannot be read ({e.strerror})") from None
     except ValueError as e:
         raise Refused(f"{path}: not lines of JSON ({e})") from None
+
+
+def claim_folder(out: Path, config: dict[str, Any]) -> None:
+    """Make `out` the folder of this configuration, or refuse to touch what is another's.
+
+    Writes out/config.json. A folder that has the same one is continued.
+    """
+    known = out / "config.json"
+    try:
+        if known.exists():
+            there, here = flatten(read_json(known)), flatten(config)
+            for name in {**here, **there}:
+                if there.get(name) != here.get(name):
+                    raise Refused(
+                        f"--out_dir={out}: holds another run, with {name}={there.get(name)} and "
+                        f"not {here.get(name)}; give another --out_dir"
+                    )
+        elif out.exists() and (not out.is_dir() or any(os.scandir(out))):
+            raise Refused(f"--out_dir={out}: is not empty and not a run; give another --out_dir")
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(known, config)
+    except OSError as e:
+        raise Refused(f"--out_dir={out}: cannot be written ({e.strerror})") from None
+
+
+def flatten(config: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a config.json that have to agree, by name."""
+    inner = config.get("config", {})
+    return {k: v for k, v in config.items() if k not in ("config", "cache")} | inner
 
 
 def versions(device: str) -> dict[str, str]:

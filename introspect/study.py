@@ -1,11 +1,11 @@
-"""Many runs side by side: a worker a core, one thread a worker, M0s before what is trained on them."""
+"""Many runs side by side: a worker a core, one thread each, M0s before what starts from them."""
 
 import multiprocessing
 import os
 import queue
 import signal
 import threading
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing.connection import wait as wait_for_connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,9 @@ class Failure(NamedTuple):
     job: Job
     error: str
 
+    def describe(self) -> dict[str, Any]:
+        return {"arm": self.job.arm, "seed": self.job.config.seed, "error": self.error}
+
 
 Outcome = dict[str, Any] | Failure | None  # of a run, of what diverged, of an M0
 Found = dict[Job, Outcome]
@@ -55,7 +58,7 @@ def perform_all(
 
     Finished ones are read. With one worker everything happens in this process, with the same bytes.
     """
-    found: Found = {job: finished(job.out) for job in jobs if finished(job.out)}
+    found: Found = {job: done for job in jobs if (done := finished(job.out))}
     todo = [job for job in jobs if job not in found]
     by_key = {m0_key(job.config, device): job for job in reversed(todo)}
     m0s = [job._replace(out=None) for job in reversed(by_key.values())]

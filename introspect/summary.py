@@ -19,7 +19,7 @@ MEASURES = (
 
 
 def interval(values: list[float | None]) -> dict[str, float | int | None]:
-    """Mean and 95 % Student-t interval over seeds; seeds without a value are left out and show in n.
+    """Mean and 95 % Student-t interval over seeds; n counts the seeds that have a value.
 
     >>> interval([0.5, None])
     {'mean': 0.5, 'low': None, 'high': None, 'n': 1}
@@ -31,7 +31,7 @@ def interval(values: list[float | None]) -> dict[str, float | int | None]:
 
 
 def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The interval of every measure over rows of different seeds, held out and on training items."""
+    """The interval of every measure over rows of different seeds, held out and in "train"."""
     inner = [row["train"] for row in rows]
     train = {key: interval([row[key] for row in inner]) for key in MEASURES}
     return {key: interval([row[key] for row in rows]) for key in MEASURES} | {"train": train}
@@ -74,8 +74,8 @@ def summarize(
         curves: (arm, seed) -> lines of its metrics.jsonl.
 
     Returns:
-        arms: ARM -> measure -> {mean, low, high, n}, plus "train", "untrained" (Self and Orig before
-            the first update) and "verdict"; differences: paired between arms; m0; runs.
+        arms: ARM -> measure -> {mean, low, high, n}, plus "train", "untrained" (Self and Orig
+            before the first update) and "verdict"; differences: paired between arms; m0; runs.
     """
     by_arm: dict[str, dict[int, dict]] = {}
     for result in results:

@@ -1,0 +1,91 @@
+"""Measure what train.py made.
+
+    python eval.py run DIR    a run: asks its last checkpoint everything again; a study: its table
+"""
+
+import argparse
+from pathlib import Path
+
+from introspect.cli import DONE, OneLineParser, one_line, resolve_device
+from introspect.config import Refused, build
+from introspect.experiments import EXPERIMENTS
+from introspect.record import read_json, read_lines
+from introspect.tasks import TASKS
+
+
+def main(argv: list[str]) -> int:
+    parser = OneLineParser(
+        prog="eval.py",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="measure a finished run, or tabulate a study")
+    run.add_argument("dir", type=Path, metavar="DIR", help="a folder that train.py wrote")
+    args = parser.parse_args(argv)
+    known = args.dir / "config.json"
+    if not known.exists():
+        raise Refused(f"{args.dir}: must be a folder that train.py wrote; it has no config.json")
+    description = read_json(known)
+    if missing := {"arm", "cache", "config", "device"} - description.keys():
+        raise Refused(f"{known}: is not of train.py; it lacks {', '.join(sorted(missing))}")
+    measure = measure_run if description["arm"] else tabulate_study
+    return measure(args.dir, description)
+
+
+def measure_run(out: Path, description: dict) -> int:
+    """Ask the last checkpoint everything again and hold the answers against result.json."""
+    device = resolve_device(description["device"])
+    import torch
+
+    from introspect import checkpoint
+    from introspect.interview import Interview
+    from introspect.labels import frozen_labels
+    from introspect.measure import Snapshot, competence
+    from introspect.pretrain import new_model
+    from introspect.report import show_run
+
+    torch.set_num_threads(1)
+    fields = dict(description["config"])
+    task = fields.pop("task")
+    config = build(task, TASKS[task], fields)
+    saved = checkpoint.newest(out / "checkpoints")
+    if not saved:
+        raise Refused(f"{out}: must hold a checkpoint; train.py with the same --out_dir makes one")
+    step, state, _ = saved
+    world = config.world.world(config.world_seed)
+    interview = Interview(world, config.cotrain.channel, device)
+    _, frozen = frozen_labels(config, world, interview, out / description["cache"], device)
+    model = new_model(config, world).to(device)
+    model.load_state_dict(state["model"])
+    measured = Snapshot(model, interview, world, frozen).both()
+    named = {"task": task, "arm": description["arm"], "seed": config.seed}
+    print(show_run({**named, **measured, "m0": competence(world, frozen)}))
+    print(f"measured at step {step} of {config.cotrain.max_steps}")
+    if (out / "result.json").exists():
+        result = read_json(out / "result.json")
+        differ = [key for key, value in measured.items() if result.get(key) != value]
+        print("differs from result.json in " + ", ".join(differ) if differ else "as in result.json")
+    return DONE
+
+
+def tabulate_study(out: Path, description: dict) -> int:
+    """The table of a study from the results of its runs, finished ones only."""
+    from introspect.report import show_study
+    from introspect.summary import summarize
+
+    finished = [(read_json(path), path) for path in out.glob("runs/*/result.json")]
+    if not finished:
+        raise Refused(f"{out}: must hold a finished run; train.py with the same --out_dir goes on")
+    arms = list(EXPERIMENTS[description["experiment"]].arms)
+    finished.sort(key=lambda found: (found[0]["seed"], arms.index(found[0]["arm"])))
+    curves = {(r["arm"], r["seed"]): read_lines(p.with_name("metrics.jsonl")) for r, p in finished}
+    results = [result for result, _ in finished]
+    task = {"task": description["config"]["task"], "failed": []}
+    print(show_study(description | task | summarize(results, curves)))
+    return DONE
+
+
+if __name__ == "__main__":
+    one_line(main)

@@ -1,0 +1,137 @@
+"""Curves over co-training as inline SVG: a column an arm, the same scales in all, labels at line ends.
+
+matplotlib is optional, the `plot` extra; without it there are no figures.
+"""
+
+import io
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from introspect.summary import interval
+
+COLORS = {"self": "#0072b2", "orig": "#c44e00", "gap": "#1a1a1a", "drift": "#777777"}
+NAMES = {"self": "Self", "orig": "Orig", "gap": "gap", "drift": "drift d"}
+ROWS = ("self", "orig"), ("gap", "drift")  # what the upper and the lower panels show
+APART = 0.085  # least distance of two labels, as a share of a panel's height
+LOOK = {
+    "axes.edgecolor": "#999999",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 9,
+    "svg.fonttype": "none",  # text stays text: it can be read, found, and is small
+    "svg.hashsalt": "introspect",  # ids, and so the bytes, are those of every other drawing
+    "text.parse_math": False,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+}
+
+Rows = list[dict[str, Any]]  # the lines of a metrics.jsonl
+
+
+class Series(NamedTuple):
+    """One measure of one arm over the steps. NaN: not there."""
+
+    steps: np.ndarray  # (T,)
+    singles: np.ndarray  # (n, T) a line a seed
+    mean: np.ndarray  # (T,) over seeds
+    low: np.ndarray  # (T,) 95 % Student-t interval of the mean; NaN for fewer than two seeds
+    high: np.ndarray
+
+
+def series(runs: list[Rows], key: str, split: str) -> Series:
+    """The measure `key` on "held_out" or "train" items, from the metrics of an arm's runs."""
+    lines = [{r["step"]: (r["train"] if split == "train" else r)[key] for r in rows} for rows in runs]
+    steps = sorted(set().union(*lines))
+    singles = [[line.get(step) for step in steps] for line in lines]
+    band = [interval(list(values)) for values in zip(*singles)]
+    parts = ([point[part] for point in band] for part in ("mean", "low", "high"))
+    return Series(np.array(steps), *(np.array(a, dtype=float) for a in (singles, *parts)))
+
+
+def apart(heights: list[float], distance: float) -> list[float]:
+    """The heights, moved as little as their order allows until neighbors are `distance` apart.
+
+    >>> apart([0.5, 0.4, 0.9], 0.2)
+    [0.55, 0.35, 0.9]
+    """
+    order = np.argsort(heights, kind="stable")
+    blocks: list[list[float]] = []  # [sum of (height - rank offset), size]: pooled neighbors
+    for rank, i in enumerate(order):
+        blocks.append([heights[i] - rank * distance, 1])
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
+            total, size = blocks.pop()
+            blocks[-1] = [blocks[-1][0] + total, blocks[-1][1] + size]
+    bases = [total / size for total, size in blocks for _ in range(size)]
+    moved = {i: base + rank * distance for rank, (i, base) in enumerate(zip(order, bases))}
+    return [round(float(moved[i]), 12) for i in range(len(heights))]
+
+
+def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None:
+    """An SVG element with the curves of every arm, or None where matplotlib is not installed.
+
+    Args:
+        arms: arm -> metrics of its runs. height: of the figure, in inches.
+    """
+    try:
+        import matplotlib.figure
+        import matplotlib.style
+    except ImportError:
+        return None
+    with matplotlib.style.context(["default", LOOK]):
+        size = (0.5 + 4.2 * len(arms), height)
+        figure = matplotlib.figure.Figure(size, layout="constrained", facecolor="none")
+        panels = figure.subplots(2, len(arms), sharex="col", sharey="row", squeeze=False)
+        ends: dict[Any, list[tuple]] = {}
+        for column, (arm, runs) in enumerate(arms.items()):
+            for keys, panel in zip(ROWS, panels[:, column]):
+                ends[panel] = [draw(panel, series(runs, key, split), key) for key in keys]
+            ends[panels[0, column]].append(majority(panels[0, column], runs, split))
+            panels[0, column].set_title(arm, loc="left", fontweight="bold")
+            panels[1, column].axhline(0, color="#999999", linewidth=0.8, zorder=0)
+            panels[1, column].set_xlabel("co-training step")
+        panels[0, 0].set(ylim=(0, 1), ylabel="agreement, share of items")
+        panels[1, 0].set_ylabel("gap and drift")
+        for panel, labels in ends.items():
+            label(panel, labels)
+        text = io.StringIO()
+        unsigned = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=unsigned, transparent=True)
+    return inline(text.getvalue(), split)
+
+
+def draw(panel: Any, line: Series, key: str) -> tuple[str, float, str]:
+    """The mean with its band and the single seeds; returns the label for the line's end."""
+    color, dot = COLORS[key], "o" if len(line.steps) == 1 else None
+    for single in line.singles:
+        panel.plot(line.steps, single, color=color, linewidth=0.6, alpha=0.4)
+    panel.fill_between(line.steps, line.low, line.high, color=color, alpha=0.16, linewidth=0)
+    panel.plot(line.steps, line.mean, color=color, linewidth=2, marker=dot)
+    panel.margins(x=0)
+    spec = "+.3f" if key == "gap" else ".3f"
+    return f"{NAMES[key]} {line.mean[-1]:{spec}}", float(line.mean[-1]), color
+
+
+def majority(panel: Any, runs: list[Rows], split: str) -> tuple[str, float, str]:
+    """The height that a constant explanation reaches in Orig, as a dotted line."""
+    share = float(series(runs, "majority", split).mean[-1])
+    panel.axhline(share, color="#777777", linewidth=1, linestyle=":", zorder=0)
+    return f"majority {share:.3f}", share, "#666666"
+
+
+def label(panel: Any, labels: list[tuple[str, float, str]]) -> None:
+    """Names at the ends of the lines, moved apart where lines end close together."""
+    low, high = panel.get_ylim()
+    heights = apart([height for _, height, _ in labels], APART * (high - low))
+    for (text, _, color), height in zip(labels, heights):
+        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        panel.annotate(text, (1, height), (5, 0), **place, color=color, va="center")
+
+
+def inline(svg: str, prefix: str) -> str:
+    """The <svg> element alone, with ids of its own so that several fit into one page."""
+    element = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", svg[svg.index("<svg") :])
+    items = {"train": "training", "held_out": "held-out"}[prefix]
+    title = f"Self, Orig, gap and drift over co-training on {items} items, one column an arm"
+    return element.replace("<svg", f'<svg role="img" aria-label="{title}"', 1).strip()

@@ -1,0 +1,164 @@
+"""Bad input is refused in one line, with exit code 2, before anything is written."""
+
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from introspect.cli import RunConfig, parse
+from introspect.config import GROUPS, Refused
+from introspect.tasks import TASKS
+
+ROOT = Path(__file__).parents[1]
+
+BAD = [  # arguments, what the line has to name: what was given, and what is allowed
+    ("--n_layr=3", "--n_layr=3", "--n_layer"),
+    ("--kl-weight=1", "--kl-weight=1", "--kl_weight"),
+    ("--resume", "--resume", "no such flag"),
+    ("anchr", "anchr", "anchor"),
+    ("anchor/regg", "anchor/regg", "reg"),
+    ("--task=hnit", "hnit", "hint"),
+    ("--n_layer=two", "'two'", "a whole number from 1"),
+    ("--n_layer=2.5", "'2.5'", "a whole number"),
+    ("--n_layer=0", "--n_layer=0", "from 1"),
+    ("--n_head=3", "--n_head=3", "divide n_embd=64"),
+    ("--n_embd=-8", "--n_embd=-8", "from 1"),
+    ("--block_size=3", "--block_size=3", "4 tokens"),
+    ("--kl_weight=-1", "--kl_weight=-1", ">= 0"),
+    ("--kl_weight=nan", "--kl_weight=nan", ">= 0"),
+    ("--kl_weight=inf", "--kl_weight=inf", "a number"),
+    ("--kl_weight=", "''", "a number"),
+    ("--learning_rate=fast", "'fast'", "a number >= 0"),
+    ("--learning_rate=-0.1", "--learning_rate=-0.1", ">= 0"),
+    ("--max_steps=-5", "--max_steps=-5", ">= 0"),
+    ("--batch_size=0", "--batch_size=0", ">= 1"),
+    ("--batch_size=99999", "--batch_size=99999", "1152"),
+    ("--pretrain_batch_size=99999", "99999", "2304 subjects"),
+    ("--eval_interval=0", "--eval_interval=0", ">= 1"),
+    ("--grad_clip=0", "--grad_clip=0", "1e-12"),
+    ("--seed=-1", "--seed=-1", ">= 0"),
+    ("--seed=one", "'one'", "a whole number"),
+    ("--seeds=0", "--seeds=0", ">= 1"),
+    ("anchor/reg --seeds=3", "--seeds=3", "one run"),
+    ("--jobs=0", "--jobs=0", ">= 1"),
+    ("--device=tpu", "tpu", "auto, cpu, cuda"),
+    ("--channel=heed", "heed", "head, tied, same, probe"),
+    ("--anchor=none", "none", "explained, all"),
+    ("--n_answer=1", "--n_answer=1", ">= 2"),
+    ("--n_answer=27", "--n_answer=27", "26"),
+    ("--n_entity=1000", "--n_entity=1000", "256"),
+    ("--explained_share=1", "--explained_share=1.0", "0 held out"),
+    ("--explained_share=0", "--explained_share=0.0", "0 of 2304"),
+    ("--explained_share=1.5", "--explained_share=1.5", "from 0 to 1"),
+    ("--hint_reliability=2", "--hint_reliability=2.0", "from 0 to 1"),
+    ("--label_noise=1.1", "--label_noise=1.1", "from 0 to 1"),
+    ("--donor_seed=-3", "--donor_seed=-3", ">= 0"),
+    ("--shift=hint_reliability", "hint_reliability", "rate=number"),
+    ("--shift=n_entity=3", "n_entity=3", "hint_reliability"),
+    ("--shift=hint_reliability=3", "--hint_reliability=3.0", "from 0 to 1"),
+    ("anchor/noreg --kl_weight=0.5", "--kl_weight=0.5", "kl_weight=0.0"),
+    ("anchor reg", "reg", "no such flag"),
+    ("--seed", "--seed", "expected one argument"),
+]
+
+
+@pytest.mark.parametrize("arguments, given, allowed", BAD, ids=[case[0] for case in BAD])
+def test_bad_input_is_refused_in_one_line_before_anything_is_written(
+    arguments, given, allowed, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refused) as refusal:
+        train.main(arguments.split())
+    line = str(refusal.value)
+    assert given in line and allowed in line
+    assert "\n" not in line and len(line) < 200
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_good_input_is_not_refused():
+    command = parse(["anchor/noreg", "--kl_weight=0", "--seed=3", "--n_head=2", "--max_steps=0"])
+    config = command.config("noreg", 3)
+    assert (config.seed, config.gpt.n_head, config.cotrain.kl_weight) == (3, 2, 0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="refusal of a GPU where there is none")
+def test_cuda_without_a_gpu_is_refused(tmp_path):
+    with pytest.raises(Refused, match="--device=cuda.*cpu or auto"):
+        train.main(["--device=cuda", f"--out_dir={tmp_path / 'x'}"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def run_script(*arguments, cwd):
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def test_the_script_exits_2_with_one_line_and_no_traceback(tmp_path):
+    done = run_script("--kl_weight=-1", cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("refused: --kl_weight=-1")
+
+
+def test_a_foreign_folder_a_file_and_another_run_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "resolve_device", lambda name: "cpu")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("years of work")
+    with pytest.raises(Refused, match="is not empty and not a run"):
+        train.main([f"--out_dir={foreign}"])
+    assert [p.name for p in foreign.iterdir()] == ["thesis.txt"]
+
+    with pytest.raises(Refused, match="is not empty and not a run"):
+        train.main([f"--out_dir={foreign / 'thesis.txt'}"])
+    assert (foreign / "thesis.txt").read_text() == "years of work"
+
+    other = tmp_path / "other"
+    command = parse(["anchor/reg", "--max_steps=5", f"--out_dir={other}"])
+    train.claim_folder(other, command.describe("cpu", "reg", 0, other))
+    before = (other / "config.json").read_bytes()
+    with pytest.raises(Refused, match="holds another run, with max_steps=5 and not 6"):
+        train.main(["anchor/reg", "--max_steps=6", f"--out_dir={other}"])
+    assert (other / "config.json").read_bytes() == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder below a file, as POSIX reports it")
+def test_an_unwritable_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refused, match="cannot be written"):
+        train.main([f"--out_dir={tmp_path / 'file' / 'out'}"])
+
+
+def test_help_names_every_field_and_does_not_import_torch(tmp_path):
+    probe = (
+        "import sys, runpy; sys.argv = ['train.py', '--help']\n"
+        f"try: runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
+        "except SystemExit as e: assert e.code == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    for group in (RunConfig, TASKS["hint"], *GROUPS.values()):
+        for f in fields(group):
+            assert f"--{f.name} " in done.stdout
+            assert f.metadata["help"].split()[0] in done.stdout
+
+
+def test_field_names_are_disjoint_so_that_flags_are_unambiguous():
+    for task in TASKS.values():
+        groups = (RunConfig, task, *GROUPS.values())
+        names = [f.name for group in groups for f in fields(group)]
+        assert len(names) == len(set(names))
+
+
+def test_interfaces_that_stay_fixed_are_there():
+    flags = "task seed out_dir device jobs n_layer n_head n_embd batch_size learning_rate max_steps"
+    flags += " eval_interval kl_weight channel"
+    names = {f.name for g in (RunConfig, TASKS["hint"], *GROUPS.values()) for f in fields(g)}
+    assert set(flags.split()) <= names
+    command = parse([])
+    assert (command.experiment, command.arm, command.arms) == ("anchor", None, ["reg", "noreg"])

@@ -1,0 +1,72 @@
+"""A study's numbers against their definitions, on runs made up here."""
+
+import math
+
+import pytest
+import scipy.stats
+
+from introspect.summary import MEASURES, interval, summarize, verdict
+
+
+def run(arm, seed, gap, preference=0.6):
+    values = dict.fromkeys(MEASURES, 0.5) | {"gap": gap, "preference": preference, "n_items": 8}
+    values |= {"self": 0.5 + gap, "orig": 0.5}
+    m0 = {"known": 0.9 + seed / 100, "changed": 0.5}
+    return {"arm": arm, "seed": seed, **values, "train": {**values, "gap": -gap}, "m0": m0}
+
+
+RUNS = [run("a", s, g) for s, g in enumerate((0.1, 0.2, 0.6))]
+RUNS += [run("b", s, g) for s, g in enumerate((-0.2, 0.1, 0.1))]
+CURVES = {(r["arm"], r["seed"]): [{"self": 0.3, "orig": 0.4}, {"self": 9, "orig": 9}] for r in RUNS}
+STUDY = summarize(RUNS, CURVES)
+
+
+def test_means_and_intervals_over_seeds_match_scipy():
+    for arm, gaps in (("a", (0.1, 0.2, 0.6)), ("b", (-0.2, 0.1, 0.1))):
+        got = STUDY["arms"][arm]["gap"]
+        error = scipy.stats.sem(gaps)
+        low, high = scipy.stats.t.interval(0.95, 2, loc=sum(gaps) / 3, scale=error)
+        assert (got["mean"], got["n"]) == (pytest.approx(sum(gaps) / 3, abs=1e-12), 3)
+        assert (got["low"], got["high"]) == (pytest.approx(low), pytest.approx(high))
+        assert STUDY["arms"][arm]["train"]["gap"]["mean"] == pytest.approx(-got["mean"])
+
+
+def test_differences_are_paired_by_seed():
+    got = STUDY["differences"]["a - b"]["gap"]  # 0.3, 0.1, 0.5: mean 0.3, s = 0.2
+    half = scipy.stats.t.ppf(0.975, 2) * 0.2 / math.sqrt(3)
+    assert got["mean"] == pytest.approx(0.3) and got["high"] == pytest.approx(0.3 + half)
+
+
+def test_a_seed_missing_in_one_arm_leaves_the_difference_of_the_others():
+    fewer = summarize([r for r in RUNS if (r["arm"], r["seed"]) != ("b", 0)], CURVES)
+    assert fewer["differences"]["a - b"]["gap"]["n"] == 2
+    assert fewer["differences"]["a - b"]["gap"]["mean"] == pytest.approx(0.3)  # of 0.1 and 0.5
+
+
+def test_untrained_is_the_first_line_of_the_log_and_all_runs_are_listed():
+    assert STUDY["arms"]["a"]["untrained"]["self"]["mean"] == pytest.approx(0.3)
+    assert [(r["arm"], r["seed"], r["gap"]) for r in STUDY["runs"]] == [
+        (r["arm"], r["seed"], r["gap"]) for r in RUNS
+    ]
+
+
+def test_m0_is_counted_once_a_seed_not_once_a_run():
+    assert STUDY["m0"]["known"]["n"] == 3
+    assert STUDY["m0"]["known"]["mean"] == pytest.approx(0.91)
+
+
+def test_undecided_preferences_are_left_out_and_show_in_n():
+    assert interval([0.4, None, 0.6])["n"] == 2
+    assert interval([None]) == {"mean": None, "low": None, "high": None, "n": 0}
+
+
+@pytest.mark.parametrize(
+    "low, high, word",
+    [(0.01, 0.2, "coupling"), (-0.2, -0.01, "reversed"), (-0.1, 0.2, "no difference seen at n = ")],
+)
+def test_the_verdict_follows_the_interval(low, high, word):
+    assert verdict({"mean": 0.1, "low": low, "high": high, "n": 3}).startswith(word)
+
+
+def test_one_seed_gives_no_verdict():
+    assert verdict(interval([0.4])) == "no interval at n = 1"
