@@ -21,9 +21,9 @@ class Experiment:
         return build(task, world_type, fields)
 
     def check(self, arms: list[str], overrides: dict[str, Any]) -> None:
-        """Refuse a field of the user that each of `arms` sets otherwise: it would change nothing."""
+        """Refuse a field of the user that each of `arms` sets otherwise: it would do nothing."""
         for name, value in overrides.items():
-            if all(self.arms[arm].get(name, value) != value for arm in arms):
+            if all(name in self.arms[arm] and self.arms[arm][name] != value for arm in arms):
                 sets = ", ".join(f"{name}={self.arms[arm][name]} in {arm}" for arm in arms)
                 raise Refused(f"--{name}={value}: is part of the experiment, {sets}")
 

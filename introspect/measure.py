@@ -16,6 +16,7 @@ from introspect.labels import Frozen
 from introspect.metrics import coupling, majority_share
 from introspect.model import GPT
 from introspect.stats import clustered
+from introspect.streams import rng
 from introspect.tasks.world import World
 
 KNOWN = 0.6  # an ideal answer at least this likely is one that M0 should know: our choice
@@ -91,16 +92,12 @@ def competence(world: World, frozen: Frozen) -> dict[str, Any]:
 
 
 def examples(snapshot: Snapshot, n: int) -> list[dict[str, str]]:
-    """n held-out items in words, first those whose label moved, spread over the subjects."""
-    world, rows = snapshot.world, snapshot.world.subjects("held_out")
-    moved = (snapshot.current != snapshot.original)[rows].numpy()  # (n, P)
-    order = np.argsort(~moved, axis=0, kind="stable")  # within a pair, moved ones first
-    chosen = []
-    for i in range(n):
-        pair = i % len(world.pairs)
-        row = order[i // len(world.pairs), pair]
-        chosen.append(describe(snapshot, int(rows[row]), pair))
-    return chosen
+    """n held-out items in words: random ones of those whose label moved, then of the others."""
+    rows, n_pair = snapshot.world.subjects("held_out"), len(snapshot.world.pairs)
+    moved = (snapshot.current != snapshot.original)[rows].flatten().numpy()  # (n_items,)
+    order = rng(0, "examples").permutation(len(moved))
+    order = order[np.argsort(~moved[order], kind="stable")]
+    return [describe(snapshot, int(rows[i // n_pair]), int(i % n_pair)) for i in order[:n]]
 
 
 def describe(snapshot: Snapshot, subject: int, pair: int) -> dict[str, str]:

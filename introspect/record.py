@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from introspect import __version__
 from introspect.config import Refused
 
 
@@ -82,6 +83,6 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
 
 def versions(device: str) -> dict[str, str]:
     """What besides the configuration decides the last digits of a result."""
-    packages = ("introspect", "torch", "numpy", "tiktoken")
-    found = {package: version(package) for package in packages}
-    return {"python": platform.python_version(), **found, "device": device}
+    found = {package: version(package) for package in ("torch", "numpy", "tiktoken")}
+    python = {"python": platform.python_version()}
+    return {"introspect": __version__, **python, **found, "device": device}

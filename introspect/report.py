@@ -1,22 +1,20 @@
-"""What a run and a study found, in the terminal, as report.md and as report.html.
+"""What a run and a study found: in the terminal, as report.md, and as report.html with its curves.
 
-A report is a list of blocks (kind, content), which `markdown` and `html_page` put into words. Every
-number comes from result.json and the files of the runs; the same files give the same bytes.
+A report is a list of Markdown blocks, made from result.json and the files of the runs; the page is
+the same blocks as HTML. The same files give the same bytes.
 """
 
-import re
 import shlex
 import textwrap
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from introspect import figures
+from introspect.figures import aligned, clean, curves, items, number, page, table
 from introspect.record import read_json, read_lines, write_text
 from introspect.summary import interval
 
 WIDTH = 100  # columns of a terminal
-NAMES = {
+NAMES = {  # measure -> how it is called; README and GLOSSARY say what it is
     "self": "Self",
     "orig": "Orig",
     "gap": "gap",
@@ -26,140 +24,275 @@ NAMES = {
     "behavior_drift": "behavior drift, with cue",
     "behavior_drift_without_cue": "behavior drift, without cue",
 }
-EXAMPLE = {
-    "prompt": "prompt",
-    "m0_with_cue": "M0 with cue",
-    "m0_without_cue": "M0 without cue",
-    "now_with_cue": "now with cue",
-    "now_without_cue": "now without cue",
-    "says": "it says, without the cue the answer",
-    "side": "true of",
-}
+EXAMPLE = {"says": "what it says", "side": "true of"}  # columns not called as in examples.json
 GLOSSARY = {
-    "M0": "the model before explanation training; it gives the frozen labels and never changes.",
-    "cue": "the part of a prompt that can be left out. An item is one prompt with one cue.",
-    "label": "E(M), how the answer of a model M changes when the cue is left out, read off its "
-    "answers with and without it. E(M0) is frozen before training and never refreshed.",
+    "M0": "the model before explanation training. It never changes.",
+    "cue": "the part of a prompt that can be left out. An item is one prompt with its cue.",
+    "label": "E(M): how the answer of a model M changes when the cue is left out, read off its "
+    "answers with and without it. E(M0) is frozen before training and never refreshed. Settings "
+    "can have another model give the labels; E(M0) and \"then\" mean that one.",
     "Self": "share of explanations equal to E(M), the label of the model as it is now.",
-    "Orig": "share of explanations equal to E(M0), the label of the model as it was.",
-    "gap": "Self - Orig. Above zero: coupling, explanations follow the model that is. Below zero: "
-    "reversed, they stay with the model that was.",
-    "drift d": "share of items whose label moved, E(M) different from E(M0). |gap| <= d.",
-    "preference": "of the explanations that are true of one side only, the share that is true of "
-    "the model as it is now; 0.5 is indifference, n/a where there are none.",
-    "compatibility": "share of items on which the behavior now still gives the label: on training "
-    "items the label trained on, on held-out items E(M0).",
-    "behavior drift": "share of prompts, with or without their cue, that M answers unlike M0.",
-    "majority": "Orig of a constant explanation: the share of the most frequent label.",
+    "Orig": "share of explanations equal to E(M0), the label of the model as it was then.",
+    "gap": "Self - Orig. Above zero is coupling: explanations follow the model that is. Below zero "
+    "is reversed: they stay with the model that was.",
+    "drift d": "share of items whose label moved, E(M) unlike E(M0). The gap lies in -d..d.",
+    "preference": "of the explanations of moved items that are true now or were then, the share "
+    "that is true now. 0.5 is indifference; n/a where there is none.",
+    "compatibility": "share of items on which the behavior now gives the frozen label: on training "
+    "items the label trained on (noise included), on held-out items E(M0).",
+    "behavior drift": "share of items that M answers unlike M0, with the cue or without it.",
+    "majority": "share of the most frequent E(M0): what a constant explanation gets as Orig.",
     "untrained": "Self and Orig before the first update, when M is still M0.",
-    "held-out, training": "training items have labels that are trained on; held-out items are of "
-    "other subjects. Labels of training items can be memorized, so the verdict is on held-out ones.",
-    "interval": "[low, high]: 95 %, Student's t over seeds. A verdict needs one that excludes zero.",
+    "clear answers": "those to prompts without a cue of which an ideal model is fairly sure.",
+    "held out": "items of subjects without labels in training. Labels of training items can be "
+    "memorized, so verdicts are on held-out ones.",
+    "interval": "[low, high], 95 % by Student's t over seeds. A verdict needs one without zero.",
 }
 READING = (
-    "Each row is one held-out prompt: what M0 and the trained model answer with the cue and without "
-    "it, and what the trained model says would happen without the cue. That is true of the model as "
-    "it is (now), of M0 (then), of both, or of neither. Items whose label moved come first, so "
-    "this is no random sample."
+    "A row is one held-out prompt: what M0 answered with the cue and without it, what the model "
+    "answers now, and what it says leaving out the cue would do. That is true of the model as it "
+    "is (now), of M0 (then), of both, or of neither. Items whose label moved come first, so this "
+    "is no random sample."
 )
-NO_FIGURES = (
-    "No curves here: matplotlib is not installed. Install the plot extra, "
+CAPTION = (
+    "Bold: the mean over seeds, with its 95 % band by Student's t. Thin: single seeds. Dotted: "
+    "Orig of a constant explanation."
+)
+NO_CURVES = (
+    "There are no curves, because matplotlib is not installed. Install the plot extra, "
     'pip install ".[plot]", and write the report again.'
 )
 
-Block = tuple[Any, ...]  # (kind, content...); the kinds are those of `markdown` and `html_of`
 
+def estimate(of: dict[str, Any], key: str = "", n: int | None = None) -> str:
+    """A mean with its interval, and with the number of seeds where that is not `n`.
 
-def number(x: float | None, sign: str = "") -> str:
-    return "n/a" if x is None else f"{x:{sign}.3f}"
-
-
-def estimate(of: dict[str, Any], sign: str = "", n: int | None = None) -> str:
-    """A mean and its interval, with the number of seeds where it is not `n`.
-
-    >>> estimate({"mean": 0.2, "low": 0.1, "high": 0.3, "n": 4}, "+", 5)
+    >>> estimate({"mean": 0.2, "low": 0.1, "high": 0.3, "n": 4}, "gap", n=5)
     '+0.200 [+0.100, +0.300] (n = 4)'
     """
-    text = number(of["mean"], sign)
+    text = number(of["mean"], key)
     if of["low"] is not None:
-        text += f" [{number(of['low'], sign)}, {number(of['high'], sign)}]"
+        text += f" [{number(of['low'], key)}, {number(of['high'], key)}]"
     return text if n in (None, of["n"]) else f"{text} (n = {of['n']})"
 
 
-def sign_of(key: str) -> str:
-    return "+" if key == "gap" else ""
-
-
-def seeds(n: int) -> str:
-    return f"{n} seed" + "s" * (n != 1)
-
-
-def excludes_zero(of: dict[str, Any]) -> bool:
-    return of["low"] is not None and (of["low"] > 0 or of["high"] < 0)
-
-
-def columns(rows: list[list[str]]) -> str:
-    """Rows of text, aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+def references(arms: dict[str, Any], split: str) -> list[tuple[str, str, str]]:
+    """(name, Self, Orig) of what needs no explanation training; one row where all arms agree."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for arm, of in arms.items():
+        part = of["train"] if split == "train" else of
+        found.setdefault(("majority", "", estimate(part["majority"])), []).append(arm)
+        if split == "held_out":
+            both = (estimate(of["untrained"][key]) for key in ("self", "orig"))
+            found.setdefault(("untrained", *both), []).append(arm)
+    return [
+        (name if len(those) == len(arms) else f"{name}, {', '.join(those)}", *both)
+        for (name, *both), those in sorted(found.items(), key=lambda item: item[0][0])
+    ]
 
 
 def show_run(result: dict[str, Any]) -> str:
-    """One run for the terminal: its measures on held-out and on training items, and their meaning."""
-    parts = result, result["train"]
-    rows = [["", "held-out items", "training items"]]
-    for key, name in (NAMES | {"majority": "majority"}).items():
-        rows.append([name, *(number(part[key], sign_of(key)) for part in parts)])
-        if key == "gap":
-            within = ({"mean": p["gap"], "low": p["gap_low"], "high": p["gap_high"]} for p in parts)
-            rows[-1][1:] = [estimate(of, "+") for of in within]
+    """One run for the terminal: its measures, and what they say of it."""
+    parts, m0 = (result, result["train"]), result["m0"]
+    rows = [["", "held out", "training"]]
+    for key, name in NAMES.items():
+        rows.append([name, *(number(part[key], key) for part in parts)])
+        if key == "gap":  # the interval is over subjects, within the run
+            ends = (dict(mean=p["gap"], low=p["gap_low"], high=p["gap_high"], n=1) for p in parts)
+            rows[-1][1:] = [estimate(of, key) for of in ends]
+    rows.append(["majority", *(number(part["majority"]) for part in parts)])
     rows.append(["items", *(str(part["n_items"]) for part in parts)])
-    m0, low, high = result["m0"], result["gap_low"], result["gap_high"]
+    notes = [
+        f"M0 knows {number(m0['known'])} of the clear answers; the cue changes "
+        f"{number(m0['changed'])} of its answers.",
+        f"In this run {leaning(result)}; the interval is over its subjects, not over seeds.",
+    ]
+    title = f"{result['task']}: arm {result['arm']}, seed {result['seed']}"
+    return "\n".join([title, aligned(rows), *(textwrap.fill(note, WIDTH) for note in notes)])
+
+
+def leaning(result: dict[str, Any]) -> str:
+    """What the gap of one run says of its explanations of held-out items."""
+    low, high = result["gap_low"], result["gap_high"]
     if result["drift"] == 0:
-        meaning = "no held-out label has moved, so Self and Orig are one number"
-    elif low is None or low <= 0 <= high:
-        meaning = "held-out explanations side neither with the model that is nor with the one that was"
-    else:
-        side = "follow the model that is" if low > 0 else "stay with the model that was"
-        meaning = f"held-out explanations {side}"
-    sentence = (
-        f"In this run {meaning}; the interval is over the subjects of this one model, and what "
-        "another seed would give takes a study."
-    )
-    return "\n".join(
-        [
-            f"{result['task']}, arm {result['arm']}, seed {result['seed']}",
-            columns(rows),
-            f"M0 knows {number(m0['known'])} of what it should; the cue changes "
-            f"{number(m0['changed'])} of its answers.",
-            textwrap.fill(sentence, WIDTH),
-        ]
-    )
+        return "no held-out label has moved, so Self and Orig are the same"
+    if low is None or low <= 0 <= high:
+        return "held-out explanations lean neither to the model that is nor to the one that was"
+    side = "follow the model that is" if low > 0 else "stay with the model that was"
+    return f"held-out explanations {side}"
 
 
 def show_study(study: dict[str, Any]) -> str:
-    """A study for the terminal: a line an arm, what no training gives, and paired differences."""
-    arms, paired = study["arms"], study["differences"]
-    rows = [["arm", "n", "Self", "Orig", "gap [95 % interval]", "drift", "pref.", "verdict"]]
+    """A study for the terminal: a line an arm, what no training gives, paired differences."""
+    arms = study["arms"]
+    rows = [["arm", "n", "Self", "Orig", "gap", "drift", "pref.", "verdict"]]
     for arm, of in arms.items():
-        mean = {key: number(of[key]["mean"]) for key in ("self", "orig", "drift", "preference")}
+        means = [number(of[key]["mean"]) for key in ("self", "orig", "drift", "preference")]
+        means.insert(2, estimate(of["gap"], "gap"))
         verdict = of["verdict"].partition(":")[0].partition(" at n")[0]
-        self_orig = [mean["self"], mean["orig"]]
-        rows.append([arm, str(of["gap"]["n"]), *self_orig, estimate(of["gap"], "+")])
-        rows[-1] += [mean["drift"], mean["preference"], verdict]
-    for name, self_match, orig_match in references(arms, "held_out"):
-        short = (text.partition(" ")[0] for text in (self_match, orig_match))
-        rows.append([name, "", *short, "", "", "", ""])
-    lines = [
-        textwrap.fill(f"{study['experiment']} on {study['task']}: {study['question']}", WIDTH),
-        columns(rows),
+        rows.append([arm, str(of["gap"]["n"]), *means, verdict])
+    for name, *both in references(arms, "held_out"):
+        rows.append([name, "", *(text.partition(" ")[0] for text in both), *[""] * 4])
+    for pair, of in study["differences"].items():
+        means = [number(of[key]["mean"], "gap") for key in ("self", "orig")]
+        means.append(estimate(of["gap"], "gap"))
+        rows.append([pair, str(of["gap"]["n"]), *means, "", "", "paired difference"])
+    question = f"{study['experiment']} on {study['task']}: {study['question']}"
+    notes = [v for v in dict.fromkeys(of["verdict"] for of in arms.values()) if ":" in v]
+    notes += [f"diverged: {f['arm']} of seed {f['seed']}: {f['error']}" for f in study["failed"]]
+    return "\n".join([textwrap.fill(question, WIDTH), aligned(rows), *notes])
+
+
+def findings(study: dict[str, Any]) -> list[str]:
+    """The question, its answer by arm and by pair of arms, and the numbers to remember."""
+    arms = study["arms"]
+    seeds = ", ".join(map(str, study["seeds"]))
+    what = f"Task {study['task']}. Arms {', '.join(arms)}. Seeds {seeds}."
+    ran = f"{len(study['runs'])} runs finished, {len(study['failed'])} diverged."
+    pairs = {} if len(arms) > 3 else study["differences"]  # of many arms, the table has them all
+    answers, cards = [], []
+    for arm, of in arms.items():
+        answers.append(answer(arm, of))
+        cards.append(card(f"gap of {arm}: {of['verdict'].partition(':')[0]}", of["gap"], "gap"))
+    for pair, of in pairs.items():
+        gap, word = of["gap"], contrast(of["gap"])
+        text = f"The gaps differ by {estimate(gap, 'gap')}, paired by seed, n = {gap['n']}."
+        answers.append((f"{pair}: {word}.", text))
+        cards.append(card(f"{pair}: {word}", gap, "gap"))
+    cards.append(card("clear answers known to M0", study["m0"]["known"]))
+    facts = clean(f"{what} {ran}")
+    return [clean(study["question"]), facts, items(answers), "## Key figures", items(cards)]
+
+
+def answer(arm: str, of: dict[str, Any]) -> tuple[str, str]:
+    """What one arm says of the question, in no more words than its interval allows."""
+    n, preference, majority = of["gap"]["n"], of["preference"]["mean"], of["majority"]["mean"]
+    self_match, orig_match, drift = (of[key]["mean"] for key in ("self", "orig", "drift"))
+    word, _, meaning = of["verdict"].partition(": ")
+    text = f"{meaning[:1].upper()}{meaning[1:]}. " if meaning else ""
+    text += (
+        f"Self is {number(self_match)}, Orig {number(orig_match)}: a gap of "
+        f"{estimate(of['gap'], 'gap')} over {n} seed{'s' * (n != 1)}. The labels of "
+        f"{number(drift)} of the held-out items moved"
+    )
+    if preference is not None:
+        text += f"; of the explanations that took a side there, {number(preference)} took that of "
+        text += "the model that is"
+    if max(self_match, orig_match) <= majority:
+        text += f". A constant explanation gets no less ({number(majority)})"
+    return f"{arm}: {word}.", f"{text}."
+
+
+def contrast(gap: dict[str, Any]) -> str:
+    """What the paired difference of two gaps says."""
+    if gap["low"] is None:
+        return f"no interval at n = {gap['n']}"
+    if gap["low"] <= 0 <= gap["high"]:
+        return f"no difference seen at n = {gap['n']}"
+    return "a larger gap" if gap["low"] > 0 else "a smaller gap"
+
+
+def card(text: str, of: dict[str, Any], key: str = "") -> tuple[str, str]:
+    """A mean, and what it is the mean of, with its interval."""
+    mean, _, ends = estimate(of, key).partition(" ")
+    return mean, f"{text} {ends}"
+
+
+def numbers(study: dict[str, Any]) -> list[str]:
+    """Every measure of every arm with its interval, what no training gives, paired differences."""
+    blocks, arms = ["## Numbers"], study["arms"]
+    for split, title in (("held_out", "Held-out items"), ("train", "Training items")):
+        rows = [["arm", "n", *NAMES.values()]]
+        for arm, of in arms.items():
+            part, n = of["train"] if split == "train" else of, of["gap"]["n"]
+            rows.append([arm, str(n), *(estimate(part[key], key, n) for key in NAMES)])
+        rows += [[name, "", *both] for name, *both in references(arms, split)]
+        for pair, of in study["differences"].items() if split == "held_out" else ():
+            paired = (estimate(of[key], "gap") for key in ("self", "orig", "gap"))
+            rows.append([pair, str(of["gap"]["n"]), *paired])
+        blocks += [f"### {title}", table([row + [""] * (len(rows[0]) - len(row)) for row in rows])]
+    return blocks
+
+
+def examples(shown: dict[str, tuple[int, list[dict]]]) -> list[str]:
+    """Items in words, of one run of every arm."""
+    blocks = ["## Examples", READING]
+    for arm, (seed, rows) in shown.items():
+        head = [EXAMPLE.get(k, k.replace("m0", "M0").replace("_", " ")) for k in rows[0]]
+        cells = (list(row.values()) for row in rows)
+        blocks += [f"### {clean(arm)}, seed {seed}", table([head, *cells])]
+    return blocks
+
+
+def runs(study: dict[str, Any], m0_labels: list[dict[str, float]]) -> list[str]:
+    """M0, and every run of the study: those that finished and those that did not."""
+    m0, order = study["m0"], list(study["arms"])
+    known = [["what", "share"], ["clear answers that it knows", estimate(m0["known"])]]
+    known.append(["answers that the cue changes", estimate(m0["changed"])])
+    for name in m0_labels[0]:
+        known.append([f"labels: {name}", estimate(interval([of[name] for of in m0_labels]))])
+    keys = ("gap", "self", "orig", "drift", "preference")
+    rows = [["arm", "seed", *(NAMES[key] for key in keys), "items"]]
+    for run in sorted(study["runs"], key=lambda run: order.index(run["arm"])):
+        cells = (number(run[key], key) for key in keys)
+        rows.append([run["arm"], str(run["seed"]), *cells, str(run["n_items"])])
+    blocks = ["## M0", table(known), "## All runs", table(rows)]
+    if study["failed"]:
+        failed = [(f"{f['arm']}, seed {f['seed']}, diverged.", f["error"]) for f in study["failed"]]
+        blocks += [items(failed), "What diverged is in no mean."]
+    return blocks
+
+
+def background(study: dict[str, Any]) -> list[str]:
+    """What the words mean, what was not controlled, and how to get the same again."""
+    config, versions, first = study["config"], study["versions"], min(study["seeds"])
+    fixed = [f"{name} = {config[name]}" for name in ("m0_seed", "world_seed") if name in config]
+    limits = {
+        "seeds": f"all have {' and '.join(fixed)}; what others would change is in no interval."
+        if fixed
+        else "a seed sets facts, split, M0 and batches together; their parts in the spread are not "
+        "told apart.",
+        "sizes": f"one task, {study['task']}, and the sizes below. Others may give other results.",
+        "settings": "how they were chosen is not recorded here. If it was on these seeds, the "
+        "intervals are too narrow.",
+        "many numbers": "each interval is 95 % by itself; among many, some miss by chance.",
+        "last step": "verdicts are read there, wherever the curves are by then.",
+    }
+    words = ["python train.py", study["experiment"], f"--seed={first}"]
+    words += [f"--seeds={len(study['seeds'])}", f"--device={versions['device']}"]
+    words += [shlex.quote(f"--{k}={v}") for k, v in config.items() if v is not None]
+    command = " \\\n    ".join(" ".join(words[i : i + 3]) for i in range(0, len(words), 3))
+    made = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return [
+        "## Glossary",
+        items(GLOSSARY.items()),
+        "## Not controlled",
+        items(limits.items()),
+        "## Reproduce",
+        f"```\n{command}\n```",
+        clean(f"Made with {made}. The last call of the command took {study['seconds']} s."),
     ]
-    if paired:
-        head = ["difference", "n", "Self", "Orig", "gap [95 % interval]"]
-        means = ([str(d["gap"]["n"])] + [number(d[k]["mean"], "+") for k in ("self", "orig")]
-                 for d in paired.values())
-        gaps = (estimate(d["gap"], "+") for d in paired.values())
-        lines += [columns([head, *([a, *m, g] for a, m, g in zip(paired, means, gaps))])]
-    lines += [f"diverged: {f['arm']} of seed {f['seed']}: {f['error']}" for f in study["failed"]]
-    meanings = {of["verdict"].replace(":", " means:", 1): 0 for of in arms.values() if ":" in of["verdict"]}
-    return "\n".join(lines + list(meanings))
+
+
+def write_report(out: Path) -> None:
+    """Write out/report.md and out/report.html from out/result.json and the runs in out/runs."""
+    study = read_json(out / "result.json")
+    metrics: dict[str, list] = {arm: [] for arm in study["arms"]}
+    shown, m0_labels = {}, {}
+    for run in study["runs"]:
+        arm, seed = run["arm"], run["seed"]
+        folder = out / "runs" / f"{arm}-seed{seed}"
+        metrics[arm].append(read_lines(folder / "metrics.jsonl"))
+        shown.setdefault(arm, (seed, read_json(folder / "examples.json")))
+        m0_labels[seed] = read_json(folder / "result.json")["m0"]["labels"]
+    title = f"Introspective coupling: {study['experiment']}"
+    above = [f"# {clean(title)}", *findings(study), "## Curves"]
+    below = [*numbers(study), *examples(shown), *runs(study, list(m0_labels.values()))]
+    below += background(study)
+    drawn = curves(metrics, "held_out", 5.2), curves(metrics, "train", 4.2)
+    pointer = drawing = [NO_CURVES]
+    if None not in drawn:
+        pointer = ["The curves are in [report.html](report.html)."]
+        drawing = [CAPTION, "### Held-out items", drawn[0], "### Training items", drawn[1]]
+    write_text(out / "report.md", "\n\n".join([*above, *pointer, *below]) + "\n")
+    write_text(out / "report.html", page(title, [*above, *drawing, *below]))

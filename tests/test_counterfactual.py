@@ -27,7 +27,7 @@ def test_two_subjects_by_hand():
     assert labels.tolist() == [[3, 0], [3, 3]]
 
 
-@pytest.mark.parametrize("share", [0, 0.004, 0.3, 0.5, 1])
+@pytest.mark.parametrize("share", [0, 0.004, 0.006, 0.3, 0.5, 1])
 def test_noise_replaces_exactly_its_share_and_nothing_by_itself(share):
     noisy = with_noise(LABELS, share, n_label=5, seed=0)
     assert (noisy != LABELS).sum() == round(share * 120)

@@ -1,5 +1,7 @@
 """How a model is asked: packed and through ids, against its readable prompts one at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,9 @@ from introspect.model import GPT
 from introspect.tasks.hint import Hint
 from introspect.tokenizer import ANSWER, EXPLAIN, encode, encode_words, vocab_size
 
-WORLD = Hint(n_entity=3, n_attribute=4, n_answer=3).world(0)
+HINT = Hint(n_entity=3, n_attribute=4, n_answer=3).world(0)
+# the pairs in another order than the prompts, so that the one cannot stand for the other
+WORLD = replace(HINT, pairs=HINT.pairs[::-1], questions=HINT.questions[::-1])
 CHANNELS = ("head", "tied", "same", "probe")
 SUBJECTS = torch.tensor([5, 0, 11])
 
@@ -91,21 +95,25 @@ def test_an_explanation_sees_its_own_cue_only():
     with torch.no_grad():
         model.token.weight[encode_words(["hint:B"]).item()] *= -1
     moved = (asked.explanations(model, SUBJECTS) - before).abs().amax((0, 2))
-    assert moved[1] > 1e-3 and moved[0] == moved[2] == 0
+    assert moved[1] > 1e-3 and moved[0] == moved[2] == 0  # of hints C, B, A
 
 
-def gradients(channel):
-    """The parameters to which the explanations of one channel send a gradient."""
+def gradients(channel, part, classes=slice(None)):
+    """The parameters to which `both` sends a gradient: part 0 answers, 1 explanations."""
     model, asked = gpt(), Interview(WORLD, channel)
-    asked.both(model, SUBJECTS)[1].square().sum().backward()
+    asked.both(model, SUBJECTS)[part][..., classes].square().sum().backward()
     return {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
 
 
-def test_a_probe_leaves_no_gradient_in_the_trunk_where_the_head_does():
+def test_a_probe_leaves_no_gradient_in_the_trunk_where_other_channels_do():
     heads = {"explain_head.weight", "explain_head.bias"}
+    task_head = {"task_head.weight", "task_head.bias"}
     trunk = {n for n, _ in gpt().named_parameters() if "head" not in n}
-    assert gradients("probe") == heads
-    assert gradients("head") == gradients("same") == heads | trunk
+    assert gradients("probe", 1) == heads
+    assert gradients("head", 1) == gradients("same", 1) == heads | trunk
+    assert gradients("tied", 1, slice(3)) == task_head | trunk
+    assert gradients("tied", 1, 3) == heads | trunk
+    assert all(gradients(channel, 0) == task_head | trunk for channel in CHANNELS)
 
 
 def test_on_channel_tied_only_would_stay_has_a_row_of_its_own():
@@ -132,4 +140,4 @@ def test_everything_is_both_for_all_subjects_whatever_the_chunk(channel, monkeyp
 def test_an_interview_knows_its_sizes():
     asked = Interview(WORLD)
     assert (asked.n_subject, asked.n_variant) == (12, 4)
-    assert asked.with_cue.tolist() == [1, 2, 3] == list(np.array(WORLD.pairs)[:, 0])
+    assert asked.with_cue.tolist() == [3, 2, 1] == list(np.array(WORLD.pairs)[:, 0])

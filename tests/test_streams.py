@@ -35,6 +35,7 @@ def test_neighboring_steps_are_not_correlated():
 
 
 def test_numbers_are_the_same_in_every_process():
-    """From `python -c "from introspect.streams import *; print(rng(0, 'batch', 7).integers(
-    1000, size=4))"`: with the hash of a str in place of crc32 they would change with the process."""
-    assert rng(0, "batch", 7).integers(1000, size=4).tolist() == []
+    """With the hash of a str in place of crc32 they would change with the process. From
+    python -c "from introspect.streams import rng; print(rng(0, 'batch', 7).integers(1000, size=4))"
+    """
+    assert rng(0, "batch", 7).integers(1000, size=4).tolist() == [789, 855, 446, 641]

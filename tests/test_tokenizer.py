@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from introspect import tokenizer
 from introspect.tokenizer import (
     ANSWER,
     EXPLAIN,
@@ -17,16 +18,11 @@ from introspect.tokenizer import (
     vocabulary,
 )
 
-special_text = st.lists(
-    st.one_of(
-        st.sampled_from([ANSWER, EXPLAIN, "zorp", " zorp", "hint:A", " ", "\n", "\t", "<|", "é", "🦉"]),
-        st.text(max_size=4),
-    ),
-    max_size=8,
-).map("".join)
+pieces = [ANSWER, EXPLAIN, "zorp", " zorp", "hint:A", " ", "\n", "\t", "<|", "é", "🦉"]
+special_text = st.lists(st.sampled_from(pieces) | st.text(max_size=4), max_size=8).map("".join)
 
 
-@given(st.one_of(st.text(), special_text))
+@given(st.text() | special_text)
 def test_every_text_comes_back(text):
     assert decode(encode(text)) == text
 
@@ -66,6 +62,12 @@ def test_ids_are_bytes_then_words_in_order_then_specials():
     assert vocab_size() == 256 + len(set(vocabulary())) + 2
 
 
+def test_a_word_listed_twice_is_refused(monkeypatch):
+    monkeypatch.setattr(tokenizer, "vocabulary", lambda: ("zorp", "blick", "zorp"))
+    with pytest.raises(AssertionError):
+        encoding.__wrapped__()
+
+
 def test_an_array_of_words_keeps_its_shape():
     words = np.array([["zorp", ANSWER, "zorp"], ["hint:B", EXPLAIN, "blick"]])
     ids = encode_words(words)
@@ -79,6 +81,7 @@ def test_a_lone_surrogate_is_refused_with_its_place():
         encode("ab\ud800c")
 
 
-def test_names_are_the_invented_words_and_none_is_a_hint():
-    assert names() == tuple(w for w in vocabulary() if not w.startswith("hint:"))
-    assert len(names()) == len(set(names())) >= 2 * 48  # the default world names 48 + 48
+def test_names_are_letters_only_and_enough_for_the_default_world():
+    assert all(name.isalpha() and name in vocabulary() for name in names())
+    assert "hint:A" not in names() and "hint:A" in vocabulary()
+    assert len(set(names())) == len(names()) >= 2 * 48

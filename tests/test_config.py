@@ -1,0 +1,137 @@
+"""Configurations: what is refused, how seeds follow each other, and what a hash depends on."""
+
+from dataclasses import asdict, fields, replace
+
+import pytest
+
+from introspect.config import GROUPS, Config, Refused, allowed, build, digest, shifted
+from introspect.tasks.hint import Hint
+
+
+def config(**overrides):
+    return build("hint", Hint, overrides)
+
+
+def test_without_overrides_every_field_has_its_default():
+    cfg = config()
+    groups = {"world": Hint, **GROUPS}
+    assert all(getattr(cfg, name) == group() for name, group in groups.items())
+    assert (cfg.task, cfg.seed, cfg.m0_seed, cfg.world_seed) == ("hint", 0, 0, 0)
+
+
+def test_each_override_reaches_its_field_and_no_other():
+    given = dict(n_entity=7, n_embd=32, pretrain_steps=9, label_noise=0.5, channel="tied", seed=3)
+    cfg, before = config(**given).flat(), config().flat()
+    assert {k: v for k, v in cfg.items() if v != before[k]} == given | dict(m0_seed=3, world_seed=3)
+
+
+@pytest.mark.parametrize("given, seeds", [
+    ({}, (0, 0, 0)), (dict(seed=2), (2, 2, 2)), (dict(seed=2, m0_seed=5), (2, 5, 5)),
+    (dict(seed=2, world_seed=5), (2, 2, 5)), (dict(seed=2, m0_seed=0, world_seed=1), (2, 0, 1))])
+def test_a_seed_that_is_not_given_is_that_of_the_stage_after_it(given, seeds):
+    cfg = config(**given)
+    assert (cfg.seed, cfg.m0_seed, cfg.world_seed) == seeds
+
+
+def test_flat_has_every_field_of_every_group_once():
+    groups = [Hint, *GROUPS.values()]
+    names = ["task", "seed", "m0_seed", "world_seed", *(f.name for g in groups for f in fields(g))]
+    assert len(set(names)) == len(names) and set(config().flat()) == set(names)
+
+
+@pytest.mark.parametrize("wrong", [
+    dict(n_layer=0), dict(n_layer=97), dict(n_layer=2.0), dict(n_layer="2"), dict(n_layer=True),
+    dict(kl_weight=-0.1), dict(kl_weight=float("nan")), dict(kl_weight=float("inf")),
+    dict(kl_weight="1"), dict(kl_weight=None), dict(kl_weight=True), dict(label_noise=1.0001),
+    dict(channel="verbal"), dict(channel=None), dict(donor_seed=-1), dict(donor_seed=1.0),
+    dict(grad_clip=0.0), dict(seed=-1), dict(m0_seed=True), dict(world_seed=1.0),
+    dict(n_answer=1), dict(shift=3)])
+def test_a_wrong_value_is_refused_by_the_name_of_its_flag(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(Refused, match=f"^--{name}={value}: must be "):
+        config(**wrong)
+
+
+@pytest.mark.parametrize("right", [
+    dict(n_layer=1), dict(n_layer=96), dict(kl_weight=0.0), dict(kl_weight=2), dict(label_noise=1),
+    dict(donor_seed=None), dict(donor_seed=0), dict(max_steps=0), dict(channel="probe")])
+def test_the_ends_of_what_is_allowed_are_allowed(right):
+    ((name, value),) = right.items()
+    assert config(**right).flat()[name] == value
+
+
+def test_a_field_of_no_group_is_refused():
+    with pytest.raises(Refused, match="--n_heads: task hint has no such field"):
+        config(n_heads=2)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused_with_those_that_do():
+    with pytest.raises(Refused, match="must divide n_embd=12, so one of 1, 2, 3, 4, 6, 12$"):
+        config(n_head=5, n_embd=12)
+
+
+def test_what_a_field_takes_is_said_in_words():
+    words = {f.name: allowed(f) for group in GROUPS.values() for f in fields(group)}
+    assert words["label_noise"] == "a number from 0 to 1"
+    assert words["max_steps"] == "a whole number >= 0"
+    assert words["donor_seed"] == "a whole number >= 0"
+    assert words["anchor"] == "one of explained, all"
+    assert words["shift"] == "text"
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        config().cotrain.kl_weight = 0.0
+
+
+def test_a_shift_changes_the_rates_it_names():
+    before = Hint(n_entity=7)
+    after = shifted(before, "hint_reliability=0.25,guess_share=1e-1")
+    assert after == replace(before, hint_reliability=0.25, guess_share=0.1)
+    assert shifted(before, "") == before
+
+
+@pytest.mark.parametrize("shift", ["hint_reliability", "hint_reliability=", "hint_reliability=x",
+                                   "n_entity=3", "kl_weight=1", "=1", "guess_share=1,", ","])
+def test_a_shift_that_names_no_rate_is_refused(shift):
+    with pytest.raises(Refused, match=f"--shift={shift}: must be rate=number, of the rates guess"):
+        config(shift=shift)
+
+
+@pytest.mark.parametrize("value", ["1.1", "-0.1", "nan", "inf"])
+def test_a_rate_out_of_its_range_is_refused_when_the_configuration_is_built(value):
+    with pytest.raises(Refused, match=f"--hint_reliability={value}: must be a number from 0 to 1"):
+        config(shift=f"hint_reliability={value}")
+
+
+def test_the_hash_depends_on_every_field():
+    base = config(n_embd=64, donor_seed=1)
+    others = {"task": "x", "channel": "tied", "anchor": "all", "shift": "guess_share=0.5"}
+    hashes = {base.sha256()}
+    for name, value in base.flat().items():
+        changed = others.get(name, value / 2 if isinstance(value, float) else None)
+        changed = changed or (value * 2 if value else 1)
+        if name in ("task", "seed", "m0_seed", "world_seed"):
+            other = replace(base, **{name: changed})
+        else:
+            key = next(k for k in ("world", *GROUPS) if name in asdict(getattr(base, k)))
+            other = replace(base, **{key: replace(getattr(base, key), **{name: changed})})
+        hashes.add(other.sha256())
+    assert len(hashes) == 1 + len(base.flat())
+    assert config(n_embd=64, donor_seed=1).sha256() == base.sha256()
+
+
+def test_with_m0_seed_changes_that_seed_only():
+    cfg = config(seed=1, world_seed=4)
+    other = cfg.with_m0_seed(9)
+    assert isinstance(other, Config) and other.m0_seed == 9
+    assert replace(other, m0_seed=1) == cfg
+
+
+def test_a_digest_is_of_the_value_and_not_of_its_order():
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+    assert digest({"a": 1, "b": [1, 2]}) != digest({"a": 1, "b": [2, 1]})
+    # printf '{"a":1,"b":[1,2.5,null]}' | sha256sum
+    assert digest({"b": [1, 2.5, None], "a": 1}).startswith("d364ec9be01255f39c6a86697b9eb5d3")
+    with pytest.raises(ValueError):
+        digest(float("nan"))

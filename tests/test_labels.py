@@ -1,0 +1,136 @@
+"""Frozen labels: whose answers they describe, what is noise, and that they cannot change unseen."""
+
+import hashlib
+import json
+from functools import partial
+
+import pytest
+import torch
+
+from introspect.checkpoint import Corrupt, load
+from introspect.config import build
+from introspect.interview import Interview
+from introspect.labels import Frozen, freeze, frozen_labels
+from introspect.pretrain import pretrain
+from introspect.tasks.hint import Hint
+from introspect.tokenizer import ANSWER, encode
+
+TINY = dict(
+    n_entity=4, n_attribute=4, n_layer=1, n_embd=16, n_head=2, pretrain_steps=6,
+    pretrain_batch_size=8, muon_learning_rate=0.05, adamw_learning_rate=0.03, max_steps=4,
+    batch_size=4, eval_interval=2, world_seed=0,
+)
+tiny = partial(build, "hint", Hint)
+
+
+def frozen(cache, **overrides):
+    """(M0, frozen labels, configuration, world) of the tiny run with these fields."""
+    cfg = tiny(TINY | overrides)
+    world = cfg.world.world(cfg.world_seed)
+    m0, labels = frozen_labels(cfg, world, Interview(world), cache, "cpu")
+    return m0, labels, cfg, world
+
+
+def labels_of(model, world):
+    """E(model), by asking for each answer by itself and comparing an item at a time."""
+    def answer(subject, variant):
+        ids = torch.tensor([encode(world.text(subject, variant) + ANSWER)])
+        return model.task_head(model.trunk(ids)[0, -1]).argmax().item()
+
+    rows = []
+    for s in range(world.n_subject):
+        with_cue, without = ([answer(s, v) for v in pair] for pair in zip(*world.pairs))
+        rows.append([4 if a == b else b for a, b in zip(with_cue, without)])
+    return torch.tensor(rows)
+
+
+def test_labels_are_read_off_the_answers_of_m0_which_is_frozen(tmp_path):
+    m0, labels, _, world = frozen(tmp_path)
+    assert torch.equal(labels.original, labels_of(m0, world))
+    assert torch.equal(labels.targets, labels.original)
+    torch.testing.assert_close(labels.reference, Interview(world).everything(m0)[0])
+    assert not any(p.requires_grad for p in m0.parameters())
+    assert len(labels.original.unique()) > 1  # guard: not all the same
+
+
+def test_labels_come_from_the_cache_the_second_time(tmp_path):
+    m0, labels, *_ = frozen(tmp_path)
+    files = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    m0_again, again, *_ = frozen(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(labels, again))
+    assert all(torch.equal(a, b) for a, b in zip(m0.parameters(), m0_again.parameters()))
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == files
+
+
+def test_a_label_flipped_in_the_cache_is_noticed_even_with_a_consistent_manifest(tmp_path):
+    _, labels, *_ = frozen(tmp_path)
+    (folder,) = tmp_path.glob("labels-*")
+    forged = {k: v.clone() for k, v in labels._asdict().items()}
+    forged["original"][3, 1] += 1
+    torch.save(forged, folder / "state.pt")
+    manifest = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in ("state.pt", "meta.json")
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert load(folder)[0]["original"][3, 1] == forged["original"][3, 1]  # the folder verifies
+    with pytest.raises(Corrupt, match="do not have the hash they were frozen with"):
+        frozen(tmp_path)
+
+
+def test_a_donor_gives_its_own_labels_while_the_anchor_stays_m0(tmp_path):
+    m0, own, _, world = frozen(tmp_path)
+    same_m0, donated, *_ = frozen(tmp_path, donor_seed=1)
+    donor, of_donor, *_ = frozen(tmp_path, m0_seed=1)
+    assert torch.equal(donated.original, labels_of(donor, world))
+    assert torch.equal(donated.original, of_donor.original)
+    assert torch.equal(donated.reference, own.reference)
+    assert all(torch.equal(a, b) for a, b in zip(m0.parameters(), same_m0.parameters()))
+    assert not torch.equal(donated.original, own.original)
+    assert not torch.equal(donated.reference, of_donor.reference)
+
+
+def test_m0_as_its_own_donor_changes_nothing(tmp_path):
+    own, donated = frozen(tmp_path)[1], frozen(tmp_path, donor_seed=0)[1]
+    assert donated.sha256() == own.sha256()
+
+
+@pytest.mark.parametrize("donor_seed", [None, 1])
+def test_label_progress_takes_an_earlier_checkpoint_of_the_labeled_model(tmp_path, donor_seed):
+    last = frozen(tmp_path, donor_seed=donor_seed)[1]
+    _, early, cfg, world = frozen(tmp_path, donor_seed=donor_seed, label_progress=0.3)
+    labeled = cfg if donor_seed is None else cfg.with_m0_seed(donor_seed)
+    model = pretrain(labeled, world, Interview(world), tmp_path / "x", "cpu", until=2)  # .3 * 6
+    assert torch.equal(early.original, labels_of(model, world))
+    assert torch.equal(early.reference, last.reference)
+    assert not torch.equal(early.original, last.original)
+
+
+def test_noise_touches_the_targets_only_and_exactly_its_share(tmp_path):
+    plain = frozen(tmp_path)[1]
+    noisy = frozen(tmp_path, label_noise=0.25, m0_seed=0, seed=1)[1]
+    other = frozen(tmp_path, label_noise=0.25, m0_seed=0, seed=2)[1]
+    for labels in (noisy, other):
+        assert torch.equal(labels.original, plain.original)
+        assert torch.equal(labels.reference, plain.reference)
+        assert (labels.targets != plain.original).sum() == 16  # of 16 subjects x 4 hints
+    assert not torch.equal(noisy.targets, other.targets)
+
+
+def test_runs_of_other_seeds_share_m0_and_labels(tmp_path):
+    _, labels, *_ = frozen(tmp_path, m0_seed=0, seed=0)
+    before = sorted(tmp_path.iterdir())
+    assert frozen(tmp_path, m0_seed=0, seed=1, kl_weight=0.0)[1].sha256() == labels.sha256()
+    assert sorted(tmp_path.iterdir()) == before and len(before) == 2
+
+
+def test_the_hash_names_labels_and_targets_but_not_the_reference():
+    g = torch.Generator().manual_seed(0)
+    world = Hint(n_entity=4, n_attribute=4).world(0)
+    logits, other = torch.randn(2, 16, 5, 4, generator=g)
+    plain = freeze(logits, logits, world, 0.0, 0)
+    assert freeze(logits, other, world, 0.0, 0).sha256() == plain.sha256()
+    assert freeze(other, logits, world, 0.0, 0).sha256() != plain.sha256()
+    assert freeze(logits, logits, world, 0.1, 0).sha256() != plain.sha256()
+    moved = Frozen(plain.original.flip(0), plain.targets, plain.reference)
+    assert moved.sha256() != plain.sha256()
