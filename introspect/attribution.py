@@ -8,10 +8,9 @@ All attributions are linear in the score, 0 for a dummy (a feature that the scor
 for symmetric features (whose exchange changes neither score nor x nor b). What sets them apart is
 whether they are complete: whether those of an item sum to score(x) - score(b).
 
-Every function evaluates `chunk` rows a call: memory against the number of calls, never the result.
-Nothing returned carries a gradient. ValueError for an x that is empty or not (B, F), a baseline
-that does not broadcast to it or would change its dtype, chunk < 1, and a score that returns another
-shape than (n,) or another kind of number.
+Every function evaluates `chunk` rows a call (memory against calls, never the result), returns no
+gradient, and raises ValueError for an x that is empty or not (B, F), a baseline that does not
+broadcast to it or would change its dtype, chunk < 1, and a score of another shape or kind.
 """
 
 from collections.abc import Callable
@@ -78,8 +77,7 @@ def shapley(score: Score, x: Tensor, baseline: Baseline, chunk: int = CHUNK) -> 
         raise ValueError(f"exact Shapley needs 2^F evaluations: F <= {MAX_SHAPLEY}, got F = {F}")
     subset = torch.arange(2**F, device=x.device)[:, None]
     keep = (subset >> torch.arange(F, device=x.device)) % 2 == 1  # (2^F, F): bit i is feature i
-    # Whichever bit is left out, the other bits count from 0 to 2^(F-1) - 1: one weight row for all.
-    size = keep[: 2 ** (F - 1)].sum(1)  # (2^(F-1),)
+    size = keep[: 2 ** (F - 1)].sum(1)  # (2^(F-1),) of the subsets of F - 1 features, in order
     by_size = [1 / (F * comb(F - 1, s)) for s in range(F)]  # s! (F - s - 1)! / F!
     weight = torch.tensor(by_size, dtype=torch.float64, device=x.device)[size]
     group, phi = max(1, chunk >> F), []  # items a time, lest all B 2^F scores be held
@@ -87,7 +85,7 @@ def shapley(score: Score, x: Tensor, baseline: Baseline, chunk: int = CHUNK) -> 
         v = _ablated(score, some_x, some_b, keep, chunk)  # (group, 2^F)
         cube = v.double().unflatten(1, (2,) * F)  # (group, 2, .., 2): bit i is dimension F - i
         gain = torch.stack([cube.diff(dim=F - i).flatten(1) for i in range(F)], 1)
-        phi.append((gain * weight).sum(2).to(v.dtype))  # gain (group, F, 2^(F-1))
+        phi.append((gain * weight).sum(2).to(v.dtype))  # (group, F); gain is (group, F, 2^(F-1))
     return torch.cat(phi)
 
 
@@ -132,10 +130,11 @@ def gradient_x_input(score: Score, x: Tensor, baseline: Baseline, chunk: int = C
 def completeness(
     score: Score, x: Tensor, baseline: Baseline, attribution: Tensor, chunk: int = CHUNK
 ) -> Tensor:
-    """(B,) sum_i a_i - (score(x) - score(b)): 0 iff complete, positive if too much is attributed.
+    """sum_i a_i - (score(x) - score(b)): 0 iff complete, positive if too much is attributed.
 
     For `integrated_gradients` the error of the quadrature, for `shapley` rounding, for the others
-    what interactions they miss or count twice. `attribution` is (B, F); costs 2 B evaluations.
+    what interactions they miss or count twice. Returns (B,), costs 2 B evaluations;
+    raises ValueError for an `attribution` of another shape than x.
     """
     if attribution.shape != x.shape:
         raise ValueError(f"attribution is {tuple(attribution.shape)}, but x is {tuple(x.shape)}")
@@ -150,14 +149,12 @@ def _checked(x: Tensor, baseline: Baseline, chunk: int) -> Tensor:
         raise ValueError(f"x must be (B, F) and not empty, got {tuple(x.shape)}")
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1 row, got {chunk}")
-    baseline = torch.as_tensor(baseline, device=x.device)
-    if torch.result_type(x, baseline) != x.dtype:
-        raise ValueError(f"a baseline of {baseline.dtype} does not fit x of {x.dtype}")
-    try:
-        return baseline.to(x.dtype).expand_as(x)
-    except RuntimeError as error:
-        shapes = tuple(baseline.shape), tuple(x.shape)
-        raise ValueError("a baseline of shape %s does not broadcast to %s" % shapes) from error
+    b = torch.as_tensor(baseline, device=x.device)
+    fits = b.dim() <= 2 and all(m in (1, n) for m, n in zip(b.shape[::-1], x.shape[::-1]))
+    if not fits or torch.result_type(x, b) != x.dtype:
+        shapes = f"{tuple(b.shape)} of {b.dtype} for {tuple(x.shape)} of {x.dtype}"
+        raise ValueError(f"baseline must broadcast to x and its dtype, got {shapes}")
+    return b.to(x.dtype).expand_as(x)
 
 
 def _call(score: Score, z: Tensor, ids: bool = False) -> Tensor:
@@ -197,8 +194,7 @@ def _on_the_line(score: Score, x: Tensor, baseline: Tensor, t: Tensor, weight: T
         v = _call(score, z)
         g = torch.autograd.grad(v.sum(), z, allow_unused=True)[0] if v.requires_grad else None
         if g is None:
-            raise ValueError("the score has no gradient with respect to its input (a threshold, an "
-                             "argmax, a detach?); leave_one_out and shapley need none")
+            raise ValueError("score has no gradient in x (a threshold?); leave_one_out needs none")
         gradients.append(g)
     g = torch.cat(gradients).view(len(x), len(t), -1).double()  # (B, n, F)
     return ((x - baseline) * (g * weight.to(x.device)[:, None]).sum(1)).to(x.dtype)

@@ -70,7 +70,8 @@ def test_newest_is_the_highest_step_as_a_number_up_to_the_one_asked_for(tmp_path
     assert checkpoint.newest(tmp_path / "absent") is None
     for step in (999_999, 1_000_000):  # as text the first would be the newer one
         save_step(tmp_path, step)
-    (tmp_path / "step-x").mkdir()
+    for name in ("step-x", "step-2000000.old", "old-step-2000000"):
+        (tmp_path / name).mkdir()
     assert is_that_of(checkpoint.newest(tmp_path), 1_000_000)
     assert is_that_of(checkpoint.newest(tmp_path, until=1_000_000), 1_000_000)
     assert is_that_of(checkpoint.newest(tmp_path, until=999_999), 999_999)

@@ -11,11 +11,12 @@ import scipy.stats
 
 from introspect.config import Refused
 from introspect.tasks.hint import Hint
-from introspect.tokenizer import ANSWER, EXPLAIN, encode, encode_words
+from introspect.tokenizer import ANSWER, EXPLAIN, encode, encode_words, names
 
 SMALL = Hint(n_entity=5, n_attribute=6, n_answer=3)
 WORLD = SMALL.world(0)
 LARGE = Hint()  # 2,304 facts, for statistics
+HALF = len(names()) // 2  # of the invented words name entities, the others attributes
 
 
 def facts_and_confidence(world):
@@ -166,8 +167,8 @@ def test_prompts_are_text_whose_tokens_are_the_slots():
 
 def test_a_subject_is_two_names_and_a_cue_is_the_hint_of_its_variant():
     plain = [WORLD.text(s, 0) for s in range(30)]
-    entities, attributes = (sorted({text.split()[i] for text in plain}) for i in (0, 1))
-    assert sorted(plain) == [f"{e} {a}" for e, a in product(entities, attributes)]
+    entities, attributes = (list(dict.fromkeys(t.split()[i] for t in plain)) for i in (0, 1))
+    assert plain == [f"{e} {a}" for e, a in product(entities, attributes)]
     assert len(entities) == 5 and len(attributes) == 6 and not set(entities) & set(attributes)
     for s, k in product(range(30), range(3)):
         assert WORLD.text(s, 1 + k) == f"{plain[s]} hint:{WORLD.answers[k]}"
@@ -180,12 +181,13 @@ def test_explanations_in_words():
 
 
 @pytest.mark.parametrize("wrong", [
-    dict(n_entity=10_000), dict(n_attribute=10_000), dict(n_answer=27), dict(n_entity=1),
+    dict(n_entity=HALF + 1), dict(n_attribute=HALF + 1), dict(n_answer=27), dict(n_entity=1),
     dict(explained_share=0.0), dict(explained_share=1.0), dict(explained_share=0.01),
     dict(guess_share=1.1), dict(hint_reliability=-0.1)])
 def test_impossible_constants_are_refused_by_name(wrong):
     with pytest.raises(Refused, match=f"--{next(iter(wrong))}="):
         replace(SMALL, **wrong)
+    assert replace(SMALL, n_entity=HALF, n_attribute=HALF, n_answer=26).n_subject == HALF * HALF
 
 
 @pytest.mark.parametrize("wrong", [dict(shown=WORLD.shown / 2), dict(ideal=WORLD.ideal[:, :2]),

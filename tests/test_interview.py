@@ -99,10 +99,16 @@ def test_an_explanation_sees_its_own_cue_only():
 
 
 def gradients(channel, part, classes=slice(None)):
-    """The parameters to which `both` sends a gradient: part 0 answers, 1 explanations."""
-    model, asked = gpt(), Interview(WORLD, channel)
-    asked.both(model, SUBJECTS)[part][..., classes].square().sum().backward()
-    return {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    """The parameters that get a gradient, from `both` as from the part alone: 0 answers, 1 says."""
+    model, asked, found = gpt(), Interview(WORLD, channel), []
+    one = (asked.answers, asked.explanations)[part]
+    for logits in (asked.both(model, SUBJECTS)[part], one(model, SUBJECTS)):
+        model.zero_grad(set_to_none=True)
+        logits[..., classes].square().sum().backward()
+        reached = [n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()]
+        found.append(set(reached))
+    assert found[0] == found[1]
+    return found[0]
 
 
 def test_a_probe_leaves_no_gradient_in_the_trunk_where_other_channels_do():

@@ -78,10 +78,11 @@ def test_a_label_flipped_in_the_cache_is_noticed_even_with_a_consistent_manifest
         frozen(tmp_path)
 
 
-def test_a_donor_gives_its_own_labels_while_the_anchor_stays_m0(tmp_path):
-    m0, own, _, world = frozen(tmp_path)
-    same_m0, donated, *_ = frozen(tmp_path, donor_seed=1)
-    donor, of_donor, *_ = frozen(tmp_path, m0_seed=1)
+@pytest.mark.parametrize("seed, donor_seed", [(0, 1), (1, 0)])
+def test_a_donor_gives_its_own_labels_while_the_anchor_stays_m0(tmp_path, seed, donor_seed):
+    m0, own, _, world = frozen(tmp_path, m0_seed=seed)
+    same_m0, donated, *_ = frozen(tmp_path, m0_seed=seed, donor_seed=donor_seed)
+    donor, of_donor, *_ = frozen(tmp_path, m0_seed=donor_seed)
     assert torch.equal(donated.original, labels_of(donor, world))
     assert torch.equal(donated.original, of_donor.original)
     assert torch.equal(donated.reference, own.reference)

@@ -87,8 +87,10 @@ def test_rows_of_a_batch_do_not_meet():
 @pytest.mark.parametrize("n_layer", [1, 2])
 def test_reading_at_some_tokens_equals_reading_all_and_selecting(n_layer):
     model, at = shaken(n_layer), torch.tensor([4, 1, 1])
-    whole = model.trunk(IDS)
+    whole, seen = model.trunk(IDS), []
+    model.blocks[-1].mlp_out.register_forward_hook(lambda m, i, out: seen.append(out.shape[1]))
     torch.testing.assert_close(model.trunk(IDS, at=at), whole[:, at], rtol=0, atol=1e-12)
+    assert seen == [3]  # and the last block computes nothing for the others
 
 
 def test_no_token_depends_on_a_later_one_and_each_depends_on_all_before():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from introspect.cli import parse
-from introspect.figures import apart, curves, series
+from introspect.figures import apart, curves, draw, series
 from introspect.record import read_json, write_json, write_lines
 from introspect.report import show_run, show_study, write_report
 from introspect.stats import student_t
@@ -118,7 +118,7 @@ def write_study(out, gaps, failed=(), change=lambda result: None, prompts=("zorp
         "question": "Which model do explanations follow?",
         "task": "hint",
         "seeds": list(range(max(map(len, gaps.values())))),
-        **summarize(results, lines),
+        **summarize(sorted(results, key=lambda result: result["seed"]), lines),
         "failed": [{"arm": a, "seed": s, "error": e} for a, s, e in failed],
         "config": {"task": "hint", "n_layer": 3, "learning_rate": 0.0015, "donor_seed": None},
         "seconds": 116.5,
@@ -207,6 +207,7 @@ def test_both_reports_have_the_same_tables(two_arms, tmp_path):
 
 def test_every_run_is_listed_with_its_numbers(two_arms, tmp_path):
     rows = by_name(markdown_tables(reports(tmp_path)[0])[-1], 2)
+    assert list(rows) == [(arm, str(seed)) for arm in ("reg", "noreg") for seed in range(3)]
     assert len(rows) == len(two_arms["runs"]) == 6
     for run in two_arms["runs"]:
         row = rows[run["arm"], str(run["seed"])]
@@ -277,7 +278,10 @@ def test_verdicts_say_what_the_interval_allows(tmp_path, gaps, word):
     assert answer.startswith(f"- **arm: {word}.**")
     assert f"gap of arm: {word}" in text and f"gap of arm: {word}" in Page(page).text
     terminal = show_study(study)
-    assert word.partition(" at n")[0] in terminal
+    assert terminal.split("\n")[2].endswith(f"  {word.partition(' at n')[0]}")
+    assert (f"\n{word}: explanations" in terminal) == (word in ("coupling", "reversed"))
+    color = {"coupling": '<span class="now">', "reversed": '<span class="then">'}.get(word, ": ")
+    assert page.count(f"{color}{word}") == 2
     for other in {"coupling", "reversed"} - {word}:
         assert other not in answer and other not in terminal and f": {other}" not in page
 
@@ -313,21 +317,27 @@ def test_two_figures_with_ids_of_their_own(with_matplotlib, two_arms, tmp_path):
     ids = [value for _, name, value in Page(text).attributes if name == "id"]
     used = re.findall(r"(?:url\(|href=\")#([^)\"]+)", text)
     assert text.count("<svg") == text.count("<figure>") == 2
+    assert text.index("<h2>Curves") < text.index("Thin: single seeds.") < text.index("<svg")
+    assert text.rindex("<svg") < text.index("<h2>Numbers")
     assert len(set(ids)) == len(ids) and set(used) <= set(ids) and len(used) > 20
 
 
 def test_hostile_text_is_shown_and_not_obeyed(with_matplotlib, tmp_path):
     bad = '<script>alert("&amp;")</script> | <b>x</b>\n## no'
-    write_study(
+    study = write_study(
         tmp_path,
         {"a<i>&": COUPLED[:2], "$\\bad{$": REVERSED[:2]},
         failed=[("a<i>&", 9, "loss <nan> & | worse")],
         prompts=(bad,),
     )
+    study["config"]["shift"] = "</pre>&amp;"
+    write_json(tmp_path / "result.json", study | {"experiment": "e</title>&amp;"})
     text, page = reports(tmp_path)
     for tag in ("<script", "<b>", "<i>", "<nan>", "\n## no"):
         assert tag not in text and tag not in page
     parsed = Page(page)
+    assert "'--shift=</pre>&amp;'" in text and "'--shift=</pre>&amp;'" in parsed.text
+    assert parsed.text.count("coupling: e</title>&amp;") == 2  # the title and the first heading
     assert parsed.tables == markdown_tables(text)
     assert parsed.tables[2][1][0] == " ".join(bad.split()) + " of seed 0"
     assert "loss <nan> & | worse" in parsed.text and "a<i>&: coupling" not in parsed.text
@@ -423,12 +433,14 @@ def test_rows_of_reference_are_one_where_arms_agree_and_else_an_arm_each(tmp_pat
 
 
 def test_a_constant_explanation_that_gets_as_much_is_mentioned(tmp_path):
-    def raise_majority(result):
-        result["majority"] = 0.9 if result["arm"] == "b" else 0.3
+    def set_majority(result):  # below Orig; between Orig and Self; above Self
+        result["majority"] = {"a": 0.3, "b": 0.6, "c": 0.9}[result["arm"]]
 
-    write_study(tmp_path, {"a": COUPLED, "b": COUPLED}, change=raise_majority)
-    answers = [x for x in reports(tmp_path)[0].split("\n") if x.startswith(("- **a:", "- **b:"))]
-    assert ["A constant explanation gets no less" in line for line in answers] == [False, True]
+    write_study(tmp_path, dict.fromkeys("abc", COUPLED), change=set_majority)
+    starts = "- **a: ", "- **b: ", "- **c: "
+    answers = [line for line in reports(tmp_path)[0].split("\n") if line.startswith(starts)]
+    less = ["A constant explanation gets no less" in line for line in answers]
+    assert less == [False, False, True]
 
 
 def test_many_arms_have_all_their_pairs_in_the_table_alone(tmp_path):
@@ -440,7 +452,10 @@ def test_many_arms_have_all_their_pairs_in_the_table_alone(tmp_path):
     assert "- **kl=0 - kl=1" not in text and "- **kl=4: " in text
 
 
-@pytest.mark.parametrize("given", [[], ["--m0_seed=3"], ["--shift=hint_reliability=0.4"]])
+@pytest.mark.parametrize(
+    "given",
+    [[], ["--m0_seed=3"], ["--shift=hint_reliability= 0.4", "--weight_decay=0"]],
+)
 def test_the_printed_command_asks_for_the_same_study(two_arms, tmp_path, given):
     asked = parse(["anchor", "--seed=4", "--seeds=2", "--learning_rate=1e-4", *given])
     config = asked.describe("cpu", None, 4, tmp_path)["config"]
@@ -554,6 +569,51 @@ def test_few_steps_of_one_seed_can_be_drawn(with_matplotlib, n_step, recwarn):
     svg = curves({"a": [metrics_of(result_of("a", 0, 0.2))[:n_step]]}, "held_out", 4)
     assert "Self 0.200" in svg if n_step == 1 else "Self 0.451" in svg
     assert [str(w.message) for w in recwarn] == []
+
+
+class Panel:
+    """Notes what is drawn on it."""
+
+    def __init__(self):
+        self.lines, self.bands = [], []
+
+    def plot(self, steps, values, **look):
+        self.lines.append((list(steps), list(values), look))
+
+    def fill_between(self, steps, low, high, **look):
+        self.bands.append((list(steps), list(low), list(high)))
+
+    def margins(self, **_):
+        pass
+
+    locator_params = margins
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_every_seed_the_mean_and_the_band_are_drawn(n_step):
+    ends = [metrics_of(result_of("a", seed, gap))[:n_step] for seed, gap in enumerate(COUPLED)]
+    panel, line = Panel(), series(ends, "gap", "held_out")
+    name, height, color = draw(panel, line, "gap")
+    steps = list(STEPS[:n_step])
+    assert (name, height) == (f"gap {line.mean[-1]:+.3f}", line.mean[-1])
+    assert panel.bands == [(steps, line.low.tolist(), line.high.tolist())]
+    assert [values for _, values, _ in panel.lines] == [*line.singles.tolist(), line.mean.tolist()]
+    looks = [look for _, _, look in panel.lines]
+    assert all(look["color"] == color for look in looks)
+    assert looks[-1]["linewidth"] > looks[0]["linewidth"]
+    assert looks[-1]["marker"] == ("o" if n_step == 1 else None)
+
+
+def test_scales_hold_what_can_be(with_matplotlib):
+    """Gap and drift stay in -1..1 even where the band of two seeds does not; steps are whole."""
+    runs = [metrics_of(result_of("a", seed, gap)) for seed, gap in enumerate((0.5, -0.5))]
+    for rows in runs:
+        for step, row in enumerate(rows):
+            row["step"] = step
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", curves({"a": runs}, "held_out", 4))
+    ticks = [float(x.replace("\u2212", "-")) for x in texts if x[-1].isdigit() and " " not in x]
+    assert series(runs, "gap", "held_out").high[-1] > 5
+    assert max(ticks) == 2 and min(ticks) == -1 and texts.count("0.5") == 1 and "1.5" not in texts
 
 
 def test_labels_move_apart_as_little_as_they_can():

@@ -115,6 +115,7 @@ def test_wilson_is_scipys_and_stays_within_0_and_1(k, more, confidence):
     expected = scipy.stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
     assert found == pytest.approx((k / n, expected.low, expected.high, n), abs=1e-9)
     assert 0 <= found.low < found.high <= 1
+    assert wilson(k, n) == wilson(k, n, 0.95)
 
 
 @pytest.mark.parametrize("values", [[], [1.0]])
