@@ -51,6 +51,7 @@ def train_study(command: Command, device: str) -> int:
     if (out / "result.json").exists():
         study = read_json(out / "result.json")
         if [[run["arm"], run["seed"]] for run in study["runs"]] == wanted:
+            write_report(out)  # a kill may have come before it, or matplotlib after
             print(show_study(study))
             print(f"already done, in {out}")
             return DONE

@@ -186,8 +186,7 @@ def _on_the_line(score: Score, x: Tensor, baseline: Tensor, t: Tensor, weight: T
     """(B, F) (x - b) sum_k weight_k d score / d x (b + t_k (x - b)), t and weight (n,)."""
     if not x.is_floating_point():
         raise ValueError(f"gradients need floating point x, got {x.dtype}")
-    x, baseline, t = x.detach(), baseline.detach(), t.to(x)
-    gradients = []
+    x, baseline, t, gradients = x.detach(), baseline.detach(), t.to(x), []
     for row in torch.arange(len(x) * len(t), device=x.device).split(chunk):
         item, k = row // len(t), row % len(t)
         z = torch.lerp(baseline[item], x[item], t[k, None]).requires_grad_()  # x itself at t = 1
@@ -196,5 +195,6 @@ def _on_the_line(score: Score, x: Tensor, baseline: Tensor, t: Tensor, weight: T
         if g is None:
             raise ValueError("score has no gradient in x (a threshold?); leave_one_out needs none")
         gradients.append(g)
-    g = torch.cat(gradients).view(len(x), len(t), -1).double()  # (B, n, F)
-    return ((x - baseline) * (g * weight.to(x.device)[:, None]).sum(1)).to(x.dtype)
+    g = torch.cat(gradients).view(len(x), len(t), -1)  # (B, n, F)
+    mean = (g * weight.to(x.device)[:, None]).sum(1)  # (B, F), float64 as the weights
+    return ((x - baseline) * mean).to(x.dtype)

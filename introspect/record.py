@@ -12,7 +12,9 @@ from introspect.config import Refused
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` in one step; a kill leaves the old file or the new one."""
+    """Replace `path` in one step, if at all; a kill leaves the old file or the new one."""
+    if path.exists() and path.read_bytes() == text.encode():
+        return
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(aside, "w", encoding="utf-8", newline="\n") as f:
         f.write(text)

@@ -9,9 +9,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from introspect.figures import aligned, clean, curves, items, number, page, table
+from introspect.figures import curves
+from introspect.page import aligned, clean, items, page, table
 from introspect.record import read_json, read_lines, write_text
-from introspect.summary import interval
+from introspect.summary import interval, number
 
 WIDTH = 100  # columns of a terminal
 NAMES = {  # measure -> how it is called; README and GLOSSARY say what it is
@@ -51,8 +52,8 @@ GLOSSARY = {
 READING = (
     "A row is one held-out prompt: what M0 answered with the cue and without it, what the model "
     "answers now, and what it says leaving out the cue would do. That is true of the model as it "
-    "is (now), of M0 (then), of both, or of neither. Items whose label moved come first, so this "
-    "is no random sample."
+    "is (now), of M0 (then), of both, or of neither. These are a random choice of the items whose "
+    "label moved, not of all."
 )
 CAPTION = (
     "Bold: the mean over seeds, with its 95 % band by Student's t. Thin: single seeds. Dotted: "
@@ -148,7 +149,7 @@ def findings(study: dict[str, Any]) -> list[str]:
     arms = study["arms"]
     seeds = ", ".join(map(str, study["seeds"]))
     what = f"Task {study['task']}. Arms {', '.join(arms)}. Seeds {seeds}."
-    ran = f"{len(study['runs'])} runs finished, {len(study['failed'])} diverged."
+    ran = f"Runs finished: {len(study['runs'])}; diverged: {len(study['failed'])}."
     pairs = {} if len(arms) > 3 else study["differences"]  # of many arms, the table has them all
     answers, cards = [], []
     for arm, of in arms.items():
@@ -185,8 +186,8 @@ def answer(arm: str, of: dict[str, Any]) -> tuple[str, str]:
 
 def contrast(gap: dict[str, Any]) -> str:
     """What the paired difference of two gaps says."""
-    if gap["low"] is None:
-        return f"no interval at n = {gap['n']}"
+    if gap["n"] < 3:
+        return f"no verdict at n = {gap['n']}"
     if gap["low"] <= 0 <= gap["high"]:
         return f"no difference seen at n = {gap['n']}"
     return "a larger gap" if gap["low"] > 0 else "a smaller gap"
@@ -250,11 +251,11 @@ def background(study: dict[str, Any]) -> list[str]:
     limits = {
         "seeds": f"all have {' and '.join(fixed)}; what others would change is in no interval."
         if fixed
-        else "a seed sets facts, split, M0 and batches together; their parts in the spread are not "
+        else "a seed sets world, split, M0 and batches together; their parts in the spread are not "
         "told apart.",
         "sizes": f"one task, {study['task']}, and the sizes below. Others may give other results.",
         "settings": "how they were chosen is not recorded here. If it was on these seeds, the "
-        "intervals are too narrow.",
+        "gaps look larger than they are.",
         "many numbers": "each interval is 95 % by itself; among many, some miss by chance.",
         "last step": "verdicts are read there, wherever the curves are by then.",
     }
@@ -275,7 +276,7 @@ def background(study: dict[str, Any]) -> list[str]:
 
 
 def write_report(out: Path) -> None:
-    """Write out/report.md and out/report.html from out/result.json and the runs in out/runs."""
+    """Write report.md, report.html and curves.svg of the study in `out`, from its files."""
     study = read_json(out / "result.json")
     metrics: dict[str, list] = {arm: [] for arm in study["arms"]}
     shown, m0_labels = {}, {}
@@ -294,5 +295,6 @@ def write_report(out: Path) -> None:
     if None not in drawn:
         pointer = ["The curves are in [report.html](report.html)."]
         drawing = [CAPTION, "### Held-out items", drawn[0], "### Training items", drawn[1]]
+        write_text(out / "curves.svg", drawn[0])
     write_text(out / "report.md", "\n\n".join([*above, *pointer, *below]) + "\n")
     write_text(out / "report.html", page(title, [*above, *drawing, *below]))

@@ -30,6 +30,15 @@ def interval(values: list[float | None]) -> dict[str, float | int | None]:
     return student_t(there)._asdict()
 
 
+def number(x: float | None, key: str = "") -> str:
+    """Three decimals, with a sign where `key` is a difference.
+
+    >>> number(0.2), number(0.2, "gap"), number(None)
+    ('0.200', '+0.200', 'n/a')
+    """
+    return "n/a" if x is None else f"{x:{'+' if key == 'gap' else ''}.3f}"
+
+
 def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The interval of every measure over rows of different seeds, held out and in "train"."""
     inner = [row["train"] for row in rows]
@@ -55,8 +64,8 @@ def verdict(gap: dict[str, Any]) -> str:
     >>> verdict({"mean": 0.1, "low": 0.02, "high": 0.18, "n": 3})
     'coupling: explanations follow the model that is'
     """
-    if gap["low"] is None:
-        return f"no interval at n = {gap['n']}"
+    if gap["n"] < 3:  # two seeds can agree by luck, and their interval shrinks to nothing
+        return f"no verdict at n = {gap['n']}"
     if gap["low"] > 0:
         return "coupling: explanations follow the model that is"
     if gap["high"] < 0:
@@ -86,7 +95,7 @@ def summarize(
         arms[arm] = measures(list(by_seed.values()))
         arms[arm]["untrained"] = {k: interval([r[k] for r in before]) for k in ("self", "orig")}
         arms[arm]["verdict"] = verdict(arms[arm]["gap"])
-    m0s = list({r["seed"]: r["m0"] for r in results}.values())
+    m0s = list({str(r["m0"]): r["m0"] for r in results}.values())  # seeds can share one M0
     shown = ("arm", "seed", "self", "orig", "gap", "drift", "preference", "n_items")
     return {
         "arms": arms,

@@ -4,12 +4,35 @@ Property tests try the same examples in every run, and take the time they take.
 """
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+from tests.made_up import COUPLED, REVERSED, write_study  # noqa: E402
 
 torch.set_num_threads(1)
 settings.register_profile("introspect", derandomize=True, deadline=None)
 settings.load_profile("introspect")
+
+
+@pytest.fixture
+def without_matplotlib(monkeypatch):
+    """Curves take most of a report's time; tests of what is around them do without."""
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib", None)
+        yield patch
+
+
+@pytest.fixture
+def with_matplotlib(without_matplotlib):
+    without_matplotlib.undo()
+    pytest.importorskip("matplotlib")
+
+
+@pytest.fixture
+def two_arms(tmp_path):
+    return write_study(tmp_path, {"reg": COUPLED, "noreg": REVERSED})

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [  # a module may import from earlier layers only
-    {"config", "losses", "metrics", "packing", "stats", "streams"},
+    {"attribution", "config", "losses", "metrics", "packing", "page", "stats", "streams"},
     {"checkpoint", "counterfactual", "model", "record", "summary", "tokenizer"},
     {"optim", "tasks.world"},
     {"interview", "tasks.hint"},

@@ -68,5 +68,11 @@ def test_the_verdict_follows_the_interval(low, high, word):
     assert verdict({"mean": 0.1, "low": low, "high": high, "n": 3}).startswith(word)
 
 
-def test_one_seed_gives_no_verdict():
-    assert verdict(interval([0.4])) == "no interval at n = 1"
+def test_one_seed_gives_no_verdict_and_two_that_agree_by_luck_neither():
+    assert verdict(interval([0.4])) == "no verdict at n = 1"
+    assert verdict(interval([0.4, 0.4])) == "no verdict at n = 2"
+
+
+def test_an_m0_that_several_seeds_share_counts_once():
+    shared = [{**r, "m0": RUNS[0]["m0"]} for r in RUNS]
+    assert summarize(shared, CURVES)["m0"]["known"]["n"] == 1

@@ -1,0 +1,162 @@
+"""What the tables and verdicts of a report say, against the numbers they come from."""
+
+import re
+
+import pytest
+
+from introspect.record import read_json
+from introspect.report import show_run, show_study
+from tests.made_up import (
+    COUPLED,
+    Page,
+    REVERSED,
+    UNDECIDED,
+    by_name,
+    markdown_tables,
+    reports,
+    result_of,
+    shown,
+    write_study,
+)
+
+pytestmark = pytest.mark.usefixtures("without_matplotlib")
+
+
+def test_show_study_fits_a_terminal(two_arms):
+    lines = show_study(two_arms).split("\n")
+    assert max(map(len, lines)) <= 100
+    rows = {line.split("  ")[0]: line.split() for line in lines}
+    reg = two_arms["arms"]["reg"]
+    means = {key: f"{reg[key]['mean']:.3f}" for key in ("self", "orig", "drift", "preference")}
+    gap = shown(reg["gap"], "+").split()
+    ends = [means["drift"], means["preference"], "coupling"]
+    assert rows["reg"] == ["reg", "3", means["self"], means["orig"], *gap, *ends]
+    pair = two_arms["differences"]["reg - noreg"]
+    differences = [f"{pair[key]['mean']:+.3f}" for key in ("self", "orig", "gap")]
+    assert rows["reg - noreg"][3:7] == ["3", *differences]
+    assert rows["majority"] == ["majority", f"{reg['majority']['mean']:.3f}"]
+    assert rows["untrained"][1:] == [f"{reg['untrained'][k]['mean']:.3f}" for k in ("self", "orig")]
+
+
+def test_show_run_has_every_measure_of_both_splits():
+    result = result_of("reg", 2, 0.163)
+    lines = show_run(result).split("\n")
+    assert max(map(len, lines)) <= 100
+    assert lines[0] == "hint: arm reg, seed 2"
+    rows = {re.split(" {2,}", line)[0]: re.split(" {2,}", line)[1:] for line in lines}
+    assert rows["Self"] == [f"{result['self']:.3f}", f"{result['train']['self']:.3f}"]
+    assert rows["gap"] == ["+0.163 [+0.132, +0.192]", "+0.004 [-0.027, +0.033]"]
+    assert rows["compatibility"] == ["0.730", "0.766"] and rows["majority"] == ["0.423", "0.546"]
+    assert rows["behavior drift, without cue"] == ["0.166", "0.289"] and rows["items"][0] == "4602"
+    assert "M0 knows 0.957 of the clear answers; the cue changes 0.444" in show_run(result)
+
+
+@pytest.mark.parametrize(
+    "change, meaning",
+    [
+        ({}, "follow the model that is"),
+        ({"gap_low": -0.2, "gap_high": -0.1}, "stay with the model that was"),
+        ({"gap_low": -0.1}, "lean neither to the model that is nor to the one that was"),
+        ({"gap_low": None, "gap_high": None, "preference": None}, "lean neither to"),
+        ({"drift": 0.0}, "no held-out label has moved"),
+    ],
+)
+def test_show_run_says_what_its_interval_allows(change, meaning):
+    text = " ".join(show_run(result_of("reg", 0, 0.2) | change).split())
+    subject = "" if meaning.startswith("no ") else "held-out explanations "
+    assert f"In this run {subject}{meaning}" in text
+    assert "coupling" not in text  # a word for several seeds
+    assert ("n/a" in text) == ("preference" in change)
+
+
+def test_show_study_reads_what_the_file_holds(two_arms, tmp_path):
+    """Numbers survive the way through result.json."""
+    assert show_study(read_json(tmp_path / "result.json")) == show_study(two_arms)
+
+
+@pytest.mark.parametrize(
+    "gaps, word",
+    [
+        (COUPLED, "coupling"),
+        (REVERSED, "reversed"),
+        (UNDECIDED, "no difference seen at n = 3"),
+        (COUPLED[:1], "no verdict at n = 1"),
+    ],
+)
+def test_verdicts_say_what_the_interval_allows(tmp_path, gaps, word):
+    study = write_study(tmp_path, {"arm": gaps})
+    text, page = reports(tmp_path)
+    answer = next(line for line in text.split("\n") if line.startswith("- **arm: "))
+    assert answer.startswith(f"- **arm: {word}.**")
+    assert f"gap of arm: {word}" in text and f"gap of arm: {word}" in Page(page).text
+    terminal = show_study(study)
+    assert terminal.split("\n")[2].endswith(f"  {word.partition(' at n')[0]}")
+    assert (f"\n{word}: explanations" in terminal) == (word in ("coupling", "reversed"))
+    color = {"coupling": '<span class="now">', "reversed": '<span class="then">'}.get(word, ": ")
+    assert page.count(f"{color}{word}") == 2
+    for other in {"coupling", "reversed"} - {word}:
+        assert other not in answer and other not in terminal and f": {other}" not in page
+
+
+@pytest.mark.parametrize(
+    "first, second, word",
+    [
+        (COUPLED, REVERSED, "a larger gap"),
+        (REVERSED, COUPLED, "a smaller gap"),
+        (UNDECIDED, UNDECIDED[1:] + UNDECIDED[:1], "no difference seen at n = 3"),
+        (COUPLED[:1], REVERSED[:1], "no verdict at n = 1"),
+    ],
+)
+def test_contrasts_say_what_the_interval_allows(tmp_path, first, second, word):
+    write_study(tmp_path, {"a": first, "b": second})
+    assert f"- **a - b: {word}.** The gaps differ by" in reports(tmp_path)[0]
+
+
+def test_rows_of_reference_are_one_where_arms_agree_and_else_an_arm_each(tmp_path):
+    def other_majority(result):
+        if result["arm"] == "b":
+            result["majority"] += 0.2
+
+    study = write_study(tmp_path, {"a": COUPLED, "b": COUPLED}, change=other_majority)
+    names = [row[0] for row in markdown_tables(reports(tmp_path)[0])[0]]
+    assert names == ["arm", "a", "b", "majority, a", "majority, b", "untrained", "a - b"]
+    lines = [line.split() for line in show_study(study).split("\n")]
+    assert ["majority,", "b", f"{study['arms']['b']['majority']['mean']:.3f}"] in lines
+
+
+def test_a_constant_explanation_that_gets_as_much_is_mentioned(tmp_path):
+    def set_majority(result):  # below Orig; between Orig and Self; above Self
+        result["majority"] = {"a": 0.3, "b": 0.6, "c": 0.9}[result["arm"]]
+
+    write_study(tmp_path, dict.fromkeys("abc", COUPLED), change=set_majority)
+    starts = "- **a: ", "- **b: ", "- **c: "
+    answers = [line for line in reports(tmp_path)[0].split("\n") if line.startswith(starts)]
+    less = ["A constant explanation gets no less" in line for line in answers]
+    assert less == [False, False, True]
+
+
+def test_many_arms_have_all_their_pairs_in_the_table_alone(tmp_path):
+    gaps = {f"kl={k}": [gap + k / 50 for gap in COUPLED[:2]] for k in range(5)}
+    write_study(tmp_path, gaps)
+    text = reports(tmp_path)[0]
+    names = [row[0] for row in markdown_tables(text)[0]]
+    assert sum(" - " in name for name in names) == 10
+    assert "- **kl=0 - kl=1" not in text and "- **kl=4: " in text
+
+
+def test_where_nothing_moved_there_is_no_preference(tmp_path):
+    def still(result):
+        if result["seed"] == 1:
+            result["preference"] = result["train"]["preference"] = None
+        if result["arm"] == "b":
+            result["preference"] = None
+
+    study = write_study(tmp_path, {"a": COUPLED, "b": COUPLED}, change=still)
+    text = reports(tmp_path)[0]
+    held_out, *_, listed = markdown_tables(text)
+    assert by_name(held_out)["a",]["preference"].endswith("] (n = 2)")
+    assert by_name(held_out)["b",]["preference"] == "n/a (n = 0)"
+    assert by_name(listed, 2)["a", "1"]["preference"] == "n/a"
+    assert "n/a" in show_study(study)
+    answers = [line for line in text.split("\n") if line.startswith(("- **a:", "- **b:"))]
+    assert ["took that of the model that is" in line for line in answers] == [True, False]
