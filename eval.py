@@ -78,12 +78,13 @@ def tabulate_study(out: Path, description: dict) -> int:
     finished = [(read_json(path), path) for path in out.glob("runs/*/result.json")]
     if not finished:
         raise Refused(f"{out}: must hold a finished run; train.py with the same --out_dir goes on")
-    arms = list(EXPERIMENTS[description["experiment"]].arms)
+    experiment = EXPERIMENTS[description["experiment"]]
+    arms = list(experiment.arms)
     finished.sort(key=lambda found: (found[0]["seed"], arms.index(found[0]["arm"])))
     curves = {(r["arm"], r["seed"]): read_lines(p.with_name("metrics.jsonl")) for r, p in finished}
     results = [result for result, _ in finished]
-    task = {"task": description["config"]["task"], "failed": []}
-    print(show_study(description | task | summarize(results, curves)))
+    about = {"task": description["config"]["task"], "question": experiment.question, "failed": []}
+    print(show_study(description | about | summarize(results, curves)))
     return DONE
 
 

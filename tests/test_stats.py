@@ -46,7 +46,8 @@ def test_t_quantile_is_scipys_and_the_inverse_of_the_cdf(p, df):
 
 
 def test_t_quantiles_with_closed_forms():
-    """df = 1 is Cauchy, tan(pi (p - 1/2)); df = 2: with a = 2 p - 1, a sqrt(2 / (1 - a^2))."""
+    """df = 1: tan(pi (p - 1/2)). df = 2: a sqrt(2 / (1 - a^2)), a = 2 p - 1. The median: 0."""
+    assert abs(t_quantile(0.5, 3)) < 1e-9
     for p in (0.55, 0.9, 0.975, 0.9995):
         a = 2 * p - 1
         assert t_quantile(p, 1) == pytest.approx(math.tan(math.pi * (p - 0.5)), rel=1e-9)
