@@ -82,7 +82,7 @@ def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None
         return None
     with matplotlib.style.context(["default", LOOK]):
         size = (0.5 + 4.2 * len(arms), height)
-        figure = matplotlib.figure.Figure(size, layout="constrained", facecolor="none")
+        figure = matplotlib.figure.Figure(size, layout="constrained", facecolor="white")
         panels = figure.subplots(2, len(arms), sharex="col", sharey="row", squeeze=False)
         ends: dict[Any, list[tuple]] = {}
         for column, (arm, runs) in enumerate(arms.items()):
@@ -99,7 +99,7 @@ def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None
             label(panel, labels)
         text = io.StringIO()
         undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(text, format="svg", metadata=undated, transparent=True)
+        figure.savefig(text, format="svg", metadata=undated)
     return inline(text.getvalue(), split, len(arms))
 
 
