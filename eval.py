@@ -1,13 +1,15 @@
 """Measure what train.py made.
 
     python eval.py run DIR    a run: asks its last checkpoint everything again; a study: its table
+    python eval.py bench      how long an update takes on this machine
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
-from introspect.cli import DONE, OneLineParser, one_line, resolve_device
-from introspect.config import Refused, build
+from introspect.cli import DONE, OneLineParser, add_flags, one_line, resolve_device
+from introspect.config import Refused, build, check_fields, option
 from introspect.experiments import EXPERIMENTS
 from introspect.record import read_json, read_lines
 from introspect.tasks import TASKS
@@ -23,7 +25,10 @@ def main(argv: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="measure a finished run, or tabulate a study")
     run.add_argument("dir", type=Path, metavar="DIR", help="a folder that train.py wrote")
+    add_flags(commands.add_parser("bench", help="time an update, packed and not"), BenchConfig)
     args = parser.parse_args(argv)
+    if args.command == "bench":
+        return time_updates(BenchConfig(**{k: v for k, v in vars(args).items() if k != "command"}))
     known = args.dir / "config.json"
     if not known.exists():
         raise Refused(f"{args.dir}: must be a folder that train.py wrote; it has no config.json")
@@ -32,6 +37,26 @@ def main(argv: list[str]) -> int:
         raise Refused(f"{known}: is not of train.py; it lacks {', '.join(sorted(missing))}")
     measure = measure_run if description["arm"] else tabulate_study
     return measure(args.dir, description)
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """What is timed."""
+
+    repeats: int = option(100, "updates of each way, in turn", 4)
+    device: str = option("auto", "cuda where it is, else cpu", choices=("auto", "cpu", "cuda"))
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+def time_updates(bench: BenchConfig) -> int:
+    """The default update of the headline study, packed and one pass a prompt."""
+    device = resolve_device(bench.device)
+    from introspect.bench import bench as table
+
+    print(table(build("hint", TASKS["hint"], {}), device, bench.repeats))
+    return DONE
 
 
 def measure_run(out: Path, description: dict) -> int:

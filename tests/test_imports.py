@@ -17,7 +17,7 @@ LAYERS = [  # a module may import from earlier layers only
     {"labels"},
     {"measure"},
     {"cotrain"},
-    {"cli", "figures", "study"},
+    {"bench", "cli", "figures", "study"},
     {"report"},
 ]
 FREE_OF_TORCH = {"config", "experiments", "cli", "record", "stats", "streams", "tokenizer"}

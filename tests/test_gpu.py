@@ -1,0 +1,43 @@
+"""On a CUDA device: the same model, and a run from its first step to its result."""
+
+import shutil
+
+import pytest
+import torch
+
+import train
+from introspect.config import build
+from introspect.interview import Interview
+from introspect.pretrain import new_model
+from introspect.record import read_json
+from introspect.tasks import TASKS
+from tests.tiny import TINY
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+def test_a_model_answers_and_explains_as_on_the_cpu():
+    config = build("hint", TASKS["hint"], {"n_entity": 8, "n_attribute": 8})
+    world = config.world.world(0)
+    model = new_model(config, world)
+    on_cpu = Interview(world).everything(model)
+    on_gpu = Interview(world, device="cuda").everything(model.cuda())
+    for a, b in zip(on_cpu, on_gpu):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
+
+
+def test_a_run_that_lost_its_last_checkpoint_continues_on_the_device(tmp_path):
+    flags = [f for f in TINY if not f.startswith("--device")] + ["--device=cuda"]
+    command = ["anchor/reg", *flags, f"--out_dir={tmp_path / 'run'}"]
+    assert train.main(command) == 0
+    whole = read_json(tmp_path / "run" / "result.json")
+    (tmp_path / "run" / "result.json").unlink()
+    shutil.rmtree(max((tmp_path / "run" / "checkpoints").glob("step-*")))
+    assert train.main(command) == 0
+    continued = read_json(tmp_path / "run" / "result.json")
+    assert whole["versions"]["device"] == "cuda"
+    for key in ("self", "orig", "drift"):
+        assert whole[key] == pytest.approx(continued[key], abs=0.1)
