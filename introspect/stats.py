@@ -18,13 +18,6 @@ class Interval(NamedTuple):
     high: float
     n: int  # units: seeds, clusters or trials
 
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
-
 
 def incomplete_beta(a: float, b: float, x: float) -> float:
     """I_x(a, b), regularized, by its continued fraction (Numerical Recipes 6.4, Lentz's method).

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from introspect.stats import (
-    Interval,
     clustered,
     incomplete_beta,
     student_t,
@@ -129,13 +128,3 @@ def test_fewer_than_two_values_are_refused(values):
 def test_impossible_counts_are_refused(k, n):
     with pytest.raises(ValueError, match=f"got {k} of {n}"):
         wilson(k, n)
-
-
-def test_an_interval_excludes_zero_when_both_ends_are_on_one_side():
-    ends = [(-2, -1), (-1, 0), (-1, 1), (0, 1), (1, 2)]
-    found = [Interval((a + b) / 2, a, b, 3).excludes_zero for a, b in ends]
-    assert found == [True, False, False, False, True]
-
-
-def test_an_interval_is_printed_with_signs_and_three_digits():
-    assert str(Interval(0.1234, -0.05, 0.3, 5)) == "+0.123 [-0.050, +0.300]"

@@ -28,7 +28,7 @@ class World:
     explained: np.ndarray  # (N,) bool; True: explanation-training subject, False: held out
 
     def __post_init__(self):
-        N, S = self.slots.shape
+        N = len(self.slots)
         V, P, K = len(self.prompts), len(self.questions), len(self.answers)
         assert self.ideal.shape == (N, V, K) and self.shown.shape == (N, V)
         assert np.allclose(self.ideal.sum(-1), 1) and np.allclose(self.shown.sum(-1), 1)
