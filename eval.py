@@ -32,9 +32,10 @@ def main(argv: list[str]) -> int:
     known = args.dir / "config.json"
     if not known.exists():
         raise Refused(f"{args.dir}: must be a folder that train.py wrote; it has no config.json")
-    description = read_json(known)
-    if missing := {"arm", "cache", "config", "device"} - description.keys():
-        raise Refused(f"{known}: is not of train.py; it lacks {', '.join(sorted(missing))}")
+    description = read_json(known, {"experiment", "arm", "device", "cache", "config"})
+    experiment, task = description["experiment"], description["config"].get("task")
+    if experiment not in EXPERIMENTS or task not in TASKS:
+        raise Refused(f"{known}: there is no experiment {experiment} or no task {task}")
     measure = measure_run if description["arm"] else tabulate_study
     return measure(args.dir, description)
 
@@ -60,13 +61,16 @@ def time_updates(bench: BenchConfig) -> int:
 
 
 def measure_run(out: Path, description: dict) -> int:
-    """Ask the last checkpoint everything again and hold the answers against result.json."""
+    """Ask the last checkpoint everything again and hold the answers against result.json.
+
+    Writes nothing: the frozen labels are those of the run's cache, or there is no measurement.
+    """
     device = resolve_device(description["device"])
     import torch
 
     from introspect import checkpoint
     from introspect.interview import Interview
-    from introspect.labels import frozen_labels
+    from introspect.labels import labels_folder, load_labels
     from introspect.measure import Snapshot, competence
     from introspect.pretrain import new_model
     from introspect.report import show_run
@@ -78,38 +82,42 @@ def measure_run(out: Path, description: dict) -> int:
     saved = checkpoint.newest(out / "checkpoints")
     if not saved:
         raise Refused(f"{out}: must hold a checkpoint; train.py with the same --out_dir makes one")
+    labels = labels_folder(config, out / description["cache"], device)
+    if not labels.exists():
+        raise Refused(f"{labels}: the frozen labels of {out} must be there; was one of them moved?")
     step, state, _ = saved
-    world = config.world.world(config.world_seed)
-    interview = Interview(world, config.cotrain.channel, device)
-    _, frozen = frozen_labels(config, world, interview, out / description["cache"], device)
+    world, frozen = config.world.world(config.world_seed), load_labels(labels)
     model = new_model(config, world).to(device)
-    model.load_state_dict(state["model"])
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError:
+        raise Refused(f"{out}: its checkpoint must be of its config.json, and is not") from None
+    interview = Interview(world, config.cotrain.channel, device)
     measured = Snapshot(model, interview, world, frozen).both()
+    measured["labels_sha256"] = frozen.sha256()
     named = {"task": task, "arm": description["arm"], "seed": config.seed}
     print(show_run({**named, **measured, "m0": competence(world, frozen)}))
     print(f"measured at step {step} of {config.cotrain.max_steps}")
     if (out / "result.json").exists():
-        result = read_json(out / "result.json")
-        differ = [key for key, value in measured.items() if result.get(key) != value]
+        result = read_json(out / "result.json", measured.keys())
+        differ = [key for key, value in measured.items() if result[key] != value]
         print("differs from result.json in " + ", ".join(differ) if differ else "as in result.json")
     return DONE
 
 
 def tabulate_study(out: Path, description: dict) -> int:
-    """The table of a study from the results of its runs, finished ones only."""
+    """The table of a study, computed again from the runs that its result.json lists."""
     from introspect.report import show_study
     from introspect.summary import summarize
 
-    finished = [(read_json(path), path) for path in out.glob("runs/*/result.json")]
-    if not finished:
-        raise Refused(f"{out}: must hold a finished run; train.py with the same --out_dir goes on")
-    experiment = EXPERIMENTS[description["experiment"]]
-    arms = list(experiment.arms)
-    finished.sort(key=lambda found: (found[0]["seed"], arms.index(found[0]["arm"])))
-    curves = {(r["arm"], r["seed"]): read_lines(p.with_name("metrics.jsonl")) for r, p in finished}
-    results = [result for result, _ in finished]
-    about = {"task": description["config"]["task"], "question": experiment.question, "failed": []}
-    print(show_study(description | about | summarize(results, curves)))
+    if not (out / "result.json").exists():
+        raise Refused(f"{out}: must hold a finished study; train.py with its --out_dir goes on")
+    study = read_json(out / "result.json", {"runs", "failed"})
+    folders = [out / "runs" / f"{run['arm']}-seed{run['seed']}" for run in study["runs"]]
+    results = [read_json(folder / "result.json", {"arm", "seed", "m0"}) for folder in folders]
+    logs = [read_lines(folder / "metrics.jsonl") for folder in folders]
+    curves = {(r["arm"], r["seed"]): log for r, log in zip(results, logs)}
+    print(show_study(study | summarize(results, curves)))
     return DONE
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 
 from introspect.cli import DIVERGED, DONE, Command, one_line, parse, resolve_device
+from introspect.config import Refused
 from introspect.record import claim_folder, read_json, read_lines, versions, write_json
 
 
@@ -49,7 +50,12 @@ def train_study(command: Command, device: str) -> int:
         jobs.append(Job(arm, config, folder))
     wanted = [[job.arm, job.config.seed] for job in jobs]
     if (out / "result.json").exists():
-        study = read_json(out / "result.json")
+        study = read_json(out / "result.json", {"runs", "seeds", "arms", "experiment"})
+        if len(study["seeds"]) > len(command.seeds):
+            raise Refused(
+                f"--seeds={len(command.seeds)}: {out} holds a study of {len(study['seeds'])}; "
+                "ask for as many or more, or give another --out_dir"
+            )
         if [[run["arm"], run["seed"]] for run in study["runs"]] == wanted:
             write_report(out)  # a kill may have come before it, or matplotlib after
             print(show_study(study))
@@ -68,7 +74,7 @@ def train_study(command: Command, device: str) -> int:
             "seeds": command.seeds,
             **summarize(results, {k: read_lines(p) for k, p in curves.items() if p.exists()}),
             "failed": [f.describe() for f in failures],
-            "config": read_json(out / "config.json")["config"],
+            "config": read_json(out / "config.json", {"config"})["config"],
             "seconds": round(time.monotonic() - started, 1),
             "versions": versions(device),
         }

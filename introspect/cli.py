@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
@@ -10,7 +11,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from introspect.config import GROUPS, Config, Refused, allowed, base_type, check_fields, option
+from introspect.config import (
+    GROUPS,
+    LAST_SEED,
+    Config,
+    Refused,
+    allowed,
+    base_type,
+    check_fields,
+    digest,
+    option,
+)
 from introspect.experiments import EXPERIMENTS, Experiment
 from introspect.tasks import TASKS
 
@@ -22,10 +33,10 @@ class RunConfig:
     """Which run, where, and how fast."""
 
     task: str = option("hint", "the world that is learned", choices=tuple(TASKS))
-    seed: int = option(0, "of co-training; in a study, the first of the seeds", 0)
-    m0_seed: int | None = option(None, "of M0's weights and batches; default: seed", 0)
-    world_seed: int | None = option(None, "of facts and split; default: m0_seed", 0)
-    seeds: int | None = option(None, "of a study: how many; default: the experiment's", 1)
+    seed: int = option(0, "of co-training; in a study, the first of the seeds", 0, LAST_SEED)
+    m0_seed: int | None = option(None, "of M0's weights and batches; default: seed", 0, LAST_SEED)
+    world_seed: int | None = option(None, "of facts and split; default: m0_seed", 0, LAST_SEED)
+    seeds: int | None = option(None, "of a study: how many; default: the experiment's", 1, 10_000)
     out_dir: str = option("", "folder for all that is written; default: out/NAME")
     cache_dir: str = option("", "folder for M0 and labels, to share them; default: OUT/cache")
     device: str = option("auto", "cuda where it is, else cpu", choices=("auto", "cpu", "cuda"))
@@ -67,7 +78,11 @@ class Command:
 
     @property
     def out(self) -> Path:
-        name = f"{self.experiment}-{self.arm}-seed{self.run.seed}" if self.arm else self.experiment
+        """out_dir, or out/ and a name that tells from others: arm, seed and the fields given."""
+        seed = [f"seed{self.run.seed}"] if self.arm or self.run.seed else []
+        given = [f"{name}={value}" for name, value in sorted(self.overrides.items())]
+        name = "-".join([self.experiment, *filter(None, [self.arm]), *seed, *given])
+        name = name if len(name) <= 120 else f"{name[:100]}-{digest(self.overrides)[:12]}"
         return Path(self.run.out_dir or Path("out") / name)
 
     @property
@@ -87,12 +102,13 @@ class Command:
         """What config.json of a folder says: enough to run it again, and to tell it from others."""
         config = self.config(arm or self.arms[0], seed).flat()
         if not arm:  # a study: what its runs have in common
-            varying = {"seed", *IDENTITY} - self.overrides.keys()
-            varying |= {name for sets in self.declared.arms.values() for name in sets}
-            config = {k: v for k, v in config.items() if k not in varying}
+            varying = {name for sets in self.declared.arms.values() for name in sets}
+            varying |= {"seed", *IDENTITY}
+            config = {k: v for k, v in config.items() if k not in varying} | self.overrides
         return {
             "experiment": self.experiment,
             "arm": arm,
+            "first_seed": seed,
             "device": device,
             "cache": os.path.relpath(self.cache, folder),
             "config": config,
@@ -138,6 +154,8 @@ def parse(argv: list[str]) -> Command:
     if unknown:
         flags = [f"--{f.name}" for group in groups.values() for f in fields(group)]
         name = unknown[0].split("=")[0]
+        if not name.startswith("-"):
+            raise Refused(f"{name}: one EXPERIMENT[/ARM] at most, as in anchor/reg")
         raise Refused(f"{unknown[0]}: no such flag{nearest(name, flags)}; see --help")
     given = vars(known)
     experiment, _, arm = given.pop("target").partition("/")
@@ -155,8 +173,12 @@ def parse(argv: list[str]) -> Command:
     overrides = {k: v for k, v in given.items() if k not in own or k in IDENTITY}
     command = Command(experiment, arm or None, run, overrides)
     command.declared.check(command.arms, overrides)
-    for arm in command.arms:  # refuse before anything is written
-        check_sizes(command.config(arm, command.seeds[0]))
+    configs = command.configs()
+    for _, config in configs[-len(command.arms) :]:  # before anything is written
+        check_sizes(config)
+    for _, config in configs:
+        if config.labels.donor_seed == config.m0_seed:
+            raise Refused(f"--donor_seed={config.m0_seed}: must be another than M0's own seed")
     return command
 
 
@@ -221,6 +243,7 @@ def resolve_device(name: str) -> str:
 
 def one_line(main: Callable[[list[str]], int]) -> None:
     """Run a script's main and exit with its code; what was refused is said in one line."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     try:
         sys.exit(main(sys.argv[1:]))
     except Refused as e:
@@ -228,6 +251,9 @@ def one_line(main: Callable[[list[str]], int]) -> None:
         sys.exit(REFUSED)
     except BrokenProcessPool:
         print("a worker was killed, maybe for memory; the same command continues", file=sys.stderr)
+        sys.exit(1)
+    except OSError as e:
+        print(f"stopped: {e.filename}: {e.strerror}; the same command continues", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)

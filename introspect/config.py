@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_args
 
 
+LAST_SEED = 2**32 - 1
+
+
 class Refused(ValueError):
     """Bad input. One line that names what was given and what is allowed; exit code 2."""
 
@@ -39,8 +42,8 @@ def allowed(f: Any) -> str:
     kind = base_type(f.type)
     text = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
     if low is not None and high is not None:
-        return f"{text} from {low:g} to {high:g}"
-    bounds = [f" {sign} {b:g}" for sign, b in ((">=", low), ("<=", high)) if b is not None]
+        return f"{text} from {low} to {high}"
+    bounds = [f" {sign} {b}" for sign, b in ((">=", low), ("<=", high)) if b is not None]
     return text + "".join(bounds)
 
 
@@ -105,7 +108,7 @@ class LabelConfig:
         1.0, "labels of the checkpoint at this share of the labeled model's pretraining", 0, 1
     )
     donor_seed: int | None = option(
-        None, "labels of the model that this m0_seed gives; default: of M0 itself", 0
+        None, "labels of the model that this m0_seed gives; default: of M0 itself", 0, LAST_SEED
     )
     label_noise: float = option(0.0, "share of training labels replaced by a wrong class", 0, 1)
 
@@ -133,7 +136,7 @@ class CotrainConfig:
     channel: str = option(
         "head",
         "how explanations are read: head, tied (through the task head), same (on the answer "
-        "position), probe (no gradient into the trunk)",
+        "position), probe (nothing but that head is trained)",
         choices=("head", "tied", "same", "probe"),
     )
     shift: str = option(
@@ -203,8 +206,8 @@ def build(task: str, world_type: type, overrides: dict[str, Any]) -> Config:
     if left:
         raise Refused(f"--{next(iter(left))}: task {task} has no such field")
     for name, value in (("seed", seed), ("m0_seed", m0_seed), ("world_seed", world_seed)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise Refused(f"--{name}={value}: must be a whole number >= 0")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LAST_SEED:
+            raise Refused(f"--{name}={value}: must be a whole number from 0 to {LAST_SEED}")
     return Config(task, seed, m0_seed, world_seed, **groups)
 
 
@@ -214,7 +217,8 @@ def shifted(world: Any, shift: str) -> Any:
     Raises:
         Refused: not of that form, no such rate, or a value it does not take.
     """
-    rates = [f.name for f in fields(world) if base_type(f.type) is float]
+    floats = [f.name for f in fields(world) if base_type(f.type) is float]
+    rates = [name for name in floats if name != "explained_share"]  # the split is not of the world
     changes = {}
     for part in shift.split(",") if shift else ():
         name, _, value = part.partition("=")
@@ -224,7 +228,10 @@ def shifted(world: Any, shift: str) -> Any:
             changes[name] = None
         if name not in rates or changes[name] is None:
             raise Refused(f"--shift={shift}: must be rate=number, of the rates {', '.join(rates)}")
-    return replace(world, **changes)
+    try:
+        return replace(world, **changes)
+    except Refused as e:
+        raise Refused(f"--shift={shift}: {e}") from None
 
 
 def digest(value: Any) -> str:

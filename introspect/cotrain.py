@@ -79,7 +79,8 @@ def passes_of(cfg: Config) -> int:
 
 def finished(out: Path) -> dict[str, Any] | None:
     """The result of the run in `out`, if it is done."""
-    return read_json(out / "result.json") if (out / "result.json").exists() else None
+    path = out / "result.json"
+    return read_json(path, {"arm", "seed", "gap", "train", "m0"}) if path.exists() else None
 
 
 def run(
@@ -96,9 +97,10 @@ def run(
     interview = Interview(world, c.channel, device)
     m0, frozen = frozen_labels(cfg, world, interview, cache, device)
     loss_at = objective(cfg, world, interview, frozen, device)
-    model = copy.deepcopy(m0).train().requires_grad_(True)
+    model = copy.deepcopy(m0).train()
+    trained = (model.explain_head if c.channel == "probe" else model).requires_grad_(True)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay, fused=True
+        trained.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay, fused=True
     )
     step, rows, seconds = 0, [], 0.0
     if saved := checkpoint.newest(out / "checkpoints"):
@@ -134,7 +136,7 @@ def run(
         # 3. one update
         optimizer.zero_grad(set_to_none=True)
         total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), c.grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(trained.parameters(), c.grad_clip)
         check_finite(step, title, loss=total, gradient=norm)
         set_rates([optimizer], [c.learning_rate], min(1.0, (step + 1) / max(1, c.warmup_steps)))
         optimizer.step()
@@ -142,7 +144,7 @@ def run(
         progress(title, passes)
 
     snapshot = Snapshot(model, interview, world, frozen)
-    write_json(out / "examples.json", examples(snapshot, N_EXAMPLE))
+    write_json(out / "examples.json", {"examples": examples(snapshot, N_EXAMPLE)})
     write_lines(out / "metrics.jsonl", rows)
     final = {k: v for k, v in rows[-1].items() if k not in ("step", "seconds") and "/" not in k}
     result = {

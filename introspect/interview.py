@@ -7,7 +7,7 @@ contains the model's answer. The channels differ in how it is read there:
 
     head    explanation head at <|explain|>                                (the default)
     tied    "would change to k" through row k of the task head, "would stay" through its own row
-    probe   explanation head, but no gradient reaches the trunk: what M0 shows by itself
+    probe   explanation head, and nothing else is trained: what M0 shows by itself
     same    explanation head at <|answer|>, where the answer itself is read
 """
 

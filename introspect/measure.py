@@ -58,6 +58,7 @@ class Snapshot:
             "behavior_drift": share(moved[:, self.pairs[:, 0]]),
             "behavior_drift_without_cue": share(moved[:, self.pairs[:, 1]]),
             "majority": majority_share(original),
+            "majority_now": majority_share(current),
             "n_items": current.numel(),
         }
 

@@ -31,27 +31,33 @@ def write_lines(path: Path, rows: list[dict]) -> None:
     write_text(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file.
+def read_json(path: Path, needs: set[str]) -> dict[str, Any]:
+    """The object in a JSON file, which has at least the keys `needs`.
 
     Raises:
-        Refused: no such file, or not JSON.
+        Refused: no such file, not JSON, or not such an object.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise Refused(f"{path}: cannot be read ({e.strerror})") from None
     except ValueError as e:
         raise Refused(f"{path}: not JSON ({e})") from None
+    if not isinstance(value, dict) or not needs <= value.keys():
+        raise Refused(f"{path}: must be an object with {', '.join(sorted(needs))}")
+    return value
 
 
 def read_lines(path: Path) -> list[dict]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except OSError as e:
         raise Refused(f"{path}: cannot be read ({e.strerror})") from None
     except ValueError as e:
         raise Refused(f"{path}: not lines of JSON ({e})") from None
+    if not rows or not all(isinstance(row, dict) and "step" in row for row in rows):
+        raise Refused(f"{path}: must have a line for every evaluation, from step 0 on")
+    return rows
 
 
 def claim_folder(out: Path, config: dict[str, Any]) -> None:
@@ -62,7 +68,7 @@ def claim_folder(out: Path, config: dict[str, Any]) -> None:
     known = out / "config.json"
     try:
         if known.exists():
-            there, here = flatten(read_json(known)), flatten(config)
+            there, here = flatten(read_json(known, {"config"})), flatten(config)
             for name in {**here, **there}:
                 if there.get(name) != here.get(name):
                     raise Refused(
@@ -79,8 +85,7 @@ def claim_folder(out: Path, config: dict[str, Any]) -> None:
 
 def flatten(config: dict[str, Any]) -> dict[str, Any]:
     """The fields of a config.json that have to agree, by name."""
-    inner = config.get("config", {})
-    return {k: v for k, v in config.items() if k not in ("config", "cache")} | inner
+    return {k: v for k, v in config.items() if k not in ("config", "cache")} | config["config"]
 
 
 def versions(device: str) -> dict[str, str]:

@@ -10,45 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from introspect.figures import curves
+from introspect.glossary import GLOSSARY, NAMES
 from introspect.page import aligned, clean, items, page, table
 from introspect.record import read_json, read_lines, write_text
 from introspect.summary import interval, number
 
 WIDTH = 100  # columns of a terminal
-NAMES = {  # measure -> how it is called; README and GLOSSARY say what it is
-    "self": "Self",
-    "orig": "Orig",
-    "gap": "gap",
-    "drift": "drift d",
-    "preference": "preference",
-    "compatibility": "compatibility",
-    "behavior_drift": "behavior drift, with cue",
-    "behavior_drift_without_cue": "behavior drift, without cue",
-}
 EXAMPLE = {"says": "what it says", "side": "true of"}  # columns not called as in examples.json
-GLOSSARY = {
-    "M0": "the model before explanation training. It never changes.",
-    "cue": "the part of a prompt that can be left out. An item is one prompt with its cue.",
-    "label": "E(M): how the answer of a model M changes when the cue is left out, read off its "
-    "answers with and without it. E(M0) is frozen before training and never refreshed. Settings "
-    "can have another model give the labels; E(M0) and \"then\" mean that one.",
-    "Self": "share of explanations equal to E(M), the label of the model as it is now.",
-    "Orig": "share of explanations equal to E(M0), the label of the model as it was then.",
-    "gap": "Self - Orig. Above zero is coupling: explanations follow the model that is. Below zero "
-    "is reversed: they stay with the model that was.",
-    "drift d": "share of items whose label moved, E(M) unlike E(M0). The gap lies in -d..d.",
-    "preference": "of the explanations of moved items that are true now or were then, the share "
-    "that is true now. 0.5 is indifference; n/a where there is none.",
-    "compatibility": "share of items on which the behavior now gives the frozen label: on training "
-    "items the label trained on (noise included), on held-out items E(M0).",
-    "behavior drift": "share of items that M answers unlike M0, with the cue or without it.",
-    "majority": "share of the most frequent E(M0): what a constant explanation gets as Orig.",
-    "untrained": "Self and Orig before the first update, when M is still M0.",
-    "clear answers": "those to prompts without a cue of which an ideal model is fairly sure.",
-    "held out": "items of subjects without labels in training. Labels of training items can be "
-    "memorized, so verdicts are on held-out ones.",
-    "interval": "[low, high], 95 % by Student's t over seeds. A verdict needs one without zero.",
-}
 READING = (
     "A row is one held-out prompt: what M0 answered with the cue and without it, what the model "
     "answers now, and what it says leaving out the cue would do. That is true of the model as it "
@@ -82,7 +50,8 @@ def references(arms: dict[str, Any], split: str) -> list[tuple[str, str, str]]:
     found: dict[tuple[str, str, str], list[str]] = {}
     for arm, of in arms.items():
         part = of["train"] if split == "train" else of
-        found.setdefault(("majority", "", estimate(part["majority"])), []).append(arm)
+        constant = (estimate(part[key]) for key in ("majority_now", "majority"))
+        found.setdefault(("majority", *constant), []).append(arm)
         if split == "held_out":
             both = (estimate(of["untrained"][key]) for key in ("self", "orig"))
             found.setdefault(("untrained", *both), []).append(arm)
@@ -101,7 +70,8 @@ def show_run(result: dict[str, Any]) -> str:
         if key == "gap":  # the interval is over subjects, within the run
             ends = (dict(mean=p["gap"], low=p["gap_low"], high=p["gap_high"], n=1) for p in parts)
             rows[-1][1:] = [estimate(of, key) for of in ends]
-    rows.append(["majority", *(number(part["majority"]) for part in parts)])
+    rows.append(["majority, then", *(number(part["majority"]) for part in parts)])
+    rows.append(["majority, now", *(number(part["majority_now"]) for part in parts)])
     rows.append(["items", *(str(part["n_items"]) for part in parts)])
     notes = [
         f"M0 knows {number(m0['known'])} of the clear answers; the cue changes "
@@ -167,7 +137,7 @@ def findings(study: dict[str, Any]) -> list[str]:
 
 def answer(arm: str, of: dict[str, Any]) -> tuple[str, str]:
     """What one arm says of the question, in no more words than its interval allows."""
-    n, preference, majority = of["gap"]["n"], of["preference"]["mean"], of["majority"]["mean"]
+    n, preference = of["gap"]["n"], of["preference"]["mean"]
     self_match, orig_match, drift = (of[key]["mean"] for key in ("self", "orig", "drift"))
     word, _, meaning = of["verdict"].partition(": ")
     text = f"{meaning[:1].upper()}{meaning[1:]}. " if meaning else ""
@@ -179,8 +149,10 @@ def answer(arm: str, of: dict[str, Any]) -> tuple[str, str]:
     if preference is not None:
         text += f"; of the explanations that took a side there, {number(preference)} took that of "
         text += "the model that is"
-    if max(self_match, orig_match) <= majority:
-        text += f". A constant explanation gets no less ({number(majority)})"
+    constant = (("Self", "majority_now", self_match), ("Orig", "majority", orig_match))
+    for name, key, share in constant:
+        if share <= of[key]["mean"]:
+            text += f". A constant explanation gets no less {name} ({number(of[key]['mean'])})"
     return f"{arm}: {word}.", f"{text}."
 
 
@@ -254,8 +226,8 @@ def background(study: dict[str, Any]) -> list[str]:
         else "a seed sets world, split, M0 and batches together; their parts in the spread are not "
         "told apart.",
         "sizes": f"one task, {study['task']}, and the sizes below. Others may give other results.",
-        "settings": "how they were chosen is not recorded here. If it was on these seeds, the "
-        "gaps look larger than they are.",
+        "settings": "the defaults were chosen on seeds 100-107 (data/results/LOG.md). Settings "
+        "chosen on the seeds that they are reported on make gaps look larger than they are.",
         "many numbers": "each interval is 95 % by itself; among many, some miss by chance.",
         "last step": "verdicts are read there, wherever the curves are by then.",
     }
@@ -277,15 +249,16 @@ def background(study: dict[str, Any]) -> list[str]:
 
 def write_report(out: Path) -> None:
     """Write report.md, report.html and curves.svg of the study in `out`, from its files."""
-    study = read_json(out / "result.json")
+    study = read_json(out / "result.json", {"arms", "runs", "experiment"})
     metrics: dict[str, list] = {arm: [] for arm in study["arms"]}
     shown, m0_labels = {}, {}
     for run in study["runs"]:
         arm, seed = run["arm"], run["seed"]
         folder = out / "runs" / f"{arm}-seed{seed}"
         metrics[arm].append(read_lines(folder / "metrics.jsonl"))
-        shown.setdefault(arm, (seed, read_json(folder / "examples.json")))
-        m0_labels[seed] = read_json(folder / "result.json")["m0"]["labels"]
+        said = read_json(folder / "examples.json", {"examples"})["examples"]
+        shown.setdefault(arm, (seed, said))
+        m0_labels[seed] = read_json(folder / "result.json", {"m0"})["m0"]["labels"]
     title = f"Introspective coupling: {study['experiment']}"
     above = [f"# {clean(title)}", *findings(study), "## Curves"]
     below = [*numbers(study), *examples(shown), *runs(study, list(m0_labels.values()))]

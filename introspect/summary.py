@@ -15,6 +15,7 @@ MEASURES = (
     "behavior_drift",
     "behavior_drift_without_cue",
     "majority",
+    "majority_now",
 )
 
 

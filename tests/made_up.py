@@ -10,7 +10,7 @@ from introspect.summary import MEASURES, summarize
 
 STEPS = (0, 10, 20)
 
-SHOWN = MEASURES[:-1]  # a column each; the majority is a row
+SHOWN = MEASURES[:-2]  # a column each; the majority is a row
 
 COUPLED, REVERSED, UNDECIDED = (0.21, 0.17, 0.2), (-0.16, -0.2, -0.28), (0.1, -0.15, 0.04)
 
@@ -30,6 +30,7 @@ def measured(gap, seed, shift=0.0):
         "behavior_drift": 0.063 + 0.011 * seed + shift,
         "behavior_drift_without_cue": 0.152 + 0.007 * seed + shift,
         "majority": 0.405 + 0.009 * seed + shift,
+        "majority_now": 0.305 + 0.007 * seed + shift,
         "n_items": 4600 + seed,
     }
 
@@ -88,7 +89,7 @@ def write_study(out, gaps, failed=(), change=lambda result: None, prompts=("zorp
             write_json(folder / "result.json", result)
             write_lines(folder / "metrics.jsonl", lines[arm, seed])
             shown = [example_of(f"{prompt} of seed {seed}") for prompt in prompts]
-            write_json(folder / "examples.json", shown)
+            write_json(folder / "examples.json", {"examples": shown})
     study = {
         "experiment": "anchor",
         "question": "Which model do explanations follow?",

@@ -41,9 +41,10 @@ BAD = [  # arguments, what the line has to name: what was given, and what is all
     ("--pretrain_batch_size=99999", "99999", "2304 subjects"),
     ("--eval_interval=0", "--eval_interval=0", ">= 1"),
     ("--grad_clip=0", "--grad_clip=0", "1e-12"),
-    ("--seed=-1", "--seed=-1", ">= 0"),
+    ("--seed=-1", "--seed=-1", "from 0 to 4294967295"),
+    ("--seed=99999999999999999999", "--seed=99999999999999999999", "to 4294967295"),
     ("--seed=one", "'one'", "a whole number"),
-    ("--seeds=0", "--seeds=0", ">= 1"),
+    ("--seeds=0", "--seeds=0", "from 1 to"),
     ("anchor/reg --seeds=3", "--seeds=3", "one run"),
     ("--jobs=0", "--jobs=0", ">= 1"),
     ("--device=tpu", "tpu", "auto, cpu, cuda"),
@@ -57,12 +58,14 @@ BAD = [  # arguments, what the line has to name: what was given, and what is all
     ("--explained_share=1.5", "--explained_share=1.5", "from 0 to 1"),
     ("--hint_reliability=2", "--hint_reliability=2.0", "from 0 to 1"),
     ("--label_noise=1.1", "--label_noise=1.1", "from 0 to 1"),
-    ("--donor_seed=-3", "--donor_seed=-3", ">= 0"),
+    ("--donor_seed=-3", "--donor_seed=-3", "from 0 to"),
+    ("--donor_seed=2", "--donor_seed=2", "another than M0's own"),
+    ("--shift=explained_share=0.4", "explained_share=0.4", "hint_reliability"),
     ("--shift=hint_reliability", "hint_reliability", "rate=number"),
     ("--shift=n_entity=3", "n_entity=3", "hint_reliability"),
-    ("--shift=hint_reliability=3", "--hint_reliability=3.0", "from 0 to 1"),
+    ("--shift=hint_reliability=3", "--shift=hint_reliability=3", "from 0 to 1"),
     ("anchor/noreg --kl_weight=0.5", "--kl_weight=0.5", "kl_weight=0.0"),
-    ("anchor reg", "reg", "no such flag"),
+    ("anchor reg", "reg", "one EXPERIMENT[/ARM]"),
     ("--seed", "--seed", "expected one argument"),
 ]
 
@@ -146,6 +149,14 @@ def test_help_names_every_field_and_does_not_import_torch(tmp_path):
         for f in fields(group):
             assert f"--{f.name} " in done.stdout
             assert f.metadata["help"].split()[0] in done.stdout
+
+
+def test_folders_of_different_commands_have_different_names():
+    commands = ["", "anchor/reg", "anchor/reg --seed=1", "--seed=1", "--channel=tied", "--n_head=2"]
+    names = [parse(command.split()).out for command in commands]
+    assert len(set(names)) == len(names) and names[0] == Path("out/anchor")
+    long = [f"--{f.name}={f.default}" for f in fields(GROUPS["pretrain"])]
+    assert len(parse(long).out.name) < 200
 
 
 def test_field_names_are_disjoint_so_that_flags_are_unambiguous():

@@ -74,7 +74,7 @@ def test_what_a_field_takes_is_said_in_words():
     words = {f.name: allowed(f) for group in GROUPS.values() for f in fields(group)}
     assert words["label_noise"] == "a number from 0 to 1"
     assert words["max_steps"] == "a whole number >= 0"
-    assert words["donor_seed"] == "a whole number >= 0"
+    assert words["donor_seed"] == "a whole number from 0 to 4294967295"
     assert words["anchor"] == "one of explained, all"
     assert words["shift"] == "text"
 

@@ -1,5 +1,8 @@
 """eval.py measures what train.py made, and finds the same."""
 
+import json
+import shutil
+
 import pytest
 
 import eval as evaluation
@@ -19,14 +22,14 @@ def study(tmp_path_factory):
 def test_a_run_is_measured_again_with_the_same_result(study, capsys):
     assert evaluation.main(["run", str(study / "runs" / "noreg-seed1")]) == 0
     said = capsys.readouterr().out
-    result = read_json(study / "runs" / "noreg-seed1" / "result.json")
+    result = read_json(study / "runs" / "noreg-seed1" / "result.json", set())
     assert f"{result['self']:.3f}" in said and f"{result['train']['orig']:.3f}" in said
     assert "measured at step 6 of 6" in said and "as in result.json" in said
 
 
 def test_a_result_that_is_not_of_the_checkpoint_is_pointed_out(study, capsys):
     path = study / "runs" / "reg-seed1" / "result.json"
-    result = read_json(path)
+    result = read_json(path, set())
     write_json(path, result | {"self": result["self"] + 0.25})
     evaluation.main(["run", str(path.parent)])
     write_json(path, result)
@@ -34,13 +37,49 @@ def test_a_result_that_is_not_of_the_checkpoint_is_pointed_out(study, capsys):
 
 
 def test_a_study_is_tabulated_from_its_runs(study, capsys):
-    (study / "result.json").rename(study / "kept.json")
     assert evaluation.main(["run", str(study)]) == 0
     said = capsys.readouterr().out
     for arm in ("reg", "noreg"):
         assert arm in said
-        assert f"{read_json(study / 'kept.json')['arms'][arm]['gap']['mean']:+.3f}" in said
-    (study / "kept.json").rename(study / "result.json")
+        assert f"{read_json(study / 'result.json', set())['arms'][arm]['gap']['mean']:+.3f}" in said
+
+
+def test_a_run_that_was_moved_from_its_labels_is_refused_and_nothing_is_written(study, tmp_path):
+    moved = tmp_path / "a" / "b" / "moved"
+    shutil.copytree(study / "runs" / "reg-seed0", moved)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(Refused, match="the frozen labels of .* must be there"):
+        evaluation.main(["run", str(moved)])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_table_holds_the_runs_of_its_study_only(study, capsys):
+    evaluation.main(["run", str(study)])
+    alone = capsys.readouterr().out
+    stray = study / "runs" / "reg-seed7"
+    shutil.copytree(study / "runs" / "reg-seed1", stray)
+    evaluation.main(["run", str(study)])
+    shutil.rmtree(stray)
+    assert capsys.readouterr().out == alone
+
+
+@pytest.mark.parametrize(
+    "change",
+    ['{"task": "hnit"}', '{"n_embd": 32}', "[]", "3"],
+    ids=["other task", "other width", "list", "number"],
+)
+def test_a_config_that_was_altered_is_refused(study, tmp_path, change):
+    run = tmp_path / "s" / "runs" / "reg-seed0"
+    shutil.copytree(study, tmp_path / "s")
+    altered, change = read_json(run / "config.json", {"config"}), json.loads(change)
+    if isinstance(change, dict):
+        altered["config"] |= change
+    else:
+        altered = change
+    (run / "config.json").write_text(json.dumps(altered))
+    with pytest.raises(Refused) as refusal:
+        evaluation.main(["run", str(run)])
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +108,7 @@ def test_bench_prints_both_ways_and_their_ratio(capsys):
 
 def test_a_config_that_is_not_ours_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model": "other"}')
-    with pytest.raises(Refused, match="is not of train.py; it lacks arm"):
+    with pytest.raises(Refused, match="must be an object with arm, cache"):
         evaluation.main(["run", str(tmp_path)])
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(Refused, match="not JSON"):

@@ -111,10 +111,13 @@ def test_noise_touches_the_targets_only_and_exactly_its_share(tmp_path):
     plain = frozen(tmp_path)[1]
     noisy = frozen(tmp_path, label_noise=0.25, m0_seed=0, seed=1)[1]
     other = frozen(tmp_path, label_noise=0.25, m0_seed=0, seed=2)[1]
+    explained = torch.from_numpy(Hint(n_entity=4, n_attribute=4).world(0).explained)
     for labels in (noisy, other):
         assert torch.equal(labels.original, plain.original)
         assert torch.equal(labels.reference, plain.reference)
-        assert (labels.targets != plain.original).sum() == 16  # of 16 subjects x 4 hints
+        wrong = (labels.targets != plain.original).sum(1)  # (N,)
+        assert wrong[explained].sum() == 8  # a quarter of 8 subjects x 4 hints
+        assert wrong[~explained].sum() == 0
     assert not torch.equal(noisy.targets, other.targets)
 
 

@@ -19,13 +19,13 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_table_is_what_the_committed_result_prints():
-    result = read_json(ROOT / "data" / "results" / "anchor" / "result.json")
+    result = read_json(ROOT / "data" / "results" / "anchor" / "result.json", set())
     table = README.split("<!-- table: anchor -->")[1].split("```")[1].strip()
     assert table == show_study(result).strip()
 
 
 def test_the_committed_result_is_of_todays_defaults_and_of_seeds_that_were_not_chosen_on():
-    result = read_json(ROOT / "data" / "results" / "anchor" / "result.json")
+    result = read_json(ROOT / "data" / "results" / "anchor" / "result.json", set())
     command = parse([])
     described = command.describe("cpu", None, command.run.seed, Path("out"))
     assert result["config"] == described["config"]
@@ -71,4 +71,4 @@ def test_a_study_prints_the_table_that_its_result_holds(capsys, tmp_path):
     from tests.tiny import TINY
 
     train.main([*TINY, "--seeds=2", "--jobs=1", f"--out_dir={tmp_path / 's'}"])
-    assert show_study(read_json(tmp_path / "s" / "result.json")) in capsys.readouterr().out
+    assert show_study(read_json(tmp_path / "s" / "result.json", set())) in capsys.readouterr().out

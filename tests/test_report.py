@@ -56,6 +56,7 @@ def test_every_measure_of_every_arm_has_its_interval(two_arms, tmp_path, split):
         assert cells[:2] == [arm, "3"]
         assert cells[2:] == [shown(part[key], "+" if key == "gap" else "") for key in SHOWN_ORDER]
         assert rows["majority",]["Orig"] == shown(part["majority"])
+        assert rows["majority",]["Self"] == shown(part["majority_now"])
     untrained = two_arms["arms"]["reg"]["untrained"]
     held_out = by_name(markdown_tables((tmp_path / "report.md").read_text("utf-8"))[0])
     assert held_out["untrained",]["Self"] == shown(untrained["self"])

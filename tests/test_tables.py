@@ -34,7 +34,8 @@ def test_show_study_fits_a_terminal(two_arms):
     pair = two_arms["differences"]["reg - noreg"]
     differences = [f"{pair[key]['mean']:+.3f}" for key in ("self", "orig", "gap")]
     assert rows["reg - noreg"][3:7] == ["3", *differences]
-    assert rows["majority"] == ["majority", f"{reg['majority']['mean']:.3f}"]
+    constant = [f"{reg[key]['mean']:.3f}" for key in ("majority_now", "majority")]
+    assert rows["majority"] == ["majority", *constant]
     assert rows["untrained"][1:] == [f"{reg['untrained'][k]['mean']:.3f}" for k in ("self", "orig")]
 
 
@@ -46,7 +47,9 @@ def test_show_run_has_every_measure_of_both_splits():
     rows = {re.split(" {2,}", line)[0]: re.split(" {2,}", line)[1:] for line in lines}
     assert rows["Self"] == [f"{result['self']:.3f}", f"{result['train']['self']:.3f}"]
     assert rows["gap"] == ["+0.163 [+0.132, +0.192]", "+0.004 [-0.027, +0.033]"]
-    assert rows["compatibility"] == ["0.730", "0.766"] and rows["majority"] == ["0.423", "0.546"]
+    assert rows["compatibility"] == ["0.730", "0.766"]
+    assert rows["majority, then"] == ["0.423", "0.546"]
+    assert rows["majority, now"] == ["0.319", "0.442"]
     assert rows["behavior drift, without cue"] == ["0.166", "0.289"] and rows["items"][0] == "4602"
     assert "M0 knows 0.957 of the clear answers; the cue changes 0.444" in show_run(result)
 
@@ -71,7 +74,7 @@ def test_show_run_says_what_its_interval_allows(change, meaning):
 
 def test_show_study_reads_what_the_file_holds(two_arms, tmp_path):
     """Numbers survive the way through result.json."""
-    assert show_study(read_json(tmp_path / "result.json")) == show_study(two_arms)
+    assert show_study(read_json(tmp_path / "result.json", set())) == show_study(two_arms)
 
 
 @pytest.mark.parametrize(
@@ -121,18 +124,22 @@ def test_rows_of_reference_are_one_where_arms_agree_and_else_an_arm_each(tmp_pat
     names = [row[0] for row in markdown_tables(reports(tmp_path)[0])[0]]
     assert names == ["arm", "a", "b", "majority, a", "majority, b", "untrained", "a - b"]
     lines = [line.split() for line in show_study(study).split("\n")]
-    assert ["majority,", "b", f"{study['arms']['b']['majority']['mean']:.3f}"] in lines
+    constant = [f"{study['arms']['b'][key]['mean']:.3f}" for key in ("majority_now", "majority")]
+    assert ["majority,", "b", *constant] in lines
 
 
 def test_a_constant_explanation_that_gets_as_much_is_mentioned(tmp_path):
-    def set_majority(result):  # below Orig; between Orig and Self; above Self
-        result["majority"] = {"a": 0.3, "b": 0.6, "c": 0.9}[result["arm"]]
+    def set_majority(result):  # Orig is about 0.51, Self about 0.71
+        result["majority"] = {"a": 0.3, "b": 0.6, "c": 0.3}[result["arm"]]
+        result["majority_now"] = {"a": 0.6, "b": 0.6, "c": 0.9}[result["arm"]]
 
     write_study(tmp_path, dict.fromkeys("abc", COUPLED), change=set_majority)
     starts = "- **a: ", "- **b: ", "- **c: "
     answers = [line for line in reports(tmp_path)[0].split("\n") if line.startswith(starts)]
-    less = ["A constant explanation gets no less" in line for line in answers]
-    assert less == [False, False, True]
+    gets = "A constant explanation gets no less "
+    assert [gets + "Orig (0.600)" in line for line in answers] == [False, True, False]
+    assert [gets + "Self (0.900)" in line for line in answers] == [False, False, True]
+    assert [line.count(gets) for line in answers] == [0, 1, 1]
 
 
 def test_many_arms_have_all_their_pairs_in_the_table_alone(tmp_path):

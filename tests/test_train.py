@@ -26,7 +26,7 @@ def one(out: Path, *flags: str, arm: str = "reg") -> int:
 
 def same_run(a: Path, b: Path) -> bool:
     """Final weights, results and every line of the log, but for time fields."""
-    results = [without_time(read_json(out / "result.json")) for out in (a, b)]
+    results = [without_time(read_json(out / "result.json", set())) for out in (a, b)]
     logs = [without_time(read_lines(out / "metrics.jsonl")) for out in (a, b)]
     examples = [(out / "examples.json").read_bytes() for out in (a, b)]
     same = results[0] == results[1] and logs[0] == logs[1] and examples[0] == examples[1]
@@ -44,7 +44,7 @@ def whole(tmp_path_factory):
 def test_a_run_leaves_its_config_its_log_and_its_result(whole):
     rows = read_lines(whole / "metrics.jsonl")
     assert [row["step"] for row in rows] == [0, 2, 4, 6]
-    result = read_json(whole / "result.json")
+    result = read_json(whole / "result.json", set())
     assert (result["task"], result["arm"], result["seed"]) == ("hint", "reg", 0)
     for key in "self orig gap drift compatibility preference n_items majority".split():
         assert result[key] == rows[-1][key]
@@ -201,7 +201,7 @@ def test_one_corrupt_checkpoint_costs_time_but_no_result(whole, tmp_path, capsys
 
 def study(out: Path, *flags: str) -> dict:
     assert train.main([*TINY, "--seeds=2", f"--out_dir={out}", *flags]) == 0
-    return read_json(out / "result.json")
+    return read_json(out / "result.json", set())
 
 
 def test_a_study_is_the_same_with_one_worker_and_with_two(tmp_path):
@@ -216,7 +216,7 @@ def test_a_study_is_the_same_with_one_worker_and_with_two(tmp_path):
     arms = one_job["arms"]
     gaps = [r["gap"] for r in one_job["runs"] if r["arm"] == "noreg"]
     assert len(gaps) == 2 and arms["noreg"]["gap"]["mean"] == pytest.approx(sum(gaps) / 2)
-    of_seed_0 = [read_json(p) for p in tmp_path.glob("1/runs/*-seed0/result.json")]
+    of_seed_0 = [read_json(p, set()) for p in tmp_path.glob("1/runs/*-seed0/result.json")]
     assert len({r["labels_sha256"] for r in of_seed_0}) == 1 < len(of_seed_0)  # the arms share them
 
 
@@ -230,6 +230,23 @@ def test_a_study_again_is_a_no_op_and_more_seeds_only_add_runs(tmp_path, capsys)
     assert more["seeds"] == [0, 1, 2] and more["arms"]["reg"]["gap"]["n"] == 3
     kept = {p: data for p, data in first.items() if p.parent.name.endswith(("seed0", "seed1"))}
     assert {p: p.read_bytes() for p in kept} == kept
+
+
+def test_a_study_does_not_mix_with_one_of_other_seeds_fields_or_fewer_seeds(tmp_path):
+    study(tmp_path / "s", "--jobs=1")
+    before = {p: p.read_bytes() for p in (tmp_path / "s").rglob("*.json")}
+    for flags in (["--seeds=2", "--kl_weight=5"], ["--seeds=2", "--seed=10"], ["--seeds=1"]):
+        with pytest.raises(Refused, match="--out_dir"):
+            train.main([*TINY, *flags, f"--out_dir={tmp_path / 's'}"])
+    assert {p: p.read_bytes() for p in (tmp_path / "s").rglob("*.json")} == before
+
+
+def test_a_probe_trains_its_head_and_nothing_else(tmp_path):
+    one(tmp_path / "run", "--channel=probe")
+    _, first, _ = checkpoint.newest(tmp_path / "run" / "checkpoints", 4)
+    _, last, _ = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    moved = {n for n, p in last["model"].items() if not torch.equal(p, first["model"][n])}
+    assert moved == {"explain_head.weight", "explain_head.bias"}
 
 
 def test_a_run_that_diverges_does_not_take_the_study_with_it(tmp_path, monkeypatch):
@@ -248,7 +265,7 @@ def test_a_run_that_diverges_does_not_take_the_study_with_it(tmp_path, monkeypat
     monkeypatch.setattr(cotrain, "objective", poisoned)
     flags = [*TINY, "--seeds=2", "--jobs=1", f"--out_dir={tmp_path / 's'}"]
     assert train.main(flags) == 3
-    result = read_json(tmp_path / "s" / "result.json")
+    result = read_json(tmp_path / "s" / "result.json", set())
     assert [(f["arm"], f["seed"]) for f in result["failed"]] == [("noreg", 0), ("noreg", 1)]
     assert list(result["arms"]) == ["reg"]
     assert "loss is not finite at step 0" in json.dumps(result["failed"])

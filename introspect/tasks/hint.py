@@ -61,7 +61,7 @@ class Hint:
         return round(self.n_subject * self.explained_share)
 
     def world(self, seed: int) -> World:
-        """The world of this seed. Worlds that differ in rates only share their facts and split."""
+        """The world of this seed; the rates of hints and confidence leave facts and split alone."""
         N, K = self.n_subject, self.n_answer
         draw = rng(seed, "hint facts")
         facts = draw.integers(K, size=N)

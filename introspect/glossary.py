@@ -1,0 +1,36 @@
+"""What the measures are called, and what the words of a report mean."""
+
+NAMES = {  # measure -> how it is called; GLOSSARY says what it is
+    "self": "Self",
+    "orig": "Orig",
+    "gap": "gap",
+    "drift": "drift d",
+    "preference": "preference",
+    "compatibility": "compatibility",
+    "behavior_drift": "behavior drift, with cue",
+    "behavior_drift_without_cue": "behavior drift, without cue",
+}
+GLOSSARY = {
+    "M0": "the model before explanation training. It never changes.",
+    "cue": "the part of a prompt that can be left out. An item is one prompt with its cue.",
+    "label": "E(M): how the answer of a model M changes when the cue is left out, read off its "
+    "answers with and without it. E(M0) is frozen before training and never refreshed. Settings "
+    "can have another model give the labels; E(M0) and \"then\" mean that one.",
+    "Self": "share of explanations equal to E(M), the label of the model as it is now.",
+    "Orig": "share of explanations equal to E(M0), the label of the model as it was then.",
+    "gap": "Self - Orig. Above zero is coupling: explanations follow the model that is. Below zero "
+    "is reversed: they stay with the model that was.",
+    "drift d": "share of items whose label moved, E(M) unlike E(M0). The gap lies in -d..d.",
+    "preference": "of the explanations of moved items that are true now or were then, the share "
+    "that is true now. 0.5 is indifference; n/a where there is none.",
+    "compatibility": "share of items on which the behavior now gives the frozen label: on training "
+    "items the label trained on (noise included), on held-out items E(M0).",
+    "behavior drift": "share of items that M answers unlike M0, with the cue or without it.",
+    "majority": "what a constant explanation can get: the share of the most frequent E(M) as Self, "
+    "of the most frequent E(M0) as Orig.",
+    "untrained": "Self and Orig before the first update, when M is still M0.",
+    "clear answers": "those to prompts without a cue of which an ideal model is fairly sure.",
+    "held out": "items of subjects without labels in training. Labels of training items can be "
+    "memorized, so verdicts are on held-out ones.",
+    "interval": "[low, high], 95 % by Student's t over seeds. A verdict needs one without zero.",
+}
