@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -189,12 +190,15 @@ def test_a_good_checkpoint_is_not_written_again(two):
 
 
 def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_stay(tmp_path):
-    other = f".step-000001.{os.getppid()}.tmp"
-    for name in (f".step-000001.{dead_pid()}.tmp", f".step-000001.{os.getpid()}.tmp", other):
-        (tmp_path / name).mkdir()  # the second: of a dead process that had our number
-        (tmp_path / name / "state.pt").write_bytes(b"half")
-    save_step(tmp_path, 1)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [other, "step-000001"]
+    with subprocess.Popen(["sleep", "60"]) as other:
+        living = f".step-000001.{other.pid}.tmp"
+        for name in (f".step-000001.{dead_pid()}.tmp", f".step-000001.{os.getpid()}.tmp", living):
+            (tmp_path / name).mkdir()  # the second: of a dead process that had our number
+            (tmp_path / name / "state.pt").write_bytes(b"half")
+        save_step(tmp_path, 1)
+        other.terminate()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [living, "step-000001"]
+    assert other.returncode == -signal.SIGTERM  # it lived until then
     assert is_that_of(checkpoint.newest(tmp_path), 1)
 
 

@@ -187,14 +187,26 @@ def test_explanations_in_words():
 def test_impossible_constants_are_refused_by_name(wrong):
     with pytest.raises(Refused, match=f"--{next(iter(wrong))}="):
         replace(SMALL, **wrong)
-    assert replace(SMALL, n_entity=HALF, n_attribute=HALF, n_answer=26).n_subject == HALF * HALF
+
+
+def test_the_largest_world_has_a_name_for_each_entity_and_each_attribute():
+    for sizes in (dict(n_entity=HALF, n_attribute=2), dict(n_entity=2, n_attribute=HALF)):
+        world = replace(SMALL, n_answer=26, **sizes).world(0)
+        assert len(set(world.slots[:, :2].flat)) == HALF + 2
 
 
 @pytest.mark.parametrize("wrong", [dict(shown=WORLD.shown / 2), dict(ideal=WORLD.ideal[:, :2]),
                                    dict(pairs=((1, 0), (2, 0))), dict(pairs=((4, 0),) * 3),
+                                   dict(pairs=((1, 4),) * 3), dict(pairs=((-1, 0),) * 3),
                                    dict(questions=WORLD.prompts[1:]), dict(ideal=WORLD.ideal * 2),
                                    dict(questions=((0, 1, 2),) * 3),
-                                   dict(explained=np.ones(30, dtype=bool))])
+                                   dict(explained=np.ones(30, dtype=bool)),
+                                   dict(explained=np.zeros(30, dtype=bool))])
 def test_a_world_that_contradicts_itself_is_our_own_bug(wrong):
     with pytest.raises(AssertionError):
         replace(WORLD, **wrong)
+
+
+def test_any_two_variants_may_be_a_pair():
+    turned = tuple((y, x) for x, y in WORLD.pairs)
+    assert replace(WORLD, pairs=turned).pairs == turned
