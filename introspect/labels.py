@@ -79,11 +79,12 @@ def frozen_labels(
     folder, donor, until = labels_folder(cfg, cache, device), donor_of(cfg), labeled_step(cfg)
     if folder.exists():
         return m0, load_labels(folder)
-    reference, _ = interview.everything(m0)
+    asked = Interview(world, device=device)  # the same way whatever the channel, to the last bit
+    reference, _ = asked.everything(m0)
     labeled = reference
     if donor != cfg or until != cfg.pretrain.pretrain_steps:
         model = pretrain(donor, world, interview, cache, device, until=until)
-        labeled, _ = interview.everything(model)
+        labeled, _ = asked.everything(model)
     frozen = freeze(labeled, reference, world, cfg.labels.label_noise, cfg.seed)
     checkpoint.save(folder, frozen._asdict(), {"sha256": frozen.sha256()})
     return m0, frozen
