@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from introspect.cli import DONE, OneLineParser, add_flags, one_line, resolve_device
-from introspect.config import Refused, build, check_fields, option
+from introspect.config import build
 from introspect.experiments import EXPERIMENTS
+from introspect.fields import Refused, check_fields, option
 from introspect.record import read_json, read_lines
-from introspect.tasks import TASKS
+from introspect.worlds import find_tasks
 
 
 def main(argv: list[str]) -> int:
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
         raise Refused(f"{args.dir}: must be a folder that train.py wrote; it has no config.json")
     description = read_json(known, {"experiment", "arm", "device", "cache", "config"})
     experiment, task = description["experiment"], description["config"].get("task")
-    if experiment not in EXPERIMENTS or task not in TASKS:
+    if experiment not in EXPERIMENTS or not isinstance(task, str):
         raise Refused(f"{known}: there is no experiment {experiment} or no task {task}")
     measure = measure_run if description["arm"] else tabulate_study
     return measure(args.dir, description)
@@ -56,7 +57,7 @@ def time_updates(bench: BenchConfig) -> int:
     device = resolve_device(bench.device)
     from introspect.bench import bench as table
 
-    print(table(build("hint", TASKS["hint"], {}), device, bench.repeats))
+    print(table(build(find_tasks("hint"), {}), device, bench.repeats))
     return DONE
 
 
@@ -69,34 +70,36 @@ def measure_run(out: Path, description: dict) -> int:
     import torch
 
     from introspect import checkpoint
-    from introspect.interview import Interview
-    from introspect.labels import labels_folder, load_labels
-    from introspect.measure import Snapshot, competence
+    from introspect.labels import all_sha256, labels_folder, load_labels
+    from introspect.measure import Snapshot, m0_of, measure_all
+    from introspect.parts import parts_of
     from introspect.pretrain import new_model
     from introspect.report import show_run
 
     torch.set_num_threads(1)
     fields = dict(description["config"])
     task = fields.pop("task")
-    config = build(task, TASKS[task], fields)
+    config = build(find_tasks(task), fields)
     saved = checkpoint.newest(out / "checkpoints")
     if not saved:
         raise Refused(f"{out}: must hold a checkpoint; train.py with the same --out_dir makes one")
-    labels = labels_folder(config, out / description["cache"], device)
-    if not labels.exists():
-        raise Refused(f"{labels}: the frozen labels of {out} must be there; was one of them moved?")
+    cache, frozen = out / description["cache"], []
+    for name in config.tasks:
+        labels = labels_folder(config, name, cache, device)
+        if not labels.exists():
+            raise Refused(f"{labels}: the frozen labels of {out} must be there; was one moved?")
+        frozen.append(load_labels(labels))
     step, state, _ = saved
-    world, frozen = config.world.world(config.world_seed), load_labels(labels)
-    model = new_model(config, world).to(device)
+    parts = parts_of(config, device, config.cotrain.channel)
+    model = new_model(config, {part.name: part.world for part in parts}).to(device)
     try:
         model.load_state_dict(state["model"])
     except RuntimeError:
         raise Refused(f"{out}: its checkpoint must be of its config.json, and is not") from None
-    interview = Interview(world, config.cotrain.channel, device)
-    measured = Snapshot(model, interview, world, frozen).both()
-    measured["labels_sha256"] = frozen.sha256()
+    snapshots = [Snapshot(model, *of) for of in zip(parts, frozen)]
+    measured = {**measure_all(snapshots), "labels_sha256": all_sha256(frozen)}
     named = {"task": task, "arm": description["arm"], "seed": config.seed}
-    print(show_run({**named, **measured, "m0": competence(world, frozen)}))
+    print(show_run({**named, **measured, "m0": m0_of(parts, frozen)}))
     print(f"measured at step {step} of {config.cotrain.max_steps}")
     if (out / "result.json").exists():
         result = read_json(out / "result.json", measured.keys())

@@ -8,7 +8,7 @@ import sys
 import time
 
 from introspect.cli import DIVERGED, DONE, Command, one_line, parse, resolve_device
-from introspect.config import Refused
+from introspect.fields import Refused
 from introspect.record import claim_folder, read_json, read_lines, versions, write_json
 
 
@@ -70,7 +70,7 @@ def train_study(command: Command, device: str) -> int:
         study = {
             "experiment": command.experiment,
             "question": command.declared.question,
-            "task": command.run.task,
+            "task": command.task,
             "seeds": command.seeds,
             **summarize(results, {k: read_lines(p) for k, p in curves.items() if p.exists()}),
             "failed": [f.describe() for f in failures],

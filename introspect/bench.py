@@ -18,6 +18,7 @@ from introspect.model import GPT
 from introspect.pretrain import new_model
 from introspect.tasks.world import World
 from introspect.tokenizer import encode_words
+from introspect.worlds import worlds_of
 
 
 def one_by_one(model: GPT, world: World, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,7 +35,7 @@ def one_by_one(model: GPT, world: World, ids: Tensor) -> tuple[Tensor, Tensor]:
         ends |= dict(zip(alike, hidden.split(len(ids))))
     stacked = torch.stack([ends[i] for i in range(len(sequences))], dim=1)  # (B, V + P, C)
     V = len(world.prompts)
-    return model.task_head(stacked[:, :V]), model.explain_head(stacked[:, V:])
+    return model.task_head(stacked[:, :V]), model.explain_head(stacked[:, V:]).log_softmax(-1)
 
 
 def update_loss(answers: Tensor, explanations: Tensor) -> Tensor:
@@ -45,8 +46,9 @@ def update_loss(answers: Tensor, explanations: Tensor) -> Tensor:
 
 def ways(cfg: Config, device: str) -> tuple[GPT, dict[str, Callable[[], Tensor]]]:
     """A model, and the loss of one co-training update on it in both ways."""
-    world = cfg.world.world(cfg.world_seed)
-    model = new_model(cfg, world).to(device)
+    worlds = worlds_of(cfg)
+    (world,) = worlds.values()
+    model = new_model(cfg, worlds).to(device)
     interview = Interview(world, device=device)
     subjects = torch.arange(cfg.cotrain.batch_size, device=device)
     ids = torch.from_numpy(encode_words(world.slots[: len(subjects)])).to(device)
@@ -91,7 +93,7 @@ def bench(cfg: Config, device: str, repeats: int) -> str:
         for way in loss_of:
             times[way].append(seconds(lambda: update(way), device))
     ratios = [slow / fast for fast, slow in zip(times["packed"], times["one by one"])]
-    world = cfg.world.world(cfg.world_seed)
+    (world,) = worlds_of(cfg).values()
     sequences = world.prompts + world.questions
     nodes = len({s[:end] for s in sequences for end in range(1, len(s) + 1)})
     tokens = {"packed": nodes, "one by one": sum(map(len, sequences))}

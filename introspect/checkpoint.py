@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from introspect.config import Refused
+from introspect.fields import Refused
 
 KEEP = 2  # newest checkpoints of a run; the second is there in case the first does not verify
 

@@ -11,19 +11,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from introspect.config import (
-    GROUPS,
-    LAST_SEED,
-    Config,
-    Refused,
-    allowed,
-    base_type,
-    check_fields,
-    digest,
-    option,
-)
+from introspect.config import GROUPS, LAST_SEED, Config, defaults_of, digest, flag_of, is_taught
 from introspect.experiments import EXPERIMENTS, Experiment
+from introspect.fields import Refused, allowed, base_type, check_fields, option
 from introspect.tasks import TASKS
+from introspect.tasks.world import SENTENCES
+from introspect.worlds import find_tasks, worlds_of
 
 DONE, REFUSED, DIVERGED, STOPPED = 0, 2, 3, 130  # exit codes
 
@@ -32,7 +25,11 @@ DONE, REFUSED, DIVERGED, STOPPED = 0, 2, 3, 130  # exit codes
 class RunConfig:
     """Which run, where, and how fast."""
 
-    task: str = option("hint", "the world that is learned", choices=tuple(TASKS))
+    task: str | None = option(
+        None,
+        f"what is learned: of {', '.join(TASKS)}, or FILE.py:CLASS; several joined by +; default: "
+        "the experiment's",
+    )
     seed: int = option(0, "of co-training; in a study, the first of the seeds", 0, LAST_SEED)
     m0_seed: int | None = option(None, "of M0's weights and batches; default: seed", 0, LAST_SEED)
     world_seed: int | None = option(None, "of facts and split; default: m0_seed", 0, LAST_SEED)
@@ -68,6 +65,10 @@ class Command:
         return EXPERIMENTS[self.experiment]
 
     @property
+    def task(self) -> str:
+        return self.run.task or self.declared.task
+
+    @property
     def seeds(self) -> list[int]:
         n = 1 if self.arm else self.run.seeds or self.declared.n_seed
         return list(range(self.run.seed, self.run.seed + n))
@@ -80,9 +81,11 @@ class Command:
     def out(self) -> Path:
         """out_dir, or out/ and a name that tells from others: arm, seed and the fields given."""
         seed = [f"seed{self.run.seed}"] if self.arm or self.run.seed else []
+        task = [self.task] if self.task != self.declared.task else []
         given = [f"{name}={value}" for name, value in sorted(self.overrides.items())]
-        name = "-".join([self.experiment, *filter(None, [self.arm]), *seed, *given])
-        name = name if len(name) <= 120 else f"{name[:100]}-{digest(self.overrides)[:12]}"
+        name = "-".join([self.experiment, *filter(None, [self.arm]), *task, *seed, *given])
+        name = name.replace("/", "_")
+        name = name if len(name) <= 120 else f"{name[:100]}-{digest(name)[:12]}"
         return Path(self.run.out_dir or Path("out") / name)
 
     @property
@@ -95,8 +98,7 @@ class Command:
         return self.run.jobs or len(cores)
 
     def config(self, arm: str, seed: int) -> Config:
-        task = self.run.task
-        return self.declared.config(arm, task, TASKS[task], self.overrides, seed)
+        return self.declared.config(arm, self.task, self.overrides, seed)
 
     def describe(self, device: str, arm: str | None, seed: int, folder: Path) -> dict[str, Any]:
         """What config.json of a folder says: enough to run it again, and to tell it from others."""
@@ -126,11 +128,7 @@ def parse(argv: list[str]) -> Command:
         Refused: unknown flag or name, wrong type, out of range, or an impossible combination.
         SystemExit: after --help.
     """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--task", default=RunConfig().task)
-    task = first.parse_known_args(argv)[0].task
-    if task not in TASKS:
-        raise Refused(f"--task={task}: must be one of {', '.join(TASKS)}{nearest(task, TASKS)}")
+    tasks = find_tasks(named_task(argv))
     parser = OneLineParser(
         prog="train.py",
         description="Train one run, or a whole study with its report. The same command continues "
@@ -147,12 +145,14 @@ def parse(argv: list[str]) -> Command:
         metavar="EXPERIMENT[/ARM]",
         help="a study of all arms over several seeds, or one run of one arm (default: anchor)",
     )
-    groups = {"run": RunConfig, f"world of task {task}": TASKS[task], **GROUPS}
-    for title, group in groups.items():
-        add_flags(parser.add_argument_group(title, group.__doc__.split("\n")[0]), group)
+    regime, flags = defaults_of(tasks), []
+    worlds = {f"world of task {name}": (task, name) for name, task in tasks.items()}
+    groups = {"run": (RunConfig, ""), **worlds, **{k: (v, "") for k, v in GROUPS.items()}}
+    for title, (group, task) in groups.items():
+        shown = parser.add_argument_group(title, (group.__doc__ or title).split("\n")[0])
+        flags += add_flags(shown, group, lambda f: flag_of(task, f, tasks) if task else f, regime)
     known, unknown = parser.parse_known_args(argv)
     if unknown:
-        flags = [f"--{f.name}" for group in groups.values() for f in fields(group)]
         name = unknown[0].split("=")[0]
         if not name.startswith("-"):
             raise Refused(f"{name}: one EXPERIMENT[/ARM] at most, as in anchor/reg")
@@ -182,17 +182,39 @@ def parse(argv: list[str]) -> Command:
     return command
 
 
-def add_flags(group: argparse._ArgumentGroup, config: type) -> None:
-    """A flag for every field; absent from the result unless it was given."""
+def named_task(argv: list[str]) -> str:
+    """What --task says, or the task of the experiment that is named, before flags are known."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--task")
+    first.add_argument("target", nargs="?", default="anchor")
+    known, rest = first.parse_known_args(argv)
+    named = [word.partition("/")[0] for word in (known.target, *rest)]
+    experiment = next((name for name in named if name in EXPERIMENTS), "anchor")
+    return known.task or EXPERIMENTS[experiment].task
+
+
+def add_flags(
+    group: argparse._ArgumentGroup,
+    config: type,
+    flag: Callable[[str], str] = str,
+    regime: dict[str, Any] | None = None,
+) -> list[str]:
+    """A flag for every field, absent from the result unless it was given. Returns their names.
+
+    Args:
+        flag: from the name of a field to that of its flag. regime: defaults unlike the fields' own.
+    """
     for f in fields(config):
-        default = "" if f.default in ("", None) else f"; default {f.default}"
+        usual = (regime or {}).get(flag(f.name), f.default)
+        default = "" if usual in ("", None) else f"; default {usual}"
         group.add_argument(
-            f"--{f.name}",
+            f"--{flag(f.name)}",
             type=typed(f),
             default=argparse.SUPPRESS,
             metavar=base_type(f.type).__name__.upper(),
             help=f"{f.metadata['help']} ({allowed(f)}{default})".replace("%", "%%"),
         )
+    return [f"--{flag(f.name)}" for f in fields(config)]
 
 
 def typed(f: Any) -> Callable[[str], Any]:
@@ -201,8 +223,8 @@ def typed(f: Any) -> Callable[[str], Any]:
 
     def parse(text: str) -> Any:
         try:
-            return kind(text)
-        except ValueError:
+            return {"true": True, "false": False}[text] if kind is bool else kind(text)
+        except (ValueError, KeyError):
             raise argparse.ArgumentTypeError(f"{text!r} given, must be {allowed(f)}") from None
 
     return parse
@@ -216,21 +238,29 @@ def nearest(name: str, names: Any) -> str:
 
 def check_sizes(config: Config) -> None:
     """Refuse what only shows when the parts of a run meet."""
-    world = config.world.world(config.world_seed)
-    need, n, explained = world.longest_prompt, world.n_subject, int(world.explained.sum())
-    if config.gpt.block_size < need:
-        raise Refused(
-            f"--block_size={config.gpt.block_size}: task {config.task} has prompts of {need} tokens"
-        )
-    if config.pretrain.pretrain_batch_size > n:
-        raise Refused(
-            f"--pretrain_batch_size={config.pretrain.pretrain_batch_size}: there are {n} subjects"
-        )
-    if config.cotrain.batch_size > explained:
-        raise Refused(
-            f"--batch_size={config.cotrain.batch_size}: only {explained} subjects have explanation "
-            "labels"
-        )
+    p, c = config.pretrain, config.cotrain
+    worlds = worlds_of(config)
+    said = max(map(len, SENTENCES)) if c.channel == "verbal" else 0
+    taught = [name for name, task in config.tasks.items() if is_taught(task)]
+    learned = [name for name in worlds if name not in taught]
+    for name, world in worlds.items():
+        need, n, labeled = world.longest_prompt + said, world.n_subject, int(world.explained.sum())
+        if config.gpt.block_size < need:
+            raise Refused(
+                f"--block_size={config.gpt.block_size}: task {name} has prompts of {need} tokens"
+            )
+        among = [(learned, p.pretrain_batch_size, "--pretrain_batch_size", n, "subjects")]
+        among += [(config.explained, c.batch_size, "--batch_size", labeled, "explained subjects")]
+        among += [(those, c.batch_size, "--batch_size", n, "subjects") for those in (learned, taught)]
+        for those, size, flag, most, what in among:
+            if name in those and not len(those) <= size <= most * len(those):
+                each = f" for each of {len(those)} tasks" if len(those) > 1 else ""
+                raise Refused(f"{flag}={size}: task {name} has {most} {what}, 1 to so many{each}")
+        if c.channel == "same" and len({x for x, _ in world.pairs}) < len(world.pairs):
+            raise Refused(
+                f"--channel=same: task {name} asks about several features at one answer; must be "
+                "head, tied, probe or verbal"
+            )
 
 
 def resolve_device(name: str) -> str:

@@ -1,68 +1,18 @@
 """Every number a run depends on, as frozen dataclasses that check themselves; flags come from them.
 
 Four groups with disjoint field names, in the order in which a run uses them, plus the constants of
-the chosen task's world (introspect/tasks/). No torch here, so that `--help` is quick.
+the world of each task (introspect/tasks/). No torch here, so that `--help` is quick.
 """
 
 import hashlib
 import json
-import math
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
+from introspect.fields import Refused, base_type, check_fields, option
 
 LAST_SEED = 2**32 - 1
-
-
-class Refused(ValueError):
-    """Bad input. One line that names what was given and what is allowed; exit code 2."""
-
-
-def option(default: Any, help: str, low=None, high=None, choices=None) -> Any:
-    """A dataclass field with its meaning and its allowed values: low <= value <= high."""
-    return field(
-        default=default, metadata={"help": help, "low": low, "high": high, "choices": choices}
-    )
-
-
-def base_type(annotation: Any) -> type:
-    """`int` for `int` and for `int | None`."""
-    return next(iter([t for t in get_args(annotation) if t is not type(None)]), annotation)
-
-
-def allowed(f: Any) -> str:
-    """The values a field takes, in words.
-
-    >>> allowed(next(f for f in fields(CotrainConfig) if f.name == "kl_weight"))
-    'a number >= 0'
-    """
-    low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
-    if choices:
-        return "one of " + ", ".join(choices)
-    kind = base_type(f.type)
-    text = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
-    if low is not None and high is not None:
-        return f"{text} from {low} to {high}"
-    bounds = [f" {sign} {b}" for sign, b in ((">=", low), ("<=", high)) if b is not None]
-    return text + "".join(bounds)
-
-
-def check_fields(config: Any) -> None:
-    """Refuse a dataclass whose value has the wrong type or lies outside its allowed values."""
-    for f in fields(config):
-        value, kind = getattr(config, f.name), base_type(f.type)
-        if value is None and type(None) in get_args(f.type):
-            continue
-        right = isinstance(value, (int, float) if kind is float else kind)
-        right = right and (kind is bool or not isinstance(value, bool))
-        if right and kind in (int, float):
-            low, high = f.metadata["low"], f.metadata["high"]
-            right = math.isfinite(value)
-            right = right and (low is None or value >= low) and (high is None or value <= high)
-        if right and f.metadata["choices"]:
-            right = value in f.metadata["choices"]
-        if not right:
-            raise Refused(f"--{f.name}={value}: must be {allowed(f)}")
 
 
 @dataclass(frozen=True)
@@ -111,6 +61,11 @@ class LabelConfig:
         None, "labels of the model that this m0_seed gives; default: of M0 itself", 0, LAST_SEED
     )
     label_noise: float = option(0.0, "share of training labels replaced by a wrong class", 0, 1)
+    label_order: str = option(
+        "true",
+        "whose label a subject gets: its own, or, shuffled, that of another explained subject",
+        choices=("true", "shuffled"),
+    )
 
     def __post_init__(self):
         check_fields(self)
@@ -118,7 +73,7 @@ class LabelConfig:
 
 @dataclass(frozen=True)
 class CotrainConfig:
-    """Explanation training: CE(explanation, frozen label) + kl_weight * KL(B(M0) || B(M))."""
+    """Explanation training: explain_weight * CE(explanation, label) + kl_weight * KL(M0 || M)."""
 
     max_steps: int = option(800, "co-training updates; 0 measures M0 as it is", 0)
     batch_size: int = option(32, "subjects per update, each with all its cues", 1)
@@ -127,6 +82,7 @@ class CotrainConfig:
     weight_decay: float = option(0.01, "of AdamW", 0)
     grad_clip: float = option(1.0, "largest norm of the gradient", 1e-12)
     eval_interval: int = option(80, "updates between two evaluations, which are checkpoints", 1)
+    explain_weight: float = option(1.0, "weight of the labels; 0 trains no explanation", 0)
     kl_weight: float = option(1.0, "weight of the behavioral anchor; 0 turns it off", 0)
     anchor: str = option(
         "explained",
@@ -136,9 +92,13 @@ class CotrainConfig:
     channel: str = option(
         "head",
         "how explanations are read: head, tied (through the task head), same (on the answer "
-        "position), probe (nothing but that head is trained)",
-        choices=("head", "tied", "same", "probe"),
+        "position), probe (nothing but that head is trained), verbal (a sentence, in words)",
+        choices=("head", "tied", "same", "probe", "verbal"),
     )
+    teach_steps: int = option(
+        400, "updates in which M0 is taught the tasks that come after it, before explanations", 0
+    )
+    unexplained: str = option("", "tasks without explanation labels, as TASK[+TASK]")
     shift: str = option(
         "", "concurrent objective: the world with other constants, as field=value[,field=value]"
     )
@@ -152,24 +112,57 @@ class CotrainConfig:
 class Config:
     """One run, complete: these fields and the packages' versions decide every number of it."""
 
-    task: str
+    task: str  # its name, or several joined by +
     seed: int  # of co-training: batches and label noise
     m0_seed: int  # of M0: initial weights and batches
     world_seed: int  # of the facts and of the split
-    world: Any  # the constants of the task: a dataclass of introspect/tasks/
+    worlds: tuple[Any, ...]  # the constants of each task: a dataclass of introspect/tasks/
     gpt: GPTConfig
     pretrain: PretrainConfig
     labels: LabelConfig
     cotrain: CotrainConfig
 
     def __post_init__(self):
-        shifted(self.world, self.cotrain.shift)
+        shifted(self.tasks, self.cotrain.shift)
+        unexplained = self.cotrain.unexplained.split("+") if self.cotrain.unexplained else []
+        taught = [name for name, world in self.tasks.items() if is_taught(world)]
+        for name in unexplained:
+            if name not in self.tasks:
+                raise Refused(
+                    f"--unexplained={self.cotrain.unexplained}: must be of {', '.join(self.tasks)}"
+                )
+        if not self.tasks.keys() - taught:
+            raise Refused(
+                f"--task={self.task}: is taught after M0, so it needs one that M0 learns beside it, "
+                f"as in hint+{self.task}"
+            )
+        if not self.explained:
+            raise Refused(
+                f"--unexplained={self.cotrain.unexplained}: leaves no task of {self.task} that "
+                "M0 learns and that has explanation labels"
+            )
+
+    @property
+    def tasks(self) -> dict[str, Any]:
+        """The constants of each task by its name."""
+        return dict(zip(self.task.split("+"), self.worlds))
+
+    @property
+    def explained(self) -> list[str]:
+        """The tasks with explanation labels: all that M0 learns but the unexplained ones."""
+        without = self.cotrain.unexplained.split("+")
+        return [n for n, world in self.tasks.items() if n not in without and not is_taught(world)]
 
     def flat(self) -> dict[str, Any]:
         """Every field by its flag's name."""
-        groups = (self.world, self.gpt, self.pretrain, self.labels, self.cotrain)
+        groups = (self.gpt, self.pretrain, self.labels, self.cotrain)
         own = {k: getattr(self, k) for k in ("task", "seed", "m0_seed", "world_seed")}
-        return own | {k: v for group in groups for k, v in asdict(group).items()}
+        of_worlds = {
+            flag_of(name, field, self.tasks): value
+            for name, world in self.tasks.items()
+            for field, value in asdict(world).items()
+        }
+        return own | of_worlds | {k: v for group in groups for k, v in asdict(group).items()}
 
     def sha256(self) -> str:
         return digest(self.flat())
@@ -187,49 +180,90 @@ GROUPS = {
 }
 
 
-def build(task: str, world_type: type, overrides: dict[str, Any]) -> Config:
-    """The defaults with `overrides` (field name -> value), checked.
+def is_taught(task: Any) -> bool:
+    """Whether a task is learned during co-training only: M0 has never seen it."""
+    return getattr(task, "taught", False)
+
+
+def flag_of(task: str, field: str, tasks: Mapping[str, Any]) -> str:
+    """The flag of a field of a task: beside other tasks, with its task's name in front."""
+    return field if len(tasks) == 1 else f"{task}.{field}"
+
+
+def defaults_of(tasks: Mapping[str, type]) -> dict[str, Any]:
+    """What differs from the defaults of the groups for these tasks: the largest that one asks for.
+
+    Tasks of one model get names of their own, where they have names.
+    """
+    asked: dict[str, Any] = {}
+    for task in tasks.values():
+        for name, value in getattr(task, "regime", {}).items():
+            asked[name] = max(asked.get(name, value), value)
+    first_name = 0
+    for name, task in tasks.items() if len(tasks) > 1 else ():
+        if "first_name" in {f.name for f in fields(task)}:
+            asked[flag_of(name, "first_name", tasks)] = first_name
+            first_name += task().n_name
+    return asked
+
+
+def build(tasks: Mapping[str, type], overrides: dict[str, Any]) -> Config:
+    """The defaults of `tasks` with `overrides` (flag -> value), checked.
 
     Raises:
         Refused: a value out of range, an impossible combination, or no such field.
     """
-    left = dict(overrides)
+    left = defaults_of(tasks) | overrides
     seed = left.pop("seed", 0)
     m0_seed = left.pop("m0_seed", None)
     world_seed = left.pop("world_seed", None)
     m0_seed = seed if m0_seed is None else m0_seed
     world_seed = m0_seed if world_seed is None else world_seed
+    worlds = []
+    for name, world_type in tasks.items():
+        flags = {f.name: flag_of(name, f.name, tasks) for f in fields(world_type)}
+        given = {field: left.pop(flag) for field, flag in sorted(flags.items()) if flag in left}
+        try:
+            worlds.append(world_type(**given))
+        except Refused as e:
+            raise Refused(str(e).replace("--", f"--{flag_of(name, '', tasks)}", 1)) from None
     groups = {}
-    for key, group in (("world", world_type), *GROUPS.items()):
+    for key, group in GROUPS.items():
         names = {f.name for f in fields(group)}
         groups[key] = group(**{k: left.pop(k) for k in sorted(names & left.keys())})
     if left:
-        raise Refused(f"--{next(iter(left))}: task {task} has no such field")
+        raise Refused(f"--{next(iter(left))}: task {'+'.join(tasks)} has no such field")
     for name, value in (("seed", seed), ("m0_seed", m0_seed), ("world_seed", world_seed)):
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LAST_SEED:
             raise Refused(f"--{name}={value}: must be a whole number from 0 to {LAST_SEED}")
-    return Config(task, seed, m0_seed, world_seed, **groups)
+    return Config("+".join(tasks), seed, m0_seed, world_seed, tuple(worlds), **groups)
 
 
-def shifted(world: Any, shift: str) -> Any:
-    """The constants of a world with some rates changed, as "field=value[,field=value]" says.
+def shifted(tasks: Mapping[str, Any], shift: str) -> dict[str, Any]:
+    """The tasks of which a shift changes rates, as "field=value[,field=value]" says, so changed.
 
     Raises:
         Refused: not of that form, no such rate, or a value it does not take.
     """
-    floats = [f.name for f in fields(world) if base_type(f.type) is float]
-    rates = [name for name in floats if name != "explained_share"]  # the split is not of the world
-    changes = {}
+    rates = {
+        flag_of(name, f.name, tasks): (name, f.name)
+        for name, world in tasks.items()
+        for f in fields(world)
+        if base_type(f.type) is float and f.name != "explained_share"  # the split is not of a world
+    }
+    changes: dict[str, dict[str, float]] = {}
     for part in shift.split(",") if shift else ():
-        name, _, value = part.partition("=")
+        flag, _, value = part.partition("=")
         try:
-            changes[name] = float(value)
+            number = float(value)
         except ValueError:
-            changes[name] = None
-        if name not in rates or changes[name] is None:
+            number = None
+        if flag not in rates or number is None:
             raise Refused(f"--shift={shift}: must be rate=number, of the rates {', '.join(rates)}")
+        name, field = rates[flag]
+        changes.setdefault(name, {})[field] = number
     try:
-        return replace(world, **changes)
+        return {name: replace(tasks[name], **fields) for name, fields in changes.items()}
     except Refused as e:
         raise Refused(f"--shift={shift}: {e}") from None
 

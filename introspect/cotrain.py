@@ -1,6 +1,7 @@
-"""Stage C: M0 is trained on frozen labels, and measured on the way.
+"""Stage C: a copy of M0 is trained on frozen labels, and measured on the way.
 
-    L = CE(explanation, E(M0)) + kl_weight * KL(B(M0) || B(M)) [+ shift_weight * L_world of a shift]
+    L = explain_weight * CE(explanation, E(M0)) + kl_weight * KL(B(M0) || B(M))
+        [+ shift_weight * L_world of a shift]
 
 The first term comes from subjects with explanation labels only. `run` is the whole of a run.
 """
@@ -8,7 +9,7 @@ The first term comes from subjects with explanation labels only. `run` is the wh
 import copy
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,56 +18,80 @@ from torch import Tensor
 
 from introspect import checkpoint
 from introspect.config import Config, shifted
-from introspect.interview import Interview
-from introspect.labels import Frozen, frozen_labels
-from introspect.losses import behavior_kl, explanation_loss, world_loss
-from introspect.measure import Snapshot, competence, examples
+from introspect.labels import Frozen, all_sha256, frozen_labels
+from introspect.losses import behavior_kl, explanation_loss
+from introspect.measure import Snapshot, examples, m0_of, measure_all
 from introspect.model import GPT
 from introspect.optim import set_rates
-from introspect.pretrain import Progress, check_finite, check_weights
+from introspect.parts import Part, parts_of
+from introspect.pretrain import Progress, check_finite, check_weights, loss_of_world, teach
 from introspect.record import read_json, versions, write_json, write_lines
 from introspect.streams import rng
-from introspect.tasks.world import World
+from introspect.worlds import make_world
 
 N_EXAMPLE = 12  # held-out items that a finished run shows in words
 
 Loss = Callable[[GPT, int], tuple[Tensor, dict[str, Tensor]]]  # (model, step) -> total, parts
 
 
-def objective(cfg: Config, world: World, interview: Interview, frozen: Frozen, device: str) -> Loss:
-    """The loss of update `step`: a function of the model and the step, with its own batches."""
-    c = cfg.cotrain
-    targets, reference = frozen.targets.to(device), frozen.reference.to(device)
-    explained = world.subjects("train")
-    everyone = range(world.n_subject)
-    moved = shifted(cfg.world, c.shift).world(cfg.world_seed) if c.shift else None
-    shown = torch.from_numpy(moved.shown).float().to(device) if moved else None
+def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str) -> Loss:
+    """The loss of update `step`: a function of the model and the step, with its own batches.
 
-    def draw(stream: str, step: int, among: Sequence[int]) -> Tensor:
-        batch = rng(cfg.seed, stream, step).choice(among, c.batch_size, replace=False)
-        return torch.from_numpy(batch).to(device)
+    Tasks share each batch equally; each term is a mean over its tasks.
+    """
+    c = cfg.cotrain
+    explained = [(p, labels) for p, labels in zip(parts, frozen) if p.explained]
+    learned = [(p, labels) for p, labels in zip(parts, frozen) if not p.taught]
+    moved = [
+        (p, make_world(p.name, shifted(cfg.tasks, c.shift)[p.name], cfg.world_seed))
+        for p in parts
+        if p.name in shifted(cfg.tasks, c.shift)
+    ]
+
+    def share(among: list) -> int:
+        return c.batch_size // len(among)
+
+    def supervised(model: GPT, step: int) -> dict[str, list[Tensor]]:
+        """Explanations of subjects with labels and, for the anchor, the answers of the same pass."""
+        draw = rng(cfg.seed, "explain", step)
+        terms: dict[str, list[Tensor]] = {"explanation": [], "kl": []}
+        for part, labels in explained:
+            batch = draw.choice(part.subjects("train"), share(explained), replace=False)
+            rows = torch.from_numpy(batch)
+            subjects, channel = rows.to(device), part.interview.channel
+            if c.kl_weight and c.anchor == "explained":  # one packed pass serves both terms
+                answers, said = part.interview.both(model, subjects)
+                terms["kl"].append(behavior_kl(answers, labels.reference[rows].to(device)))
+            else:
+                said = part.interview.explanations(model, subjects)
+            targets = channel.classes(labels.targets[rows], labels.target_answers[rows])
+            terms["explanation"].append(explanation_loss(said, targets.to(device)))
+        return terms
+
+    def anchored(model: GPT, step: int) -> list[Tensor]:
+        """The anchor on subjects of all tasks that M0 knows, with labels or without."""
+        draw, terms = rng(cfg.seed, "anchor", step), []
+        for part, labels in learned:
+            rows = torch.from_numpy(draw.choice(part.world.n_subject, share(learned), replace=False))
+            answers = part.interview.answers(model, rows.to(device))
+            terms.append(behavior_kl(answers, labels.reference[rows].to(device)))
+        return terms
+
+    def shift(model: GPT, step: int) -> list[Tensor]:
+        """The concurrent objective: to answer as the shifted worlds do."""
+        draw = rng(cfg.seed, "shift", step)
+        return [loss_of_world(model, p.interview, w, share(moved), draw) for p, w in moved]
 
     def loss(model: GPT, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        subjects = draw("explain", step, explained)
-        if c.kl_weight and c.anchor == "explained":  # one packed pass serves both terms
-            held, (answers, explanations) = subjects, interview.both(model, subjects)
-        else:
-            explanations = interview.explanations(model, subjects)
-        parts = {"explanation": explanation_loss(explanations, targets[subjects])}
-        total = parts["explanation"]
-        if c.kl_weight:
-            if c.anchor == "all":
-                held = draw("anchor", step, everyone)
-                answers = interview.answers(model, held)
-            parts["kl"] = behavior_kl(answers, reference[held])
-            total = total + c.kl_weight * parts["kl"]
+        terms = supervised(model, step)
+        if c.kl_weight and c.anchor == "all":
+            terms["kl"] = anchored(model, step)
         if moved:
-            others = draw("shift", step, everyone)
-            truth = moved.draw(others.cpu().numpy(), rng(cfg.seed, "shift answers", step))
-            answers = interview.answers(model, others)
-            parts["shift"] = world_loss(answers, torch.from_numpy(truth).to(device), shown[others])
-            total = total + c.shift_weight * parts["shift"]
-        return total, {name: part.detach() for name, part in parts.items()}
+            terms["shift"] = shift(model, step)
+        weights = {"explanation": c.explain_weight, "kl": c.kl_weight, "shift": c.shift_weight}
+        means = {name: sum(of) / len(of) for name, of in terms.items() if of}
+        total = sum(weights[name] * mean for name, mean in means.items())
+        return total, {name: mean.detach() for name, mean in means.items()}
 
     return loss
 
@@ -93,11 +118,10 @@ def run(
     """
     if done := finished(out):
         return done
-    c, world = cfg.cotrain, cfg.world.world(cfg.world_seed)
-    interview = Interview(world, c.channel, device)
-    m0, frozen = frozen_labels(cfg, world, interview, cache, device)
-    loss_at = objective(cfg, world, interview, frozen, device)
-    model = copy.deepcopy(m0).train()
+    c, parts = cfg.cotrain, parts_of(cfg, device, cfg.cotrain.channel)
+    m0, frozen = frozen_labels(cfg, parts, cache, device)
+    loss_at = objective(cfg, parts, frozen, device)
+    model = copy.deepcopy(teach(cfg, m0, parts, cache, device)).train()
     trained = (model.explain_head if c.channel == "probe" else model).requires_grad_(True)
     optimizer = torch.optim.AdamW(
         trained.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay, fused=True
@@ -113,15 +137,15 @@ def run(
     title = f"{arm} of seed {cfg.seed}"
     passes = passes_of(cfg)
     progress(title, -step * passes)
-    started, parts = time.monotonic() - seconds, {}
+    started, terms = time.monotonic() - seconds, {}
     while True:
         # 1. evaluate and save: at step 0 and after the last step too, never twice at one step
         due = step % c.eval_interval == 0 or step == c.max_steps
         if due and not (rows and rows[-1]["step"] == step):
             check_weights(step, title, model)
-            snapshot = Snapshot(model, interview, world, frozen)
-            losses = {f"loss/{name}": part.item() for name, part in parts.items()}
-            row = {"step": step, **losses, **snapshot.both()}
+            snapshots = [Snapshot(model, *of) for of in zip(parts, frozen)]
+            losses = {f"loss/{name}": term.item() for name, term in terms.items()}
+            row = {"step": step, **losses, **measure_all(snapshots)}
             rows.append(row | {"seconds": round(time.monotonic() - started, 3)})
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             meta = {"rows": rows, "seconds": time.monotonic() - started}
@@ -131,7 +155,7 @@ def run(
             break
 
         # 2. one batch, its frozen labels and, for the anchor, both answers
-        total, parts = loss_at(model, step)
+        total, terms = loss_at(model, step)
 
         # 3. one update
         optimizer.zero_grad(set_to_none=True)
@@ -143,8 +167,8 @@ def run(
         step += 1
         progress(title, passes)
 
-    snapshot = Snapshot(model, interview, world, frozen)
-    write_json(out / "examples.json", {"examples": examples(snapshot, N_EXAMPLE)})
+    snapshots = [Snapshot(model, *of) for of in zip(parts, frozen)]
+    write_json(out / "examples.json", {"examples": examples(snapshots, N_EXAMPLE)})
     write_lines(out / "metrics.jsonl", rows)
     final = {k: v for k, v in rows[-1].items() if k not in ("step", "seconds") and "/" not in k}
     result = {
@@ -152,9 +176,9 @@ def run(
         "arm": arm,
         "seed": cfg.seed,
         **final,
-        "m0": competence(world, frozen),
+        "m0": m0_of(parts, frozen),
         "config_sha256": cfg.sha256(),
-        "labels_sha256": frozen.sha256(),
+        "labels_sha256": all_sha256(frozen),
         "seconds": round(time.monotonic() - started, 3),
         "versions": versions(device),
     }

@@ -25,6 +25,18 @@ def explanation_labels(answers: Tensor, pairs: Tensor, n_answer: int) -> Tensor:
     return torch.where(with_cue == without, n_answer, without)
 
 
+def sentences(labels: Tensor, with_cue: Tensor, n_answer: int) -> Tensor:
+    """Labels that also name the answer that stays: k < K "would change to k", K + k "would stay k".
+
+    Args:
+        labels: (N, P) in [0, K]. with_cue: (N, P) in [0, K), the answer that would change or stay.
+
+    Returns:
+        (N, P) in [0, 2 K).
+    """
+    return torch.where(labels == n_answer, n_answer + with_cue, labels)
+
+
 def with_noise(labels: Tensor, share: float, n_label: int, seed: int) -> Tensor:
     """`labels` with exactly round(share * n) of them replaced by another class, uniformly chosen.
 

@@ -1,14 +1,9 @@
 """How a model is asked: its answers to every variant of a subject, its explanations of every pair.
 
-    B subjects   V variants   P pairs   K answers   E = K + 1 explanations   C = n_embd
+    B subjects   V variants   P pairs   K answers   E explanations   C = n_embd
 
 The explanation of a pair is read in a sequence of its own, which ends in <|explain|> and never
-contains the model's answer. The channels differ in how it is read there:
-
-    head    explanation head at <|explain|>                                (the default)
-    tied    "would change to k" through row k of the task head, "would stay" through its own row
-    probe   explanation head, and nothing else is trained: what M0 shows by itself
-    same    explanation head at <|answer|>, where the answer itself is read
+contains the model's answer. How it is read there is up to the channel (channels.py).
 """
 
 from typing import NamedTuple
@@ -16,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from introspect.channels import Heads, Verbal
 from introspect.model import GPT
 from introspect.packing import Packed, pack
 from introspect.tasks.world import World
@@ -30,22 +26,46 @@ class Plan(NamedTuple):
 
 
 class Interview:
-    """The prompts of a world, tokenized and packed once, asked through one channel."""
+    """The prompts of a world, tokenized and packed once, asked through one channel.
 
-    def __init__(self, world: World, channel: str = "head", device: torch.device | str = "cpu"):
-        self.channel = channel
-        self.n_variant = len(world.prompts)
+    Args:
+        among: the answers of the model's task head; default: those of the world.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        channel: str = "head",
+        device: torch.device | str = "cpu",
+        among: tuple[str, ...] | None = None,
+    ):
+        self.n_variant, self.n_pair = len(world.prompts), len(world.pairs)
         self.n_subject = world.n_subject
         self.with_cue = torch.tensor([x for x, _ in world.pairs], device=device)  # (P,) variants
-        ids = torch.from_numpy(encode_words(world.slots)).to(device)  # (N, S)
+        self.columns = None  # (K,) rows of the task head, where they are not all of them
+        if among not in (None, world.answers):
+            self.columns = torch.tensor([among.index(a) for a in world.answers], device=device)
+        self.channel = (
+            Verbal(world, device) if channel == "verbal" else Heads(channel, world, self.columns)
+        )
+        suffixes = self.channel.suffixes
+        extra = sorted({word for suffix in suffixes for word in suffix})
+        slot_of = {word: world.slots.shape[1] + i for i, word in enumerate(extra)}
+        words = torch.from_numpy(encode_words(extra)).expand(self.n_subject, -1)
+        ids = torch.cat([torch.from_numpy(encode_words(world.slots)), words], dim=1).to(device)
+        questions = tuple(
+            (*question, *(slot_of[word] for word in suffix))
+            for question in world.questions
+            for suffix in suffixes
+        )
 
         def plan(sequences: tuple) -> Plan:
             packed = pack(sequences).to(device)
             return Plan(ids[:, packed.slots].contiguous(), packed)
 
         self._prompts = plan(world.prompts)
-        self._questions = plan(world.questions)
-        self._all = plan(world.prompts + world.questions)
+        self._questions = plan(questions)
+        self._all = plan(world.prompts + questions)
 
     @staticmethod
     def _read(model: GPT, subjects: Tensor, plan: Plan) -> Tensor:
@@ -53,37 +73,43 @@ class Interview:
         packed = plan.packed
         return model.trunk(plan.tokens[subjects], packed.positions, packed.mask, packed.ends)
 
-    def _explain(self, model: GPT, hidden: Tensor) -> Tensor:
-        """Explanation logits (B, P, E) from the residual stream (B, P, C) where they are read."""
-        if self.channel == "tied":
-            stay = model.explain_head(hidden)[..., -1:]  # (B, P, 1)
-            return torch.cat([model.task_head(hidden), stay], dim=-1)
-        return model.explain_head(hidden.detach() if self.channel == "probe" else hidden)
+    def _answer(self, model: GPT, hidden: Tensor) -> Tensor:
+        logits = model.task_head(hidden)
+        return logits if self.columns is None else logits[..., self.columns]
+
+    def _hidden(self, model: GPT, subjects: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, V, C) where answers are read, (B, P, R, C) where explanations are."""
+        if self.channel.at_answer:
+            answers = self._read(model, subjects, self._prompts)
+            return answers, answers[:, self.with_cue, None]
+        hidden = self._read(model, subjects, self._all)  # (B, V + P R, C)
+        answers, queries = hidden[:, : self.n_variant], hidden[:, self.n_variant :]
+        return answers, queries.unflatten(1, (self.n_pair, -1))
 
     def answers(self, model: GPT, subjects: Tensor) -> Tensor:
         """B(M): logits (B, V, K) of the answer to every variant of `subjects` (B,)."""
-        return model.task_head(self._read(model, subjects, self._prompts))
+        return self._answer(model, self._read(model, subjects, self._prompts))
 
     def explanations(self, model: GPT, subjects: Tensor) -> Tensor:
-        """Logits (B, P, E) of what the model says removing each cue would do."""
-        if self.channel == "same":
-            hidden = self._read(model, subjects, self._prompts)  # (B, V, C)
-            return self._explain(model, hidden[:, self.with_cue])
-        return self._explain(model, self._read(model, subjects, self._questions))
+        """Log-probabilities (B, P, E) of what the model says removing each cue would do."""
+        if self.channel.at_answer:
+            return self.both(model, subjects)[1]
+        queries = self._read(model, subjects, self._questions).unflatten(1, (self.n_pair, -1))
+        return self.channel.log_probs(model, queries)
 
     def both(self, model: GPT, subjects: Tensor) -> tuple[Tensor, Tensor]:
         """`answers` and `explanations` of one packed pass; they do not see each other."""
-        if self.channel == "same":
-            hidden = self._read(model, subjects, self._prompts)  # (B, V, C)
-            return model.task_head(hidden), self._explain(model, hidden[:, self.with_cue])
-        hidden = self._read(model, subjects, self._all)  # (B, V + P, C)
-        answers, queries = hidden[:, : self.n_variant], hidden[:, self.n_variant :]
-        return model.task_head(answers), self._explain(model, queries)
+        answers, queries = self._hidden(model, subjects)
+        return self._answer(model, answers), self.channel.log_probs(model, queries)
 
     @torch.no_grad()
     def everything(self, model: GPT) -> tuple[Tensor, Tensor]:
-        """`both` for all N subjects, on the CPU: (N, V, K) and (N, P, E)."""
+        """Answers of all N subjects as logits (N, V, K), and what is said of every pair as class
+        ids (N, P), on the CPU."""
         device = self.with_cue.device
-        chunks = torch.arange(self.n_subject, device=device).split(CHUNK)
-        answers, explanations = zip(*(self.both(model, chunk) for chunk in chunks))
-        return torch.cat(answers).cpu(), torch.cat(explanations).cpu()
+        answers, said = [], []
+        for chunk in torch.arange(self.n_subject, device=device).split(CHUNK):
+            read, queries = self._hidden(model, chunk)
+            answers.append(self._answer(model, read))
+            said.append(self.channel.say(model, queries))
+        return torch.cat(answers).cpu(), torch.cat(said).cpu()

@@ -24,16 +24,19 @@ def world_loss(logits: Tensor, answers: Tensor, shown: Tensor) -> Tensor:
     return (ce.view(shown.shape) * shown).sum() / len(shown)
 
 
-def explanation_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """CE(explanation, E(M0)), averaged over subjects and pairs.
+def explanation_loss(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """CE(explanation, E(M0)) = -log P(label), averaged over subjects and pairs.
+
+    Of a sentence, log P is the sum over its tokens (channels.py), so that a sentence weighs as much
+    as a class.
 
     Args:
-        logits: (B, P, E). labels: (B, P) int64 in [0, E), frozen.
+        log_probs: (B, P, E). labels: (B, P) int64 in [0, E), frozen.
 
     Returns:
         () >= 0.
     """
-    return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    return F.nll_loss(log_probs.flatten(0, 1), labels.flatten())
 
 
 def behavior_kl(logits: Tensor, reference: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A GPT trunk with two heads: one answers, one explains.
+"""A GPT trunk with three heads: one answers, one explains, one writes words.
 
 Shapes, used in every comment below:
     B batch   T tokens   C = n_embd   H = n_head   D = C / H   A tokens that are read (`at`)
@@ -67,11 +67,12 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Token and position embedding, `n_layer` blocks, a task head and an explanation head.
+    """Token and position embedding, `n_layer` blocks, and the heads.
 
     Args:
         n_answer: classes of the task head, B(M).
         n_explanation: classes of the explanation head.
+        vocab_size: rows of the embedding, and classes of the language-model head.
         seed: everything drawn here depends on it and on nothing else.
     """
 
@@ -86,6 +87,7 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(cfg.n_embd, bias=False)
         self.task_head = nn.Linear(cfg.n_embd, n_answer)
         self.explain_head = nn.Linear(cfg.n_embd, n_explanation)
+        self.lm_head = nn.Linear(cfg.n_embd, vocab_size, bias=False)
         self._initialize(torch.Generator().manual_seed(seed))
 
     @torch.no_grad()
@@ -96,8 +98,8 @@ class GPT(nn.Module):
                 p.fill_(1.0 if "norm" in name else 0.0)
             else:
                 kind = name.split(".")[0]
-                std = {"token": 0.5, "position": 0.5, "task_head": 0.02, "explain_head": 0.02}
-                p.normal_(0, std.get(kind, p.shape[1] ** -0.5), generator=generator)
+                std = {"token": 0.5, "position": 0.5}.get(kind, p.shape[1] ** -0.5)
+                p.normal_(0, 0.02 if "head" in kind else std, generator=generator)
 
     def trunk(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from introspect import __version__
-from introspect.config import Refused
+from introspect.fields import Refused
 
 
 def write_text(path: Path, text: str) -> None:

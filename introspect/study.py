@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
-from introspect.config import Config
+from introspect.config import Config, is_taught
 from introspect.cotrain import finished, passes_of, run
-from introspect.interview import Interview
-from introspect.pretrain import Diverged, Progress, m0_key, pretrain
+from introspect.parts import parts_of
+from introspect.pretrain import Diverged, Progress, pretrain, taught_key, teach
 
 
 class Job(NamedTuple):
@@ -46,8 +46,9 @@ def perform(job: Job, cache: Path, device: str, progress: Progress) -> dict[str,
     torch.set_num_threads(1)
     if job.out:
         return run(job.config, job.arm, job.out, cache, device, progress)
-    world = job.config.world.world(job.config.world_seed)
-    pretrain(job.config, world, Interview(world, device=device), cache, device, progress)
+    parts = parts_of(job.config, device)
+    m0 = pretrain(job.config, parts, cache, device, progress)
+    teach(job.config, m0, parts, cache, device, progress)
     return None
 
 
@@ -60,7 +61,7 @@ def perform_all(
     """
     found: Found = {job: done for job in jobs if (done := finished(job.out))}
     todo = [job for job in jobs if job not in found]
-    by_key = {m0_key(job.config, device): job for job in reversed(todo)}
+    by_key = {taught_key(job.config, device): job for job in reversed(todo)}
     m0s = [job._replace(out=None) for job in reversed(by_key.values())]
     with tqdm(
         total=sum(map(passes_of_m0, m0s)) + sum(map(passes_of_run, todo)),
@@ -89,8 +90,9 @@ def perform_all(
 
 
 def passes_of_m0(job: Job) -> int:
-    cfg = job.config.pretrain
-    return cfg.pretrain_steps * cfg.pretrain_batch_size
+    cfg = job.config
+    taught = cfg.cotrain.teach_steps if any(map(is_taught, cfg.worlds)) else 0
+    return (cfg.pretrain.pretrain_steps + taught) * cfg.pretrain.pretrain_batch_size
 
 
 def passes_of_run(job: Job) -> int:
@@ -136,8 +138,8 @@ def in_workers(
 
 def followers(job: Job, jobs: list[Job], device: str) -> list[Job]:
     """The runs that start from the M0 that `job` makes."""
-    key = m0_key(job.config, device)
-    return [] if job.out else [j for j in jobs if m0_key(j.config, device) == key]
+    key = taught_key(job.config, device)
+    return [] if job.out else [j for j in jobs if taught_key(j.config, device) == key]
 
 
 def record(found: Found, job: Job, outcome: Outcome, jobs: list[Job], device: str) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from introspect import checkpoint
 from introspect.checkpoint import Corrupt
-from introspect.config import Refused
+from introspect.fields import Refused
 
 FILES = ("state.pt", "meta.json", "manifest.json")
 

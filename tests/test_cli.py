@@ -11,7 +11,8 @@ import torch
 
 import train
 from introspect.cli import RunConfig, parse
-from introspect.config import GROUPS, Refused
+from introspect.config import GROUPS
+from introspect.fields import Refused
 from introspect.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
@@ -48,9 +49,9 @@ BAD = [  # arguments, what the line has to name: what was given, and what is all
     ("anchor/reg --seeds=3", "--seeds=3", "one run"),
     ("--jobs=0", "--jobs=0", ">= 1"),
     ("--device=tpu", "tpu", "auto, cpu, cuda"),
-    ("--channel=heed", "heed", "head, tied, same, probe"),
+    ("--channel=heed", "heed", "head, tied, same, probe, verbal"),
     ("--anchor=none", "none", "explained, all"),
-    ("--n_answer=1", "--n_answer=1", ">= 2"),
+    ("--n_answer=1", "--n_answer=1", "from 2 to 26"),
     ("--n_answer=27", "--n_answer=27", "26"),
     ("--n_entity=1000", "--n_entity=1000", "256"),
     ("--explained_share=1", "--explained_share=1.0", "0 held out"),

@@ -3,16 +3,15 @@
 import pytest
 
 from introspect.cli import parse
-from introspect.config import Refused
 from introspect.experiments import EXPERIMENTS
-from introspect.tasks import TASKS
+from introspect.fields import Refused
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_arms_differ_in_the_declared_fields_only(name):
     experiment = EXPERIMENTS[name]
-    flat = {a: experiment.config(a, "hint", TASKS["hint"], {}, 0).flat() for a in experiment.arms}
-    base = experiment.config(next(iter(experiment.arms)), "hint", TASKS["hint"], {}, 0).flat()
+    flat = {a: experiment.config(a, experiment.task, {}, 0).flat() for a in experiment.arms}
+    base = experiment.config(next(iter(experiment.arms)), experiment.task, {}, 0).flat()
     for arm, sets in experiment.arms.items():
         differing = {key for key in base if flat[arm][key] != base[key]}
         assert differing <= sets.keys()

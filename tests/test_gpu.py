@@ -10,7 +10,7 @@ from introspect.config import build
 from introspect.interview import Interview
 from introspect.pretrain import new_model
 from introspect.record import read_json
-from introspect.tasks import TASKS
+from introspect.tasks.hint import Hint
 from tests.tiny import TINY
 
 pytestmark = [
@@ -20,9 +20,9 @@ pytestmark = [
 
 
 def test_a_model_answers_and_explains_as_on_the_cpu():
-    config = build("hint", TASKS["hint"], {"n_entity": 8, "n_attribute": 8})
-    world = config.world.world(0)
-    model = new_model(config, world)
+    config = build({"hint": Hint}, {"n_entity": 8, "n_attribute": 8})
+    world = config.tasks["hint"].world(0)
+    model = new_model(config, {"hint": world})
     on_cpu = Interview(world).everything(model)
     on_gpu = Interview(world, device="cuda").everything(model.cuda())
     for a, b in zip(on_cpu, on_gpu):

@@ -10,7 +10,8 @@ import torch
 from introspect.checkpoint import Corrupt, load
 from introspect.config import build
 from introspect.interview import Interview
-from introspect.labels import Frozen, freeze, frozen_labels
+from introspect.labels import freeze, frozen_labels
+from introspect.parts import parts_of
 from introspect.pretrain import pretrain
 from introspect.tasks.hint import Hint
 from introspect.tokenizer import ANSWER, encode
@@ -20,15 +21,15 @@ TINY = dict(
     pretrain_batch_size=8, muon_learning_rate=0.05, adamw_learning_rate=0.03, max_steps=4,
     batch_size=4, eval_interval=2, world_seed=0,
 )
-tiny = partial(build, "hint", Hint)
+tiny = partial(build, {"hint": Hint})
 
 
 def frozen(cache, **overrides):
     """(M0, frozen labels, configuration, world) of the tiny run with these fields."""
     cfg = tiny(TINY | overrides)
-    world = cfg.world.world(cfg.world_seed)
-    m0, labels = frozen_labels(cfg, world, Interview(world), cache, "cpu")
-    return m0, labels, cfg, world
+    (part,) = parts = parts_of(cfg, "cpu")
+    m0, (labels,) = frozen_labels(cfg, parts, cache, "cpu")
+    return m0, labels, cfg, part.world
 
 
 def labels_of(model, world):
@@ -101,7 +102,7 @@ def test_label_progress_takes_an_earlier_checkpoint_of_the_labeled_model(tmp_pat
     last = frozen(tmp_path, donor_seed=donor_seed)[1]
     _, early, cfg, world = frozen(tmp_path, donor_seed=donor_seed, label_progress=0.3)
     labeled = cfg if donor_seed is None else cfg.with_m0_seed(donor_seed)
-    model = pretrain(labeled, world, Interview(world), tmp_path / "x", "cpu", until=2)  # .3 * 6
+    model = pretrain(labeled, parts_of(labeled, "cpu"), tmp_path / "x", "cpu", until=2)  # .3 * 6
     assert torch.equal(early.original, labels_of(model, world))
     assert torch.equal(early.reference, last.reference)
     assert not torch.equal(early.original, last.original)
@@ -136,5 +137,5 @@ def test_the_hash_names_labels_and_targets_but_not_the_reference():
     assert freeze(logits, other, world, 0.0, 0).sha256() == plain.sha256()
     assert freeze(other, logits, world, 0.0, 0).sha256() != plain.sha256()
     assert freeze(logits, logits, world, 0.1, 0).sha256() != plain.sha256()
-    moved = Frozen(plain.original.flip(0), plain.targets, plain.reference)
+    moved = plain._replace(original=plain.original.flip(0))
     assert moved.sha256() != plain.sha256()

@@ -13,7 +13,7 @@ import torch
 
 import train
 from introspect import checkpoint, cotrain, pretrain
-from introspect.config import Refused
+from introspect.fields import Refused
 from introspect.record import read_json, read_lines
 from tests.tiny import TINY, weights, without_time
 

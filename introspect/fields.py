@@ -1,0 +1,58 @@
+"""Dataclass fields that know their meaning and their allowed values; flags are made from them."""
+
+import math
+from dataclasses import field, fields
+from typing import Any, get_args
+
+
+class Refused(ValueError):
+    """Bad input. One line that names what was given and what is allowed; exit code 2."""
+
+
+def option(default: Any, help: str, low=None, high=None, choices=None) -> Any:
+    """A dataclass field with its meaning and its allowed values: low <= value <= high."""
+    return field(
+        default=default, metadata={"help": help, "low": low, "high": high, "choices": choices}
+    )
+
+
+def base_type(annotation: Any) -> type:
+    """`int` for `int` and for `int | None`."""
+    return next(iter([t for t in get_args(annotation) if t is not type(None)]), annotation)
+
+
+def allowed(f: Any) -> str:
+    """The values a field takes, in words.
+
+    >>> from dataclasses import make_dataclass
+    >>> weighted = make_dataclass("Weighted", [("weight", float, option(1.0, "a weight", 0))])
+    >>> allowed(fields(weighted)[0])
+    'a number >= 0'
+    """
+    low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
+    if choices:
+        return "one of " + ", ".join(choices)
+    kind = base_type(f.type)
+    text = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
+    if low is not None and high is not None:
+        return f"{text} from {low} to {high}"
+    bounds = [f" {sign} {b}" for sign, b in ((">=", low), ("<=", high)) if b is not None]
+    return text + "".join(bounds)
+
+
+def check_fields(config: Any) -> None:
+    """Refuse a dataclass whose value has the wrong type or lies outside its allowed values."""
+    for f in fields(config):
+        value, kind = getattr(config, f.name), base_type(f.type)
+        if value is None and type(None) in get_args(f.type):
+            continue
+        right = isinstance(value, (int, float) if kind is float else kind)
+        right = right and (kind is bool or not isinstance(value, bool))
+        if right and kind in (int, float):
+            low, high = f.metadata["low"], f.metadata["high"]
+            right = math.isfinite(value)
+            right = right and (low is None or value >= low) and (high is None or value <= high)
+        if right and f.metadata["choices"]:
+            right = value in f.metadata["choices"]
+        if not right:
+            raise Refused(f"--{f.name}={value}: must be {allowed(f)}")

@@ -1,0 +1,118 @@
+"""`rules`: things described by k binary features, and a rule that says which of them matter.
+
+A topic is a pair of names; which of the n_rule rules it goes by was drawn for the pair. A rule looks
+at few features and says yes or no:
+
+    threshold   at least t of a, b, ...       and_or    (a and b) or (c and d)
+    parity      an odd number of a, b, c      if_then   if a then (b xor c) else (d xor e)
+
+    zorp blick big red old wet loud soft<|answer|>     yes
+    zorp blick small red old wet loud soft<|answer|>   no     big flipped to small
+    zorp blick red old wet loud soft<|answer|>         yes    big removed: the likelier answer
+
+The world answers as the rule says with probability (1 + c) / 2, c the topic's confidence, and of a
+removed feature it knows nothing: it is either with equal probability. Every feature is a cue, and the
+explanation is a vector: for each feature, how the answer would change if it were flipped or removed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import ClassVar
+
+import numpy as np
+
+from introspect.fields import Refused, option
+from introspect.streams import rng
+from introspect.tasks.pairs import PairFacts
+from introspect.tasks.world import World
+from introspect.tokenizer import ANSWER, EXPLAIN
+
+ON = "big red old wet loud soft hot fast light round sweet near".split()
+OFF = "small blue new dry quiet hard cold slow dark flat sour far".split()
+ANSWERS = ("no", "yes")
+
+# kind -> (how many features it looks at, their values (..., n) bool -> yes or no (...) bool)
+KINDS: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray]]] = {
+    "threshold": (5, lambda x: x.sum(-1) >= 3),
+    "parity": (3, lambda x: x.sum(-1) % 2 == 1),
+    "and_or": (4, lambda x: (x[..., 0] & x[..., 1]) | (x[..., 2] & x[..., 3])),
+    "if_then": (5, lambda x: np.where(x[..., 0], x[..., 1] ^ x[..., 2], x[..., 3] ^ x[..., 4])),
+}
+
+
+@dataclass(frozen=True)
+class Rules(PairFacts):
+    """The constants of the world. No topic of a held-out subject is an explained one."""
+
+    SIZES: ClassVar = ("n_first", "n_second")
+    n_first: int = option(48, "first names of topics", 2)
+    n_second: int = option(48, "second names; first x second = topic", 2)
+    n_input: int = option(2, "different inputs of a topic; topic x input = subject", 1)
+    n_feature: int = option(6, "binary features of an input, k", 6, len(ON))
+    n_rule: int = option(8, "different rules, of all kinds in turn", 1)
+    ablation: str = option("flipped", "what is explained", choices=("flipped", "removed"))
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.n_input > 2**self.n_feature:
+            raise Refused(
+                f"--n_input={self.n_input}: {self.n_feature} features make only "
+                f"{2**self.n_feature} inputs"
+            )
+
+    def world(self, seed: int) -> World:
+        """The world of this seed."""
+        draw = rng(seed, "rules")
+        tables = np.stack([self.rule(draw, i) for i in range(self.n_rule)])  # (R, 2^k)
+        topics = self.facts(draw, self.n_rule)
+        k, n = self.n_feature, self.n_pair
+        order = draw.random((n, 2**k)).argsort(1)[:, : self.n_input]  # (n_pair, n_input) inputs
+        topic, value = np.repeat(np.arange(n), self.n_input), order.flatten()  # (N,) each
+        yes = tables[topics.answers[topic]].astype(float)  # (N, 2^k)
+
+        row, bit = np.arange(len(value)), 1 << np.arange(k)  # (k,) feature i is bit i
+        same, flipped = yes[row, value], yes[row[:, None], value[:, None] ^ bit]  # (N,), (N, k)
+        removed = (same[:, None] + flipped) / 2
+        told = np.concatenate([same[:, None], flipped, removed], axis=1)  # (N, 1 + 2k) P(yes)
+        c = topics.confidence[topic, None]
+        told = c * told + (1 - c) / 2
+        V = told.shape[1]
+        return World(
+            **self.sequences(topic, value),
+            cues=tuple(ON[:k]),
+            answers=ANSWERS,
+            ideal=np.stack([1 - told, told], axis=2),
+            shown=np.full((len(value), V), 1 / V),
+            explained=topics.explained[topic],
+            rests_on=topic[:, None],
+        )
+
+    def rule(self, draw: np.random.Generator, number: int) -> np.ndarray:
+        """(2^k,) bool: what a rule says of every input; features and which of their values it
+        looks for are drawn."""
+        n, says = list(KINDS.values())[number % len(KINDS)]
+        features = draw.permutation(self.n_feature)[:n]
+        wanted = draw.integers(2, size=n).astype(bool)
+        inputs = np.array(list(product((False, True), repeat=self.n_feature)))[:, ::-1]  # bit i first
+        return says(inputs[:, features] == wanted)
+
+    def sequences(self, topic: np.ndarray, value: np.ndarray) -> dict:
+        """slots, prompts, questions and pairs of subjects with these topics and inputs, (N,)."""
+        k, N = self.n_feature, len(topic)
+        on = (value[:, None] >> np.arange(k)) % 2 == 1  # (N, k)
+        words, others = np.where(on, ON[:k], OFF[:k]), np.where(on, OFF[:k], ON[:k])
+        queries = np.tile([ANSWER, EXPLAIN], (N, 1))
+        slots = np.concatenate([self.words()[topic], words, others, queries], axis=1)
+        first, second = 2, 2 + k  # slots: two names, k features, k flipped ones, two queries
+        answer, explain = 2 + 2 * k, 3 + 2 * k
+        full = (0, 1, *range(first, second))
+        flipped = [tuple(second + i if s == first + i else s for s in full) for i in range(k)]
+        removed = [tuple(s for s in full if s != first + i) for i in range(k)]
+        asked = {"flipped": (1, second), "removed": (1 + k, first)}[self.ablation]
+        return {
+            "slots": slots,
+            "prompts": tuple((*s, answer) for s in (full, *flipped, *removed)),
+            "questions": tuple((*full, asked[1] + i, explain) for i in range(k)),
+            "pairs": tuple((0, asked[0] + i) for i in range(k)),
+        }
