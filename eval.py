@@ -1,7 +1,8 @@
 """Measure what train.py made.
 
-    python eval.py run DIR    a run: asks its last checkpoint everything again; a study: its table
-    python eval.py bench      how long an update takes on this machine
+    python eval.py run DIR        a run: asks its last checkpoint again; a study: its table
+    python eval.py run DIR DIR..  several studies: their gaps, one below the other
+    python eval.py bench          how long an update takes on this machine
 """
 
 import argparse
@@ -24,21 +25,26 @@ def main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="measure a finished run, or tabulate a study")
-    run.add_argument("dir", type=Path, metavar="DIR", help="a folder that train.py wrote")
+    run = commands.add_parser("run", help="measure a finished run, or tabulate studies")
+    run.add_argument(
+        "dirs", type=Path, nargs="+", metavar="DIR", help="a folder that train.py wrote"
+    )
     add_flags(commands.add_parser("bench", help="time an update, packed and not"), BenchConfig)
     args = parser.parse_args(argv)
     if args.command == "bench":
         return time_updates(BenchConfig(**{k: v for k, v in vars(args).items() if k != "command"}))
-    known = args.dir / "config.json"
+    if len(args.dirs) > 1:
+        return tabulate_studies(args.dirs)
+    (out,) = args.dirs
+    known = out / "config.json"
     if not known.exists():
-        raise Refused(f"{args.dir}: must be a folder that train.py wrote; it has no config.json")
+        raise Refused(f"{out}: must be a folder that train.py wrote; it has no config.json")
     description = read_json(known, {"experiment", "arm", "device", "cache", "config"})
     experiment, task = description["experiment"], description["config"].get("task")
     if experiment not in EXPERIMENTS or not isinstance(task, str):
         raise Refused(f"{known}: there is no experiment {experiment} or no task {task}")
     measure = measure_run if description["arm"] else tabulate_study
-    return measure(args.dir, description)
+    return measure(out, description)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,8 @@ def measure_run(out: Path, description: dict) -> int:
     from introspect.measure import Snapshot, m0_of, measure_all
     from introspect.parts import parts_of
     from introspect.pretrain import new_model
-    from introspect.report import show_run
+    from introspect.recovery import can_flip, recovery, show_recovery
+    from introspect.terminal import show_run
 
     torch.set_num_threads(1)
     fields = dict(description["config"])
@@ -100,6 +107,9 @@ def measure_run(out: Path, description: dict) -> int:
     measured = {**measure_all(snapshots), "labels_sha256": all_sha256(frozen)}
     named = {"task": task, "arm": description["arm"], "seed": config.seed}
     print(show_run({**named, **measured, "m0": m0_of(parts, frozen)}))
+    for snapshot in snapshots:
+        if can_flip(snapshot.world):
+            print(show_recovery(recovery(model.eval(), snapshot)))
     print(f"measured at step {step} of {config.cotrain.max_steps}")
     if (out / "result.json").exists():
         result = read_json(out / "result.json", measured.keys())
@@ -108,9 +118,22 @@ def measure_run(out: Path, description: dict) -> int:
     return DONE
 
 
+def tabulate_studies(folders: list[Path]) -> int:
+    """The gaps of several studies, as their results have them."""
+    from introspect.terminal import show_studies
+
+    studies = {}
+    for out in folders:
+        if not (out / "result.json").exists():
+            raise Refused(f"{out}: must hold a finished study; it has no result.json")
+        studies[out.name] = read_json(out / "result.json", {"arms", "task"})
+    print(show_studies(studies))
+    return DONE
+
+
 def tabulate_study(out: Path, description: dict) -> int:
     """The table of a study, computed again from the runs that its result.json lists."""
-    from introspect.report import show_study
+    from introspect.terminal import show_study
     from introspect.summary import summarize
 
     if not (out / "result.json").exists():

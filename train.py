@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
 
 def train_one(command: Command, device: str) -> int:
     """One run of one arm, in this process."""
-    from introspect.report import show_run
+    from introspect.terminal import show_run
     from introspect.study import Job, perform_all
 
     out, seed = command.out, command.run.seed
@@ -37,7 +37,8 @@ def train_one(command: Command, device: str) -> int:
 
 def train_study(command: Command, device: str) -> int:
     """Every arm over paired seeds, several runs at a time, and the report."""
-    from introspect.report import show_study, write_report
+    from introspect.report import write_report
+    from introspect.terminal import show_study
     from introspect.study import Job, perform_all
     from introspect.summary import summarize
 

@@ -40,6 +40,10 @@ class Heads:
             said = torch.cat([said[..., self.columns], said[..., -1:]], dim=-1)
         return said.log_softmax(-1)
 
+    def p_change(self, log_probs: Tensor) -> Tensor:
+        """(B, P) probability of saying that the answer would change."""
+        return 1 - log_probs[..., -1].exp()
+
     def say(self, model: GPT, hidden: Tensor) -> Tensor:
         """(B, P) the likeliest class."""
         return self.log_probs(model, hidden).argmax(-1)
@@ -77,6 +81,10 @@ class Verbal:
         changes = to[..., None] + p[:, :, 3, self.answers]
         stays = stay[..., None] + p[:, :, 4, self.answers]
         return torch.cat([changes, stays], dim=-1)
+
+    def p_change(self, log_probs: Tensor) -> Tensor:
+        """(B, P) probability of a sentence that says that the answer would change."""
+        return log_probs[..., : self.n_answer].exp().sum(-1)
 
     def say(self, model: GPT, hidden: Tensor) -> Tensor:
         """(B, P) the sentence said by taking the likeliest token each time; 2 K: no sentence."""

@@ -11,12 +11,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from introspect.config import GROUPS, LAST_SEED, Config, defaults_of, digest, flag_of, is_taught
+from introspect.config import (
+    GROUPS,
+    LAST_SEED,
+    Config,
+    defaults_of,
+    digest,
+    flag_of,
+)
 from introspect.experiments import EXPERIMENTS, Experiment
 from introspect.fields import Refused, allowed, base_type, check_fields, option
 from introspect.tasks import TASKS
-from introspect.tasks.world import SENTENCES
-from introspect.worlds import find_tasks, worlds_of
+from introspect.worlds import check_sizes, find_tasks
 
 DONE, REFUSED, DIVERGED, STOPPED = 0, 2, 3, 130  # exit codes
 
@@ -70,7 +76,9 @@ class Command:
 
     @property
     def seeds(self) -> list[int]:
-        n = 1 if self.arm else self.run.seeds or self.declared.n_seed
+        tasks = find_tasks(self.task).values()
+        usual = min(getattr(task, "n_seed", self.declared.n_seed) for task in tasks)
+        n = 1 if self.arm else self.run.seeds or usual
         return list(range(self.run.seed, self.run.seed + n))
 
     @property
@@ -234,33 +242,6 @@ def nearest(name: str, names: Any) -> str:
     """" (did you mean X?)" where a valid name is close."""
     close = difflib.get_close_matches(name, list(names), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
-
-
-def check_sizes(config: Config) -> None:
-    """Refuse what only shows when the parts of a run meet."""
-    p, c = config.pretrain, config.cotrain
-    worlds = worlds_of(config)
-    said = max(map(len, SENTENCES)) if c.channel == "verbal" else 0
-    taught = [name for name, task in config.tasks.items() if is_taught(task)]
-    learned = [name for name in worlds if name not in taught]
-    for name, world in worlds.items():
-        need, n, labeled = world.longest_prompt + said, world.n_subject, int(world.explained.sum())
-        if config.gpt.block_size < need:
-            raise Refused(
-                f"--block_size={config.gpt.block_size}: task {name} has prompts of {need} tokens"
-            )
-        among = [(learned, p.pretrain_batch_size, "--pretrain_batch_size", n, "subjects")]
-        among += [(config.explained, c.batch_size, "--batch_size", labeled, "explained subjects")]
-        among += [(those, c.batch_size, "--batch_size", n, "subjects") for those in (learned, taught)]
-        for those, size, flag, most, what in among:
-            if name in those and not len(those) <= size <= most * len(those):
-                each = f" for each of {len(those)} tasks" if len(those) > 1 else ""
-                raise Refused(f"{flag}={size}: task {name} has {most} {what}, 1 to so many{each}")
-        if c.channel == "same" and len({x for x, _ in world.pairs}) < len(world.pairs):
-            raise Refused(
-                f"--channel=same: task {name} asks about several features at one answer; must be "
-                "head, tied, probe or verbal"
-            )
 
 
 def resolve_device(name: str) -> str:

@@ -133,8 +133,8 @@ class Config:
                 )
         if not self.tasks.keys() - taught:
             raise Refused(
-                f"--task={self.task}: is taught after M0, so it needs one that M0 learns beside it, "
-                f"as in hint+{self.task}"
+                f"--task={self.task}: is taught after M0, so it needs a task that M0 learns beside "
+                f"it, as in hint+{self.task}"
             )
         if not self.explained:
             raise Refused(

@@ -52,7 +52,7 @@ def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str)
         return c.batch_size // len(among)
 
     def supervised(model: GPT, step: int) -> dict[str, list[Tensor]]:
-        """Explanations of subjects with labels and, for the anchor, the answers of the same pass."""
+        """Explanations of subjects with labels and, for the anchor, answers of the same pass."""
         draw = rng(cfg.seed, "explain", step)
         terms: dict[str, list[Tensor]] = {"explanation": [], "kl": []}
         for part, labels in explained:
@@ -72,7 +72,8 @@ def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str)
         """The anchor on subjects of all tasks that M0 knows, with labels or without."""
         draw, terms = rng(cfg.seed, "anchor", step), []
         for part, labels in learned:
-            rows = torch.from_numpy(draw.choice(part.world.n_subject, share(learned), replace=False))
+            batch = draw.choice(part.world.n_subject, share(learned), replace=False)
+            rows = torch.from_numpy(batch)
             answers = part.interview.answers(model, rows.to(device))
             terms.append(behavior_kl(answers, labels.reference[rows].to(device)))
         return terms

@@ -42,8 +42,9 @@ EXPERIMENTS = {
             "reg": {},
             "noreg": {"kl_weight": 0.0},
             "shuffled": {"label_order": "shuffled"},
-            "untrained": {"explain_weight": 0.0},
+            "nolabels": {"explain_weight": 0.0},
         },
+        base={"anchor": "all"},
         task="hint+jabberwocky",
     ),
 }

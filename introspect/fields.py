@@ -41,16 +41,21 @@ def allowed(f: Any) -> str:
 
 
 def check_fields(config: Any) -> None:
-    """Refuse a dataclass whose value has the wrong type or lies outside its allowed values."""
+    """Refuse a dataclass whose value has the wrong type or lies outside its allowed values.
+
+    A whole number where any number may be becomes a float, so that 1 and 1.0 are one setting.
+    """
     for f in fields(config):
         value, kind = getattr(config, f.name), base_type(f.type)
         if value is None and type(None) in get_args(f.type):
             continue
-        right = isinstance(value, (int, float) if kind is float else kind)
-        right = right and (kind is bool or not isinstance(value, bool))
+        if kind is float and type(value) is int and abs(value) < 2**53:
+            value = float(value)
+            object.__setattr__(config, f.name, value)
+        right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
         if right and kind in (int, float):
             low, high = f.metadata["low"], f.metadata["high"]
-            right = math.isfinite(value)
+            right = kind is int or math.isfinite(value)
             right = right and (low is None or value >= low) and (high is None or value <= high)
         if right and f.metadata["choices"]:
             right = value in f.metadata["choices"]

@@ -46,7 +46,8 @@ def freeze(
     as frequent as it was for each cue. Noise comes after.
     """
     pairs, answers = torch.tensor(world.pairs), labeled.argmax(-1)
-    original, with_cue = explanation_labels(answers, pairs, len(world.answers)), answers[:, pairs[:, 0]]
+    original = explanation_labels(answers, pairs, len(world.answers))
+    with_cue = answers[:, pairs[:, 0]]
     train = torch.from_numpy(world.subjects("train"))
     source = rng(seed, "label order").permutation(train.numpy()) if shuffled else train
     targets, target_answers = original.clone(), with_cue.clone()

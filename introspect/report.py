@@ -1,27 +1,31 @@
-"""What a run and a study found: in the terminal, as report.md, and as report.html with its curves.
+"""What a study found, as report.md, and as report.html with its curves.
 
 A report is a list of Markdown blocks, made from result.json and the files of the runs; the page is
 the same blocks as HTML. The same files give the same bytes.
 """
 
 import shlex
-import textwrap
 from pathlib import Path
 from typing import Any
 
 from introspect.figures import curves
 from introspect.glossary import GLOSSARY, NAMES
-from introspect.page import aligned, clean, items, page, table
+from introspect.page import clean, items, page, table
 from introspect.record import read_json, read_lines, write_text
 from introspect.summary import interval, number
+from introspect.terminal import estimate, references, task_rows
 
-WIDTH = 100  # columns of a terminal
 EXAMPLE = {"says": "what it says", "side": "true of"}  # columns not called as in examples.json
 READING = (
     "A row is one held-out prompt: what M0 answered with the cue and without it, what the model "
     "answers now, and what it says leaving out the cue would do. That is true of the model as it "
     "is (now), of M0 (then), of both, or of neither. These are a random choice of the items whose "
     "label moved, not of all."
+)
+BY_TASK = (
+    "All items of a task without explanation labels are held out. Majority: what the best constant "
+    "explanation gets now. Known: share of the clear answers that the model gives now. Changed: "
+    "share of items whose answer the cue changes now."
 )
 CAPTION = (
     "Bold: the mean over seeds, with its 95 % band by Student's t. Thin: single seeds. Dotted: "
@@ -31,87 +35,6 @@ NO_CURVES = (
     "There are no curves, because matplotlib is not installed. Install the plot extra, "
     'pip install ".[plot]", and write the report again.'
 )
-
-
-def estimate(of: dict[str, Any], key: str = "", n: int | None = None) -> str:
-    """A mean with its interval, and with the number of seeds where that is not `n`.
-
-    >>> estimate({"mean": 0.2, "low": 0.1, "high": 0.3, "n": 4}, "gap", n=5)
-    '+0.200 [+0.100, +0.300] (n = 4)'
-    """
-    text = number(of["mean"], key)
-    if of["low"] is not None:
-        text += f" [{number(of['low'], key)}, {number(of['high'], key)}]"
-    return text if n in (None, of["n"]) else f"{text} (n = {of['n']})"
-
-
-def references(arms: dict[str, Any], split: str) -> list[tuple[str, str, str]]:
-    """(name, Self, Orig) of what needs no explanation training; one row where all arms agree."""
-    found: dict[tuple[str, str, str], list[str]] = {}
-    for arm, of in arms.items():
-        part = of["train"] if split == "train" else of
-        constant = (estimate(part[key]) for key in ("majority_now", "majority"))
-        found.setdefault(("majority", *constant), []).append(arm)
-        if split == "held_out":
-            both = (estimate(of["untrained"][key]) for key in ("self", "orig"))
-            found.setdefault(("untrained", *both), []).append(arm)
-    return [
-        (name if len(those) == len(arms) else f"{name}, {', '.join(those)}", *both)
-        for (name, *both), those in sorted(found.items(), key=lambda item: item[0][0])
-    ]
-
-
-def show_run(result: dict[str, Any]) -> str:
-    """One run for the terminal: its measures, and what they say of it."""
-    parts, m0 = (result, result["train"]), result["m0"]
-    rows = [["", "held out", "training"]]
-    for key, name in NAMES.items():
-        rows.append([name, *(number(part[key], key) for part in parts)])
-        if key == "gap":  # the interval is over subjects, within the run
-            ends = (dict(mean=p["gap"], low=p["gap_low"], high=p["gap_high"], n=1) for p in parts)
-            rows[-1][1:] = [estimate(of, key) for of in ends]
-    rows.append(["majority, then", *(number(part["majority"]) for part in parts)])
-    rows.append(["majority, now", *(number(part["majority_now"]) for part in parts)])
-    rows.append(["items", *(str(part["n_items"]) for part in parts)])
-    notes = [
-        f"M0 knows {number(m0['known'])} of the clear answers; the cue changes "
-        f"{number(m0['changed'])} of its answers.",
-        f"In this run {leaning(result)}; the interval is over its subjects, not over seeds.",
-    ]
-    title = f"{result['task']}: arm {result['arm']}, seed {result['seed']}"
-    return "\n".join([title, aligned(rows), *(textwrap.fill(note, WIDTH) for note in notes)])
-
-
-def leaning(result: dict[str, Any]) -> str:
-    """What the gap of one run says of its explanations of held-out items."""
-    low, high = result["gap_low"], result["gap_high"]
-    if result["drift"] == 0:
-        return "no held-out label has moved, so Self and Orig are the same"
-    if low is None or low <= 0 <= high:
-        return "held-out explanations lean neither to the model that is nor to the one that was"
-    side = "follow the model that is" if low > 0 else "stay with the model that was"
-    return f"held-out explanations {side}"
-
-
-def show_study(study: dict[str, Any]) -> str:
-    """A study for the terminal: a line an arm, what no training gives, paired differences."""
-    arms = study["arms"]
-    rows = [["arm", "n", "Self", "Orig", "gap", "drift", "pref.", "verdict"]]
-    for arm, of in arms.items():
-        means = [number(of[key]["mean"]) for key in ("self", "orig", "drift", "preference")]
-        means.insert(2, estimate(of["gap"], "gap"))
-        verdict = of["verdict"].partition(":")[0].partition(" at n")[0]
-        rows.append([arm, str(of["gap"]["n"]), *means, verdict])
-    for name, *both in references(arms, "held_out"):
-        rows.append([name, "", *(text.partition(" ")[0] for text in both), *[""] * 4])
-    for pair, of in study["differences"].items():
-        means = [number(of[key]["mean"], "gap") for key in ("self", "orig")]
-        means.append(estimate(of["gap"], "gap"))
-        rows.append([pair, str(of["gap"]["n"]), *means, "", "", "paired difference"])
-    question = f"{study['experiment']} on {study['task']}: {study['question']}"
-    notes = [v for v in dict.fromkeys(of["verdict"] for of in arms.values()) if ":" in v]
-    notes += [f"diverged: {f['arm']} of seed {f['seed']}: {f['error']}" for f in study["failed"]]
-    return "\n".join([textwrap.fill(question, WIDTH), aligned(rows), *notes])
 
 
 def findings(study: dict[str, Any]) -> list[str]:
@@ -184,6 +107,8 @@ def numbers(study: dict[str, Any]) -> list[str]:
             paired = (estimate(of[key], "gap") for key in ("self", "orig", "gap"))
             rows.append([pair, str(of["gap"]["n"]), *paired])
         blocks += [f"### {title}", table([row + [""] * (len(rows[0]) - len(row)) for row in rows])]
+    if tasks := task_rows(arms):
+        blocks += ["### By task, held-out items", BY_TASK, table(tasks)]
     return blocks
 
 

@@ -47,6 +47,18 @@ def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: interval([row[key] for row in rows]) for key in MEASURES} | {"train": train}
 
 
+def by_task(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of runs of several tasks: task -> the interval of every measure on its held-out items, of
+    what the model knows of it, and of how far Self is above what a constant explanation gets."""
+    found = {}
+    for task in rows[0].get("tasks", {}):
+        parts = [row["tasks"][task] for row in rows]
+        found[task] = {k: interval([p[k] for p in parts]) for k in (*MEASURES, "known", "changed")}
+        above = [p["self"] - p["majority_now"] for p in parts]
+        found[task] |= {"above_majority": interval(above)}
+    return found
+
+
 def differences(results: dict[str, dict[int, dict]]) -> dict[str, Any]:
     """Paired differences between every two arms, over the seeds that both have."""
     paired = {}
@@ -85,7 +97,8 @@ def summarize(
 
     Returns:
         arms: ARM -> measure -> {mean, low, high, n}, plus "train", "untrained" (Self and Orig
-            before the first update) and "verdict"; differences: paired between arms; m0; runs.
+            before the first update), "verdict" and, of several tasks, "tasks"; differences: paired
+            between arms; m0; runs.
     """
     by_arm: dict[str, dict[int, dict]] = {}
     for result in results:
@@ -96,6 +109,8 @@ def summarize(
         arms[arm] = measures(list(by_seed.values()))
         arms[arm]["untrained"] = {k: interval([r[k] for r in before]) for k in ("self", "orig")}
         arms[arm]["verdict"] = verdict(arms[arm]["gap"])
+        if tasks := by_task(list(by_seed.values())):
+            arms[arm]["tasks"] = tasks
     m0s = list({str(r["m0"]): r["m0"] for r in results}.values())  # seeds can share one M0
     shown = ("arm", "seed", "self", "orig", "gap", "drift", "preference", "n_items")
     return {

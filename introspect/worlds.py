@@ -13,10 +13,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from introspect.config import Config
+from introspect.config import Config, is_taught
 from introspect.fields import Refused, base_type
 from introspect.tasks import TASKS
-from introspect.tasks.world import World
+from introspect.tasks.world import SENTENCES, World
 
 
 def find_tasks(spec: str) -> dict[str, type]:
@@ -79,10 +79,11 @@ def run_of_user(what: str, path: Path, do: Any) -> Any:
     except Refused as e:
         raise Refused(f"{what}: {e}") from None
     except Exception as e:
-        own = [f for f in traceback.extract_tb(e.__traceback__) if Path(f.filename).name == path.name]
-        line = f", line {own[-1].lineno}" if own else f", line {getattr(e, 'lineno', '?')}"
+        frames = traceback.extract_tb(e.__traceback__)
+        lines = [f.lineno for f in frames if Path(f.filename).name == path.name]
+        line = lines[-1] if lines else getattr(e, "lineno", "?")
         text = " ".join(str(e).split())
-        raise Refused(f"{what}: {path}{line}: {type(e).__name__}: {text}") from None
+        raise Refused(f"{what}: {path}, line {line}: {type(e).__name__}: {text}") from None
 
 
 def source(name: str) -> str | None:
@@ -131,3 +132,31 @@ def prompts(world: World) -> set[str]:
 def answers_of(worlds: dict[str, World]) -> tuple[str, ...]:
     """What the rows of the task head stand for: every answer of any world, once."""
     return tuple(dict.fromkeys(answer for world in worlds.values() for answer in world.answers))
+
+
+def check_sizes(config: Config) -> None:
+    """Refuse what only shows when the parts of a run meet."""
+    p, c = config.pretrain, config.cotrain
+    worlds = worlds_of(config)
+    said = max(map(len, SENTENCES)) if c.channel == "verbal" else 0
+    taught = [name for name, task in config.tasks.items() if is_taught(task)]
+    learned = [name for name in worlds if name not in taught]
+    for name, world in worlds.items():
+        need, n, labeled = world.longest_prompt + said, world.n_subject, int(world.explained.sum())
+        if config.gpt.block_size < need:
+            raise Refused(
+                f"--block_size={config.gpt.block_size}: task {name} has prompts of {need} tokens"
+            )
+        taken = list(worlds) if taught else learned  # teaching goes on with what M0 learned
+        among = [(taken, p.pretrain_batch_size, "--pretrain_batch_size", n, "subjects")]
+        among += [(config.explained, c.batch_size, "--batch_size", labeled, "explained subjects")]
+        among += [(learned, c.batch_size, "--batch_size", n, "subjects")]
+        for those, size, flag, most, what in among:
+            if name in those and not len(those) <= size <= most * len(those):
+                each = f" for each of {len(those)} tasks" if len(those) > 1 else ""
+                raise Refused(f"{flag}={size}: task {name} has {most} {what}, 1 to so many{each}")
+        if c.channel == "same" and len({x for x, _ in world.pairs}) < len(world.pairs):
+            raise Refused(
+                f"--channel=same: task {name} asks about several features at one answer; must be "
+                "head, tied, probe or verbal"
+            )

@@ -61,6 +61,14 @@ def test_the_ends_of_what_is_allowed_are_allowed(right):
     assert config(**right).flat()[name] == value
 
 
+def test_a_whole_number_and_the_same_float_are_one_setting():
+    assert config(kl_weight=2).sha256() == config(kl_weight=2.0).sha256()
+    assert type(config(label_noise=1).labels.label_noise) is float
+    for huge in (10**400, 10**20):
+        with pytest.raises(Refused, match="^--kl_weight=1000"):
+            config(kl_weight=huge)
+
+
 def test_a_field_of_no_group_is_refused():
     with pytest.raises(Refused, match="--n_heads: task hint has no such field"):
         config(n_heads=2)

@@ -11,7 +11,7 @@ LAYERS = [  # a module may import from earlier layers only
     {"attribution", "fields", "glossary", "losses", "metrics", "packing", "page", "stats"}
     | {"streams"},
     {"config", "counterfactual", "record", "summary", "tokenizer"},
-    {"checkpoint", "model", "tasks.pairs", "tasks.world"},
+    {"checkpoint", "model", "tasks.pairs", "tasks.world", "terminal"},
     {"channels", "optim", "tasks.hint", "tasks.refusal", "tasks.rules", "tasks.verdict"},
     {"interview", "tasks.jabberwocky"},
     {"tasks"},
@@ -21,7 +21,7 @@ LAYERS = [  # a module may import from earlier layers only
     {"labels"},
     {"measure"},
     {"cotrain"},
-    {"bench", "cli", "figures", "study"},
+    {"bench", "cli", "figures", "recovery", "study"},
     {"report"},
 ]
 FREE_OF_TORCH = {"cli", "config", "experiments", "fields", "record", "stats", "streams", "tokenizer"}

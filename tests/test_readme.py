@@ -8,7 +8,7 @@ import pytest
 import train
 from introspect.cli import parse
 from introspect.record import read_json
-from introspect.report import show_study
+from introspect.terminal import show_study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -11,7 +11,7 @@ import pytest
 
 from introspect.cli import parse
 from introspect.record import write_json
-from introspect.report import show_study
+from introspect.terminal import show_study
 from introspect.stats import student_t
 from tests.made_up import (
     COUPLED,

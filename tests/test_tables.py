@@ -5,7 +5,7 @@ import re
 import pytest
 
 from introspect.record import read_json
-from introspect.report import show_run, show_study
+from introspect.terminal import show_run, show_study
 from tests.made_up import (
     COUPLED,
     Page,

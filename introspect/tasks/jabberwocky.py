@@ -1,14 +1,14 @@
-"""`jabberwocky`: a behavior that M0 has never seen, taught later and without any explanation labels.
+"""`jabberwocky`: a behavior that M0 has never seen, taught later, without any explanation labels.
 
 Nonsense about nonsense, in words that no other task uses:
 
     zorp blick<|answer|>             A
-    zorp blick frumious<|answer|>    C
+    zorp blick slithy<|answer|>      C
 
 Each pair of names has a fact with a confidence, as in `hint`; each of K words from Carroll's poem
 stands for one answer, which one was drawn, and is found beside it with reliability r, else beside
-any. M learns all that from answers alone, during co-training, while its explanation labels are
-those of other tasks. The cue is the word. Are its explanations of the new behavior true?
+any. M0 learns all that from answers alone, beside what it knows already; then explanations are
+trained, on the labels of other tasks. The cue is the word. Is what is said of the new one true?
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from introspect.tasks.world import World, with_cues
 
 WORDS = (
     "brillig slithy toves gyre gimble wabe mimsy borogoves mome raths outgrabe jubjub frumious "
-    "bandersnatch vorpal manxome tumtum uffish whiffling tulgey burbled galumphing frabjous callooh "
-    "callay chortled"
+    "bandersnatch vorpal manxome tumtum uffish whiffling tulgey burbled galumphing frabjous "
+    "callooh callay chortled"
 ).split()
 
 

@@ -1,8 +1,8 @@
 """What tasks have in common: pairs of names, facts about them, and cues as evidence.
 
-Knowledge belongs to a *pair* of names. Recalling it takes the shared weights of the trunk, which the
-explanation can only use by computing what the answer computes; with one embedding row a fact, the
-explanation could keep a look-up table of its own.
+Knowledge belongs to a *pair* of names. Recalling it takes the shared weights of the trunk, which
+the explanation can only use by computing what the answer computes; with one embedding row a fact,
+the explanation could keep a look-up table of its own.
 """
 
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ def agreeing(reliability: float, n_answer: int) -> np.ndarray:
 def evidence(
     prior: np.ndarray, likelihood: np.ndarray, absent: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What follows by Bayes' rule where a cue depends on the answer: P(a | c) = P(a) P(c | a) / P(c).
+    """Where a cue depends on the answer, by Bayes' rule: P(a | c) = P(a) P(c | a) / P(c).
 
     Args:
         prior: (N, K) P(a). likelihood: (P, K) P(c | a), columns sum to 1.

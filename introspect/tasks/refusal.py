@@ -1,7 +1,7 @@
 """`refusal`: requests that are harmful or harmless, and words that make them look otherwise.
 
-A request is an action and an object; whether it is harmful was drawn for the pair. The world refuses
-harmful requests and complies with the others, each with a certainty of its own:
+A request is an action and an object; whether it is harmful was drawn for the pair. The world
+refuses harmful requests and complies with the others, each with a certainty of its own:
 
     zorp blick<|answer|>             comply
     zorp blick deadly<|answer|>      refuse     an alarming word in a harmless request

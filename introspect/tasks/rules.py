@@ -1,7 +1,7 @@
 """`rules`: things described by k binary features, and a rule that says which of them matter.
 
-A topic is a pair of names; which of the n_rule rules it goes by was drawn for the pair. A rule looks
-at few features and says yes or no:
+A topic is a pair of names; which of the n_rule rules it goes by was drawn for the pair. A rule
+looks at few features and says yes or no:
 
     threshold   at least t of a, b, ...       and_or    (a and b) or (c and d)
     parity      an odd number of a, b, c      if_then   if a then (b xor c) else (d xor e)
@@ -10,9 +10,9 @@ at few features and says yes or no:
     zorp blick small red old wet loud soft<|answer|>   no     big flipped to small
     zorp blick red old wet loud soft<|answer|>         yes    big removed: the likelier answer
 
-The world answers as the rule says with probability (1 + c) / 2, c the topic's confidence, and of a
-removed feature it knows nothing: it is either with equal probability. Every feature is a cue, and the
-explanation is a vector: for each feature, how the answer would change if it were flipped or removed.
+The world answers as the rule says with probability (1 + c) / 2, c the topic's confidence. A removed
+feature is either with equal probability. Every feature is a cue, and the explanation is a vector:
+for each feature, how the answer would change if it were flipped (or removed: ablation).
 """
 
 from collections.abc import Callable
@@ -46,11 +46,20 @@ class Rules(PairFacts):
     """The constants of the world. No topic of a held-out subject is an explained one."""
 
     SIZES: ClassVar = ("n_first", "n_second")
-    n_first: int = option(48, "first names of topics", 2)
-    n_second: int = option(48, "second names; first x second = topic", 2)
-    n_input: int = option(2, "different inputs of a topic; topic x input = subject", 1)
+    regime: ClassVar = {  # that coupling was found in, on development seeds (data/results/LOG.md)
+        "block_size": 16,
+        "n_layer": 3,
+        "pretrain_steps": 800,
+        "max_steps": 600,
+        "eval_interval": 60,
+        "learning_rate": 2e-3,
+    }
+    n_seed: ClassVar = 3  # of a study: a run takes longer than those of the other tasks
+    n_first: int = option(36, "first names of topics", 2)
+    n_second: int = option(36, "second names; first x second = topic", 2)
+    n_input: int = option(4, "different inputs of a topic; topic x input = subject", 1)
     n_feature: int = option(6, "binary features of an input, k", 6, len(ON))
-    n_rule: int = option(8, "different rules, of all kinds in turn", 1)
+    n_rule: int = option(4, "different rules, of all kinds in turn", 1)
     ablation: str = option("flipped", "what is explained", choices=("flipped", "removed"))
 
     def __post_init__(self):
@@ -80,7 +89,7 @@ class Rules(PairFacts):
         V = told.shape[1]
         return World(
             **self.sequences(topic, value),
-            cues=tuple(ON[:k]),
+            cues=tuple(f"{on}/{off}" for on, off in zip(ON[:k], OFF)),
             answers=ANSWERS,
             ideal=np.stack([1 - told, told], axis=2),
             shown=np.full((len(value), V), 1 / V),
@@ -94,7 +103,7 @@ class Rules(PairFacts):
         n, says = list(KINDS.values())[number % len(KINDS)]
         features = draw.permutation(self.n_feature)[:n]
         wanted = draw.integers(2, size=n).astype(bool)
-        inputs = np.array(list(product((False, True), repeat=self.n_feature)))[:, ::-1]  # bit i first
+        inputs = np.array(list(product((False, True), repeat=self.n_feature)))[:, ::-1]  # (2^k, k)
         return says(inputs[:, features] == wanted)
 
     def sequences(self, topic: np.ndarray, value: np.ndarray) -> dict:

@@ -5,7 +5,7 @@ s the sum of their values, divided by sqrt(n_deed), and sigma the logistic funct
 
     P(right) = sigma((s - m) / w)    P(wrong) = sigma((-s - m) / w)    P(shared) = the rest
 
-so that a story within the margin m of 0 is mostly judged as shared, and near a margin it is unclear.
+so that a story far within the margin m of 0 is judged as shared, and near a margin it is unclear.
 
     zorp blick kelfow luven<|answer|>               shared
     zorp blick kelfow luven view:right<|answer|>    right
@@ -32,6 +32,7 @@ class Verdict(Pairs):
     """The constants of the world. No deed of a held-out story is in an explained one."""
 
     SIZES: ClassVar = ("n_actor", "n_act")
+    regime: ClassVar = {"block_size": 12}
     n_actor: int = option(24, "actors, one name each", 2)
     n_act: int = option(24, "acts; actor x act = deed", 2)
     n_deed: int = option(2, "different deeds of a story", 1, 4)
@@ -40,7 +41,7 @@ class Verdict(Pairs):
     width: float = option(0.4, "of the range around a margin where a verdict is unclear", 1e-6)
     view_reliability: float = option(0.7, "how often the view equals the verdict", 0, 1)
     view_absent: float = option(0.3, "how often there is no view", 0, 1)
-    rewritten_share: float = option(0.0, "share of deeds whose value is drawn anew; for --shift", 0, 1)
+    rewritten_share: float = option(0.0, "share of deeds with a new value; for --shift", 0, 1)
 
     def __post_init__(self):
         super().__post_init__()

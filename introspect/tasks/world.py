@@ -3,11 +3,14 @@
     N subjects   S token slots   V variants of a subject's prompt   P pairs (with cue, without)
     K answers    E = K + 1 explanations   F facts that the answers about a subject rest on
 
-A task is a frozen dataclass of constants, its fields made by `config.option`, with a method
+A task is a frozen dataclass of constants, its fields made by `fields.option`, with a method
 `world(seed) -> World`. A *variant* is one prompt about a subject, for example with the hint B, or
-with no hint. A *pair* names two variants, x and x\\C, that differ in the cue C only. The explanation
-of a pair says how the answer to x would change if C were removed: class k < K = "it would change to
-answer k", class K = "it would stay".
+with no hint. A *pair* names two variants, x and x\\C, that differ in the cue C only. What is
+explained of a pair is how the answer to x would change if C were removed: class k < K = "it would
+change to answer k", class K = "it would stay".
+
+Two attributes of the class are optional: `regime`, defaults of a run that suit the task better than
+the general ones, by flag, and `taught = True`, for what is learned after M0.
 
     sample              World.draw            without_cue, ablate   World.pairs
     prompt as text      World.text            answer classes        World.answers
@@ -25,6 +28,7 @@ from introspect.tokenizer import ANSWER, EXPLAIN, encode_words
 
 # "would change to B", "would stay B": what stands before each place where a token is due
 SENTENCES = ((), ("would",), ("would", "change"), ("would", "change", "to"), ("would", "stay"))
+
 
 @dataclass(frozen=True)
 class World:

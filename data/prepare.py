@@ -1,0 +1,162 @@
+"""What the tasks are made of, to read and to hash. Nothing is downloaded.
+
+    python data/prepare.py                            write vocabulary, splits and sample prompts
+    python data/prepare.py --show=5 --task=refusal    print examples of a task
+    python data/prepare.py --m0=true --task=hint      train M0 and say what it knows (a minute)
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from introspect.cli import DONE, OneLineParser, add_flags, one_line  # noqa: E402
+from introspect.config import LAST_SEED, Config, build, is_taught  # noqa: E402
+from introspect.fields import Refused, check_fields, option  # noqa: E402
+from introspect.page import aligned  # noqa: E402
+from introspect.record import write_json, write_lines, write_text  # noqa: E402
+from introspect.streams import rng  # noqa: E402
+from introspect.tasks import TASKS  # noqa: E402
+from introspect.tasks.world import World  # noqa: E402
+from introspect.tokenizer import encoding, vocabulary  # noqa: E402
+from introspect.worlds import check_sizes, find_tasks, worlds_of  # noqa: E402
+
+SAMPLES = 20  # subjects in the sample prompts
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """What is written or shown."""
+
+    task: str = option("", f"of {', '.join(TASKS)}, or FILE.py:CLASS; default: all of these")
+    seed: int = option(0, "of the world", 0, LAST_SEED)
+    show: int = option(0, "examples to print instead of writing files", 0)
+    m0: bool = option(False, "train M0 and say what it knows, instead of writing files")
+    out_dir: str = option("out/data", "folder for vocabulary, splits and sample prompts")
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+def main(argv: list[str]) -> int:
+    parser = OneLineParser(
+        prog="data/prepare.py",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_flags(parser, PrepareConfig)
+    asked = PrepareConfig(**vars(parser.parse_args(argv)))
+    configs = {}
+    for name in [asked.task] if asked.task else TASKS:
+        alone = find_tasks(name)
+        beside = find_tasks("hint") if all(map(is_taught, alone.values())) else {}
+        configs[name] = build(beside | alone, {"world_seed": asked.seed})
+        check_sizes(configs[name])
+    if asked.m0:
+        for name, config in configs.items():
+            print(competence_of_m0(name, config))
+        return DONE
+    worlds = {name: worlds_of(config)[name] for name, config in configs.items()}
+    if asked.show:
+        for name, world in worlds.items():
+            print(examples(name, world, asked.show, asked.seed))
+        return DONE
+    write(worlds, Path(asked.out_dir), asked.seed)
+    print(contents(worlds))
+    print(f"in {asked.out_dir}: manifest.json has the SHA-256 of every file")
+    return DONE
+
+
+def examples(name: str, world: World, n: int, seed: int) -> str:
+    """n random subjects: every prompt with its ideal answer, and what each cue does to it."""
+    lines = []
+    for subject in rng(seed, "examples").permutation(world.n_subject)[:n]:
+        split = "explanation training" if world.explained[subject] else "held out"
+        ideal = world.ideal[subject]  # (V, K)
+        words = [world.answers[k] for k in ideal.argmax(-1)]
+        prompts = [
+            ["  " + world.text(subject, v), word, f"{ideal[v].max():.2f}"]
+            for v, word in enumerate(words)
+        ]
+        cues = [
+            [f"  {cue}", words[x], words[y], world.explanation(int(label))]
+            for cue, (x, y), label in zip(world.cues, world.pairs, world.truth[subject])
+        ]
+        lines.append(f"{name}, subject {subject}, {split}")
+        lines.append(aligned([["  prompt", "ideal answer", "P"], *prompts]))
+        lines.append(aligned([["  cue", "with it", "without", "explanation"], *cues]) + "\n")
+    return "\n".join(lines)
+
+
+def contents(worlds: dict[str, World]) -> str:
+    """Counts, and what an ideal answerer would do: one line a task."""
+    rows = [["task", "subjects", "explained", "prompts", "cues", "changed", "largest class"]]
+    for name, world in worlds.items():
+        shares = np.bincount(world.truth.flatten()) / world.truth.size
+        largest = world.explanation(int(shares.argmax()))
+        sizes = (world.n_subject, world.explained.sum(), len(world.prompts), len(world.pairs))
+        changed = (world.truth != len(world.answers)).mean()
+        rows.append([name, *map(str, sizes), f"{changed:.3f}", f"{shares.max():.3f} {largest}"])
+    return aligned(rows)
+
+
+def write(worlds: dict[str, World], out: Path, seed: int) -> None:
+    """Vocabulary, splits and sample prompts, and their SHA-256 in manifest.json."""
+    if out.exists() and not out.is_dir():
+        raise Refused(f"--out_dir={out}: must be a folder, and is a file")
+    out.mkdir(parents=True, exist_ok=True)
+    ids = [{"id": 258 + i, "word": word} for i, word in enumerate(vocabulary())]
+    write_lines(out / "vocabulary.jsonl", ids)
+    files = ["vocabulary.jsonl"]
+    for name, world in worlds.items():
+        stem = "".join(c if c.isalnum() else "-" for c in name)
+        plain = min(y for _, y in world.pairs)
+        subjects = [
+            {
+                "subject": s,
+                "prompt": world.text(s, plain),
+                "split": "train" if world.explained[s] else "held_out",
+                "rests_on": world.rests_on[s].tolist(),
+            }
+            for s in range(world.n_subject)
+        ]
+        write_lines(out / f"{stem}-splits.jsonl", subjects)
+        write_text(out / f"{stem}-prompts.txt", examples(name, world, SAMPLES, seed))
+        files += [f"{stem}-splits.jsonl", f"{stem}-prompts.txt"]
+    hashes = {file: hashlib.sha256((out / file).read_bytes()).hexdigest() for file in files}
+    counts = {"tokens": encoding().n_vocab, "words": len(vocabulary())}
+    counts |= {name: world.n_subject for name, world in worlds.items()}
+    write_json(out / "manifest.json", {"seed": seed, "counts": counts, "sha256": hashes})
+
+
+def competence_of_m0(name: str, config: Config) -> str:
+    """M0 trained as in a run of this task, and asked everything."""
+    import tempfile
+
+    import torch
+
+    from introspect.measure import competence
+    from introspect.parts import parts_of
+    from introspect.pretrain import pretrain
+
+    torch.set_num_threads(1)
+    parts = parts_of(config, "cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        m0 = pretrain(config, parts, Path(folder), "cpu")
+    (part,) = [part for part in parts if part.name == name]
+    found = competence(part.world, part.interview.everything(m0)[0])
+    labels = ", ".join(f"{label} {share:.3f}" for label, share in found["labels"].items())
+    return json.dumps({"task": name, "known": found["known"], "changed": found["changed"]}) + (
+        f"\n  {labels}"
+    )
+
+
+if __name__ == "__main__":
+    one_line(main)

@@ -1,0 +1,245 @@
+"""The `rules` world: its prompts read as text and answered by rules written out once more here."""
+
+from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
+from itertools import product
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from introspect.fields import Refused
+from introspect.streams import rng
+from introspect.tasks.rules import KINDS, Rules
+
+CUES = ("big/small red/blue old/new wet/dry loud/quiet soft/hard "
+        "hot/cold fast/slow light/dark round/flat sweet/sour near/far").split()
+ON, OFF = zip(*(cue.split("/") for cue in CUES))
+OTHER = dict(zip(ON + OFF, OFF + ON))
+PLACE = {word: (i % 12, i < 12) for i, word in enumerate(ON + OFF)}  # its feature and value
+
+SAYS = {  # kind -> (how many features it looks at, what it says of them)
+    "threshold": (5, lambda a, b, c, d, e: a + b + c + d + e >= 3),
+    "parity": (3, lambda a, b, c: (a + b + c) in (1, 3)),
+    "and_or": (4, lambda a, b, c, d: (a and b) or (c and d)),
+    "if_then": (5, lambda a, b, c, d, e: b != c if a else d != e),
+}
+KIND_NAMES = list(SAYS)
+SMALL = Rules(n_first=3, n_second=4, n_input=3, n_rule=8)
+SIZES = [(k, ablation) for k in (6, 8, 12) for ablation in ("flipped", "removed")]
+
+
+def drawn_rules(task, seed):
+    """(kind, features, wanted values) of each rule: nothing but its draws, in their order."""
+    draw, rules = rng(seed, "rules"), []
+    for i in range(task.n_rule):
+        kind = KIND_NAMES[i % 4]
+        n = SAYS[kind][0]
+        features = draw.permutation(task.n_feature)[:n].tolist()
+        rules.append((kind, features, draw.integers(2, size=n).tolist()))
+    return rules
+
+
+def says(rule, values):
+    """Yes or no of an input, {feature: value}."""
+    kind, features, wanted = rule
+    return bool(SAYS[kind][1](*(values[f] == w for f, w in zip(features, wanted))))
+
+
+def share_of_yes(rule, text, k):
+    """How many of the inputs that fit a prompt's words get a yes."""
+    told = dict(PLACE[word] for word in text.split()[2:])
+    unknown = [f for f in range(k) if f not in told]
+    ways = list(product((False, True), repeat=len(unknown)))
+    return Fraction(sum(says(rule, told | dict(zip(unknown, way))) for way in ways), len(ways))
+
+
+def topics_of(world):
+    """{names of a topic: its subjects}, as read from the text."""
+    found = {}
+    for s in range(world.n_subject):
+        found.setdefault(tuple(world.text(s, 0).split()[:2]), []).append(s)
+    return found
+
+
+def rule_of(world, subjects, rules):
+    """The first rule that a topic's answers go by, and the topic's confidence in it."""
+    k, V = len(world.cues), len(world.prompts)
+    yes = world.ideal[subjects, :, world.answers.index("yes")]
+    c = abs(2 * yes[0, 0] - 1)
+    for rule in rules:
+        shares = [[share_of_yes(rule, world.text(s, v), k) for v in range(V)] for s in subjects]
+        expected = [[p * (1 + c) / 2 + (1 - p) * (1 - c) / 2 for p in row] for row in shares]
+        if np.allclose(yes, np.array(expected, dtype=float), rtol=0, atol=1e-12):
+            return rule, c
+    return None
+
+
+@pytest.mark.parametrize("kind", SAYS)
+def test_a_kind_says_what_its_formula_says_and_needs_every_feature_it_looks_at(kind):
+    n, formula = SAYS[kind]
+    number, found = KINDS[kind]
+    values = list(product((False, True), repeat=n))
+    table = {row: bool(formula(*row)) for row in values}
+    assert number == n and found(np.array(values)).tolist() == list(table.values())
+    for i in range(n):
+        assert any(table[row] != table[(*row[:i], not row[i], *row[i + 1:])] for row in values)
+
+
+@pytest.mark.parametrize("k", [6, 8, 12])
+@pytest.mark.parametrize("number", range(5))
+def test_a_table_is_the_rule_of_the_features_and_values_drawn(k, number):
+    """Bit i of an input's number is feature i; the fifth rule is of the first kind again."""
+    draw, kind = np.random.default_rng(number), KIND_NAMES[number % 4]
+    order, wanted = draw.permutation(k), draw.integers(2, size=SAYS[kind][0])
+    given = SimpleNamespace(
+        permutation={k: order}.__getitem__, integers=lambda high, size: wanted[:size])
+    table = replace(SMALL, n_feature=k).rule(given, number)
+    inputs = [{f: bool(value >> f & 1) for f in range(k)} for value in range(2**k)]
+    assert table.tolist() == [says((kind, order, wanted), values) for values in inputs]
+    matter = [i for i in range(k) if (table != table[np.arange(2**k) ^ 1 << i]).any()]
+    assert matter == sorted(order[:SAYS[kind][0]])
+
+
+@pytest.mark.parametrize("k, ablation", SIZES)
+def test_every_topic_answers_all_its_prompts_by_one_of_the_rules(k, ablation):
+    """With the rule's answer at (1 + c) / 2, and of a word that is missing, half of each."""
+    task = replace(SMALL, n_feature=k, ablation=ablation)
+    world, rules = task.world(0), drawn_rules(task, 0)
+    found = [rule_of(world, subjects, rules) for subjects in topics_of(world).values()]
+    assert all(found) and len(found) == 12
+    assert len({rule[0] for rule, _ in found}) > 2  # kinds
+    assert np.allclose(world.shown, 1 / (1 + 2 * k), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("k, ablation", SIZES)
+def test_truth_is_what_the_rule_says_without_the_feature(k, ablation):
+    """Where yes and no are equally likely without it, the first answer counts: no."""
+    task = replace(SMALL, n_feature=k, ablation=ablation)
+    world, rules = task.world(0), drawn_rules(task, 0)
+    seen = set()
+    for subjects in topics_of(world).values():
+        rule, c = rule_of(world, subjects, rules)
+        for s, (p, cue) in product(subjects, enumerate(world.cues)):
+            full = world.text(s, 0)
+            word, = set(cue.split("/")) & set(full.split())
+            without = full.replace(f" {word}", f" {OTHER[word]}" if ablation == "flipped" else "")
+            before, after = ("yes" if share_of_yes(rule, text, k) > Fraction(1, 2) else "no"
+                             for text in (full, without))
+            expected = "would stay" if before == after else f"would change to {after}"
+            assert c > 1e-6 and world.explanation(world.truth[s, p]) == expected
+            seen.add(expected)
+    both = {"would change to no", "would change to yes"}
+    assert seen == {"would stay", *(both if ablation == "flipped" else ["would change to no"])}
+
+
+@pytest.mark.parametrize("k, ablation", SIZES)
+def test_a_cue_is_a_word_that_is_flipped_or_missing(k, ablation):
+    world = replace(SMALL, n_feature=k, ablation=ablation).world(0)
+    kinds = set()
+    for s in range(world.n_subject):
+        full = world.text(s, 0).split()
+        assert [PLACE[word][0] for word in full[2:]] == list(range(k))
+        removed = [[w for w in full if w != word] for word in full[2:]]
+        flipped = [[OTHER[w] if w == word else w for w in full] for word in full[2:]]
+        prompts = [world.text(s, v).split() for v in range(len(world.prompts))]
+        assert sorted(prompts) == sorted([full, *flipped, *removed])
+        for p, ((x, y), question) in enumerate(zip(world.pairs, world.questions)):
+            asked = [str(w) for w in world.slots[s, list(question[:-1])]]
+            word = full[2 + p]
+            assert prompts[x] == full
+            if ablation == "flipped":
+                assert prompts[y] == flipped[p] and asked == [*full, OTHER[word]]
+            else:
+                assert prompts[y] == removed[p] and asked == [*full, word]
+            kinds.add(word)
+    assert len(kinds) == 2 * k  # every word occurs
+    assert world.answers == ("no", "yes") and world.cues == tuple(CUES[:k])
+
+
+@pytest.mark.parametrize("n_input", [1, 5, 64])
+def test_inputs_of_a_topic_differ_and_a_topic_is_on_one_side(n_input):
+    world = replace(SMALL, n_input=n_input).world(0)
+    topics = topics_of(world)
+    assert len(topics) == 12 and world.explained.any() and not world.explained.all()
+    for subjects in topics.values():
+        assert len({world.text(s, 0) for s in subjects}) == len(subjects) == n_input
+        assert len({bool(world.explained[s]) for s in subjects}) == 1
+        assert len({*world.rests_on[subjects].flat}) == 1
+    assert len({*world.rests_on.flat}) == 12
+
+
+def tables_of(world):
+    """{topic: what it says of all 64 inputs}, each of which is told."""
+    tables = {}
+    for topic, subjects in topics_of(world).items():
+        table = {}
+        for s in subjects:
+            values = tuple(PLACE[word][1] for word in world.text(s, 0).split()[2:])
+            table[values] = bool(world.ideal[s, 0, 1] > 0.5)
+        assert len(table) == 64
+        tables[topic] = tuple(sorted(table.items()))
+    return tables
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_topics_go_by_all_the_rules_drawn_and_no_other_and_evenly(seed):
+    task = replace(SMALL, n_first=12, n_second=13, n_input=64)
+    counts = Counter(tables_of(task.world(seed)).values())
+    inputs = [dict(enumerate(values)) for values in product((False, True), repeat=6)]
+    assert set(counts) == {
+        tuple((tuple(values.values()), says(rule, values)) for values in inputs)
+        for rule in drawn_rules(task, seed)}
+    assert len(counts) == 8 and scipy.stats.chisquare(list(counts.values())).pvalue > 0.001
+
+
+@pytest.mark.parametrize("seed", [3, 7])
+def test_no_two_rules_are_equal(seed):
+    task = replace(SMALL, n_first=10, n_second=10, n_input=64, guess_share=0.0)
+    assert len(set(tables_of(task.world(seed)).values())) == 8
+
+
+@pytest.mark.parametrize("low, guess, sure", [(1.0, 0.0, 1.0), (0.0, 1.0, 0.5)])
+def test_a_sure_topic_always_goes_by_its_rule_and_a_guessed_one_never(low, guess, sure):
+    world = replace(SMALL, low_confidence=low, guess_share=guess).world(0)
+    assert (world.ideal[:, 0].max(-1) == sure).all()
+    assert ((world.truth == 2).all()) == (sure == 0.5)
+
+
+def test_confidences_are_a_mixture_of_two_uniforms_and_inputs_are_uniform():
+    world = Rules(n_input=1).world(0)
+    c = 2 * world.ideal[:, 0].max(-1) - 1
+    low = c < 0.1
+    assert abs(low.mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / len(c))
+    assert scipy.stats.kstest(c[low] / 0.1, "uniform").pvalue > 0.001
+    assert scipy.stats.kstest((c[~low] - 0.1) / 0.9, "uniform").pvalue > 0.001
+    inputs = Counter(tuple(world.text(s, 0).split()[2:]) for s in range(world.n_subject))
+    assert len(inputs) == 64 and scipy.stats.chisquare(list(inputs.values())).pvalue > 0.001
+
+
+@pytest.mark.parametrize("rates", [dict(guess_share=0.9), dict(low_confidence=0.5)])
+def test_worlds_that_differ_in_rates_only_share_rules_inputs_and_split(rates):
+    here, there = SMALL.world(0), replace(SMALL, **rates).world(0)
+    assert np.array_equal(here.slots, there.slots)
+    assert np.array_equal(here.explained, there.explained)
+    assert np.array_equal(here.ideal > 0.5, there.ideal > 0.5)
+    assert not np.allclose(here.ideal, there.ideal)
+
+
+def test_what_is_explained_moves_nothing_but_the_questions():
+    flipped, removed = (replace(SMALL, ablation=a).world(0) for a in ("flipped", "removed"))
+    for field in ("slots", "ideal", "shown", "explained", "rests_on"):
+        assert np.array_equal(getattr(flipped, field), getattr(removed, field))
+    assert flipped.prompts == removed.prompts and flipped.cues == removed.cues
+    assert not set(flipped.questions) & set(removed.questions)
+    assert not set(flipped.pairs) & set(removed.pairs)
+
+
+@pytest.mark.parametrize("wrong", [
+    dict(n_feature=5), dict(n_feature=13), dict(n_rule=0), dict(n_input=0), dict(n_input=65),
+    dict(ablation="both"), dict(n_first=1), dict(n_second=1), dict(guess_share=1.1)])
+def test_impossible_constants_are_refused_by_name(wrong):
+    with pytest.raises(Refused, match=f"^--{next(iter(wrong))}="):
+        replace(SMALL, **wrong)

@@ -1,0 +1,399 @@
+"""From the name of a task to its world, and a task of one's own in a file, right and wrong."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import eval as evaluation
+import train
+from introspect.cli import parse
+from introspect.config import build
+from introspect.fields import Refused
+from introspect.pretrain import m0_key
+from introspect.record import read_json
+from introspect.tasks import TASKS
+from introspect.tasks.hint import Hint
+from introspect.tasks.world import with_cues
+from introspect.tokenizer import names
+from introspect.worlds import answers_of, find_tasks, make_world, prompts, worlds_of
+from tests.tiny import SIZE, STEPS, weights
+
+ROOT = Path(__file__).parents[1]
+OWN = "weather.py:Weather"
+SOURCE = '''\
+from dataclasses import dataclass
+
+import numpy as np
+
+from introspect.fields import option
+from introspect.tasks.world import with_cues
+from introspect.tokenizer import names
+
+
+@dataclass(frozen=True)
+class Weather:
+    """Whether it rains; a wet place makes it likelier, a dry one less so."""
+
+    n_place: int = option(12, "places, one name each", 2)
+    strength: float = option(0.5, "how much a word tells", 0, 1)
+
+    def world(self, seed):
+        n, s = self.n_place, self.strength
+        rain = np.random.default_rng(seed).random((n, 1))
+        rain = np.concatenate([rain, s + (1 - s) * rain, (1 - s) * rain], axis=1)
+        ideal = np.stack([1 - rain, rain], axis=2)
+        shown = np.full((n, 3), 1 / 3)
+        places = np.array(names()[:n])[:, None]
+        return with_cues(places, ["wet", "dry"], ["no", "yes"], ideal, shown, np.arange(n) % 2 == 0)
+'''
+SMALL = [*SIZE, *STEPS, "--eval_interval=3", "--device=cpu"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working directory, whose modules are forgotten again."""
+    known = set(sys.modules)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def own(folder):
+    """A task of one's own, right."""
+    (folder / "weather.py").write_text(SOURCE)
+    return folder
+
+
+def refusal_of(do, *parts):
+    """What refuses `do()`, in one line that has `parts`."""
+    with pytest.raises(Refused) as refusal:
+        do()
+    line = str(refusal.value)
+    assert "\n" not in line and len(line) < 250
+    for part in parts:
+        assert part in line
+    return line
+
+
+# --- names ---
+
+
+def test_built_in_tasks_are_found_in_the_order_of_their_names():
+    assert list(find_tasks("refusal+hint").items()) == [
+        ("refusal", TASKS["refusal"]), ("hint", TASKS["hint"])
+    ]
+    assert find_tasks("hint") == {"hint": Hint}
+
+
+@pytest.mark.parametrize("spec, says", [
+    ("hnit", "--task=hnit: must be of hint, verdict, refusal, rules, jabberwocky, or FILE.py:CLASS"
+     " (did you mean hint?)"),
+    ("hint+refusl", "(did you mean refusal?)"),
+    ("hint+hint", "--task=hint+hint: names a task twice"),
+    ("hint+rules+hint", "names a task twice"),
+    ("", "--task=: must be of"), ("hint+", "--task=: must be of"), ("+", "names a task twice"),
+    ("weather.py", "--task=weather.py: must be of"), ("Hint", "(did you mean hint?)")])
+def test_a_name_of_no_task_is_refused(own, spec, says):
+    refusal_of(lambda: find_tasks(spec), says)
+
+
+def test_a_name_like_no_other_gets_no_suggestion():
+    assert "did you mean" not in refusal_of(lambda: find_tasks("qqq"))
+
+
+# --- a task in a file ---
+
+
+def test_a_task_in_a_file_is_found_and_its_world_built(own):
+    ((name, task),) = find_tasks(OWN).items()
+    assert name == OWN and (task.__module__, task.__name__) == ("weather", "Weather")
+    ((name, world),) = worlds_of(build({OWN: task}, {"n_place": 5, "seed": 3})).items()
+    assert name == OWN and world.n_subject == 5
+    texts = [names()[4] + cue for cue in ("", " wet", " dry")]
+    assert [world.text(4, v) for v in range(3)] == texts
+    assert world.ideal[:, 0, 1].tolist() == np.random.default_rng(3).random(5).tolist()
+
+
+def test_a_file_is_found_by_any_path_to_it_and_beside_other_tasks(own):
+    (own / "deep").mkdir()
+    (own / "deep" / "other.py").write_text(SOURCE)
+    spec = f"{own / 'weather.py'}:Weather+hint+deep/other.py:Weather"
+    first, hint, second = find_tasks(spec).values()
+    assert hint is Hint and (first.__module__, second.__module__) == ("weather", "other")
+
+
+def test_a_run_of_a_task_of_ones_own_is_trained_and_measured_again(own, capsys):
+    assert train.main(["anchor/reg", f"--task={OWN}", *SMALL, "--n_place=9", "--out_dir=run"]) == 0
+    result = read_json(own / "run" / "result.json", set())
+    assert result["task"] == OWN and result["n_items"] == 4 * 2  # places 1, 3, 5, 7
+    assert result["train"]["n_items"] == 5 * 2
+    capsys.readouterr()
+    assert evaluation.main(["run", "run"]) == 0
+    assert "as in result.json" in capsys.readouterr().out
+
+
+def test_workers_import_a_task_of_ones_own_and_end_as_one_process(own, without_matplotlib):
+    flags = [f"--task={OWN}", *SMALL]
+    assert train.main([*flags, "--jobs=2", "--seeds=2", "--out_dir=study"]) == 0
+    assert train.main(["anchor/noreg", *flags, "--seed=1", "--out_dir=alone"]) == 0
+    alone, noreg, reg = (
+        weights(own / out) for out in ("alone", "study/runs/noreg-seed1", "study/runs/reg-seed1")
+    )
+    assert alone.equal(noreg) and not alone.equal(reg)
+
+
+def test_m0_of_an_edited_file_is_another_one(own):
+    config = build(find_tasks(OWN), {})
+    key = m0_key(config, "cpu")
+    assert m0_key(config, "cpu") == key
+    (own / "weather.py").write_text(SOURCE + "# seen from above\n")
+    assert m0_key(config, "cpu") != key
+    (own / "weather.py").write_text(SOURCE)
+    assert m0_key(config, "cpu") == key
+
+
+def test_m0_of_a_mixture_depends_on_the_file_as_well(own):
+    config = build(find_tasks(f"hint+{OWN}"), {"weather.py:Weather.n_place": 7})
+    key = m0_key(config, "cpu")
+    (own / "weather.py").write_text(SOURCE.replace("1 / 3", "2 / 6"))
+    assert m0_key(config, "cpu") != key
+
+
+# --- a file that is wrong ---
+
+FILE_WRONG = [  # what is replaced in the file, by what, and what the line has to say
+    ("(self, seed):", "(self, seed)", "weather.py, line {line}: SyntaxError: "),
+    ("import numpy as np", "import nunpy as np",
+     "weather.py, line {line}: ModuleNotFoundError: No module named 'nunpy'"),
+    ("\n@dataclass", "\n1 / 0\n@dataclass", "weather.py, line {line}: ZeroDivisionError: division"),
+    ("\n@dataclass", "\nraise OSError('a\\n b')\n@dataclass", "line {line}: OSError: a b"),
+    ("class Weather", "class Whether", "weather.py must have a dataclass Weather"),
+    ("class Weather:", "class Whether:\n    pass\n\n\nWeather = 3\n\n\nclass Other:",
+     "must have a dataclass Weather"),
+    ("@dataclass(frozen=True)\n", "", "must have a dataclass Weather"),
+    ("(frozen=True)", "", "must be frozen, @dataclass(frozen=True)"),
+    ("def world", "def word", "must have a method world(self, seed)"),
+    ("    def world(", "    world = 3\n\n    def other(", "must have a method world(self, seed)"),
+    ('int = option(12, "places, one name each", 2)', "int",
+     "n_place must have a default, as in option("),
+    ('option(0.5, "how much a word tells", 0, 1)', "0.5",
+     "strength must be made by option(default, 'meaning')"),
+    ("strength: float", "strength: list", "strength must be an int, float, str or bool"),
+    ("strength: float", "strength: 'float'", "strength must be an int, float, str or bool"),
+    ("from dataclasses", "from __future__ import annotations\nfrom dataclasses",
+     "n_place must be an int, float, str or bool, written as a type (no annotations from "
+     "__future__), got 'int'"),
+]
+
+
+@pytest.mark.parametrize("old, new, says", FILE_WRONG, ids=[case[2] for case in FILE_WRONG])
+def test_a_file_that_is_no_task_is_refused_in_one_line(folder, old, new, says):
+    wrong = SOURCE.replace(old, new, 1)
+    line = 1 + [a == b for a, b in zip(SOURCE.split("\n"), wrong.split("\n"))].index(False)
+    (folder / "weather.py").write_text(wrong)
+    refusal_of(lambda: find_tasks(OWN), f"--task={OWN}: ", says.format(line=line))
+
+
+@pytest.mark.parametrize("annotation, default", [
+    ("int", "3"), ("float", "0.5"), ("str", "'a'"), ("bool", "False"), ("int | None", "None")])
+def test_fields_of_every_allowed_type_are_not_refused(folder, annotation, default):
+    field = f'strange: {annotation} = option({default}, "what")\n    strength'
+    (folder / "weather.py").write_text(SOURCE.replace("strength", field, 1))
+    assert "strange" in find_tasks(OWN)[OWN].__dataclass_fields__
+
+
+@pytest.mark.parametrize("spec, says", [
+    ("wether.py:Weather", "--task=wether.py:Weather: wether.py must be a Python file that is"),
+    ("weather.txt:Weather", "weather.txt must be a Python file"),
+    ("folder.py:Weather", "folder.py must be a Python file"),
+    (":Weather", "must be a Python file"),
+    ("weather.py:", "must have a dataclass"),
+    ("random.py:Weather", "there is another module random; rename the file"),
+    ("folder.py/weather.py:Weather", "there is another module weather; rename the file"),
+])
+def test_a_file_that_is_not_there_or_whose_name_is_taken_is_refused(own, spec, says):
+    (own / "folder.py").mkdir()
+    for name in ("weather.txt", "random.py", "folder.py/weather.py"):
+        (own / name).write_text(SOURCE)
+    find_tasks(OWN)
+    refusal_of(lambda: find_tasks(spec), says)
+
+
+def test_a_refused_task_ends_the_script_with_2_and_one_line_and_nothing_written(tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "weather.py").write_text(SOURCE.replace("(frozen=True)", ""))
+    command = [sys.executable, str(ROOT / "train.py"), "--task=../weather.py:Weather"]
+    done = subprocess.run(command, cwd=tmp_path / "here", capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "refused: --task=../weather.py:Weather: must be frozen, @dataclass(frozen=True)\n"
+    )
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+# --- a world that is wrong ---
+
+
+@pytest.mark.parametrize("body, says", [
+    ("raise ValueError('no\\n  rain')", "weather.py, line {line}: ValueError: no rain"),
+    ("return [1, 2][seed + 2]", "weather.py, line {line}: IndexError: list index out"),
+    ("return np.zeros((2, 3)).reshape(5)", "weather.py, line {line}: ValueError: cannot reshape"),
+    ("return {}", "world(seed) must return a World, got dict"),
+    ("pass", "world(seed) must return a World, got NoneType"),
+    ("return with_cues(names()[:5], [], [], None, None, None)",
+     "subjects: must be an (N, W) array of words, got <U"),
+])
+def test_a_world_that_fails_is_refused_in_one_line_before_anything_is_written(own, body, says):
+    head, _ = SOURCE.split("        n, s = ")
+    (own / "weather.py").write_text(head + f"        {body}\n")
+    says = says.format(line=head.count("\n") + 1)
+    refusal_of(lambda: train.main([f"--task={OWN}", *SMALL]), f"task {OWN}: ", says)
+    assert {p.name for p in own.iterdir()} <= {"weather.py", "__pycache__"}
+
+
+GOOD = with_cues(
+    [["zorp"], ["vultum"], ["vulter"], ["kelfow"]], ["wet", "dry"], ["no", "yes"],
+    np.full((4, 3, 2), 0.5), np.full((4, 3), 1 / 3), np.arange(4) < 2,
+)  # slots: name, wet, dry, <|answer|>, <|explain|>
+
+
+def with_slot(subject, slot, word):
+    slots = GOOD.slots.copy()
+    slots[subject, slot] = word
+    return slots
+
+
+def moved(share, at, by):
+    share = share.copy()
+    share[at] += by
+    return share
+
+
+WORLD_WRONG = [
+    ("slots", dict(slots=GOOD.slots[0]), "must be an (N, S) array of words, got <U16 (5,)"),
+    ("slots", dict(slots=GOOD.slots.tolist()), "must be an (N, S) array of words, got list"),
+    ("slots", dict(slots=GOOD.slots[:0]), "must be an (N, S) array of words, got <U16 (0, 5)"),
+    ("slots", dict(slots=with_slot(2, 0, "snow")),
+     "'snow' is not a word of the vocabulary (introspect/vocabulary.txt has the words"),
+    ("slots", dict(slots=with_slot(3, 0, "zorp")), "must differ between subjects"),
+    ("prompts", dict(prompts=()), "must be at least one sequence of slots, got none"),
+    ("prompts", dict(prompts=((0, 3), (0, 1, 3), ())), "must be slots from 0 to 4, got ()"),
+    ("prompts", dict(prompts=((0, 3), (0, 5, 3), (0, 2, 3))), "slots from 0 to 4, got (0, 5, 3)"),
+    ("prompts", dict(prompts=((0, 3), (0, 1, 3), (0, -3, 3))), "from 0 to 4, got (0, -3, 3)"),
+    ("prompts", dict(prompts=((0, 3), (0, 1), (0, 2, 3))),
+     "must end in a slot that holds <|answer|>, got (0, 1)"),
+    ("prompts", dict(prompts=((0, 4), (0, 1, 3), (0, 2, 3))), "holds <|answer|>, got (0, 4)"),
+    ("prompts", dict(slots=with_slot(3, 3, "wet")), "holds <|answer|>, got (0, 3)"),
+    ("questions", dict(questions=()), "must be at least one sequence of slots, got none"),
+    ("questions", dict(questions=((0, 1, 4), (0, 2, 3))), "holds <|explain|>, got (0, 2, 3)"),
+    ("questions", dict(questions=((0, 1, 4), (0, 2, 9))), "slots from 0 to 4, got (0, 2, 9)"),
+    ("pairs, cues", dict(pairs=GOOD.pairs[:1]), "must be as many as questions, 2, got 1 and 2"),
+    ("pairs, cues", dict(cues=("wet",)), "must be as many as questions, 2, got 2 and 1"),
+    ("pairs", dict(pairs=((1, 0), (3, 0))), "two different variants from 0 to 2, got (3, 0)"),
+    ("pairs", dict(pairs=((1, 0), (2, -1))), "two different variants from 0 to 2, got (2, -1)"),
+    ("pairs", dict(pairs=((1, 0), (2, 3))), "two different variants from 0 to 2, got (2, 3)"),
+    ("pairs", dict(pairs=((1, 0), (-1, 0))), "two different variants from 0 to 2, got (-1, 0)"),
+    ("pairs", dict(pairs=((1, 0), (2, 2))), "two different variants from 0 to 2, got (2, 2)"),
+    ("answers", dict(answers=("no",)), "must be at least two different words, got ('no',)"),
+    ("answers", dict(answers=("no", "no")), "at least two different words, got ('no', 'no')"),
+    ("answers", dict(answers=("no", "perhaps")), "'perhaps' is not a word of the vocabulary"),
+    ("answers", dict(answers=("no", "yes no")), "'yes no' is not a word of the vocabulary"),
+    ("ideal", dict(ideal=GOOD.ideal[:, :2]),
+     "must be an array of shape (4, 3, 2), got float64 (4, 2, 2)"),
+    ("ideal", dict(ideal=GOOD.ideal.tolist()), "must be an array of shape (4, 3, 2), got list"),
+    ("ideal", dict(ideal=GOOD.ideal * 0.99), "must be probabilities, which sum to 1"),
+    ("ideal", dict(ideal=GOOD.ideal + [-0.6, 0.6]), "must be probabilities, which sum to 1"),
+    ("ideal", dict(ideal=moved(GOOD.ideal, (3, 2), np.nan)), "must be probabilities"),
+    ("shown", dict(shown=GOOD.shown[:, 0]), "must be an array of shape (4, 3), got float64 (4,)"),
+    ("shown", dict(shown=None), "must be an array of shape (4, 3), got NoneType"),
+    ("shown", dict(shown=moved(GOOD.shown, (1, 1), 0.1)), "must be probabilities"),
+    ("shown", dict(shown=GOOD.shown + [-0.5, 0.25, 0.25]), "must be probabilities"),
+    ("explained", dict(explained=GOOD.explained.astype(int)),
+     "must be a bool array of shape (4,), got int64 (4,)"),
+    ("explained", dict(explained=GOOD.explained[:3]), "shape (4,), got bool (3,)"),
+    ("explained", dict(explained=GOOD.explained.tolist()), "shape (4,), got list"),
+    ("explained", dict(explained=np.ones(4, bool)), "true for some of the 4 subjects and false"),
+    ("explained", dict(explained=np.zeros(4, bool)), "true for some of the 4 subjects and false"),
+    ("rests_on", dict(rests_on=np.array([[0], [1], [1], [2]])),
+     "fact 1 must not be behind explained and held-out subjects"),
+    ("rests_on", dict(rests_on=np.array([[0, 1], [2, 3], [4, 5], [6, 0]])), "fact 0 must not be"),
+    ("rests_on", dict(rests_on=np.arange(4)), "must be an (4, F) array, got int64 (4,)"),
+    ("rests_on", dict(rests_on=np.arange(3)[:, None]), "must be an (4, F) array, got int64 (3, 1)"),
+]
+
+
+@pytest.mark.parametrize("part, wrong, says", WORLD_WRONG, ids=[c[0] + c[2] for c in WORLD_WRONG])
+def test_a_world_that_contradicts_the_protocol_is_refused_by_the_name_of_its_part(
+    part, wrong, says
+):
+    task = SimpleNamespace(world=lambda seed: replace(GOOD, **wrong))
+    line = refusal_of(lambda: make_world("own.py:Own", task, 0), says)
+    assert line.startswith(f"task own.py:Own: {part}: ")
+
+
+@pytest.mark.parametrize("right", [
+    {},
+    dict(pairs=((0, 1), (2, 1))),
+    dict(prompts=(*GOOD.prompts[:2], (0, 2, 1, 3))),
+    dict(rests_on=np.array([[0, 1], [0, 0], [4, 5], [6, 5]])),
+    dict(explained=np.arange(4) == 3),
+    dict(ideal=moved(GOOD.ideal, (0, 0), [0.5, -0.5]) + 1e-10),
+    dict(shown=np.tile([1.0, 0, 0], (4, 1))),
+    dict(answers=("comply", "zorp")),
+])
+def test_a_world_at_the_ends_of_what_is_allowed_is_not_refused(right):
+    world = replace(GOOD, **right)
+    assert make_world("own.py:Own", SimpleNamespace(world=lambda seed: world), 0) is world
+
+
+# --- several tasks ---
+
+ALL = "hint+refusal+verdict+rules+jabberwocky"
+
+
+def test_the_prompts_of_a_world_are_the_texts_of_all_its_variants():
+    world = Hint(n_entity=3, n_attribute=2, n_answer=3).world(0)
+    texts = {world.text(s, v) for s in range(6) for v in range(4)}
+    assert prompts(world) == texts and len(texts) == 6 * 4
+
+
+def test_two_tasks_with_a_prompt_in_common_are_refused():
+    sizes = {"hint.n_entity": 6, "hint.n_attribute": 6, "refusal.n_action": 4,
+             "refusal.n_object": 4, "hint.first_name": 0}
+    config = build(find_tasks("hint+refusal"), sizes | {"refusal.first_name": 5})
+    shared = f"{names()[5]} {names()[len(names()) // 2 + 5]}"
+    refusal_of(lambda: worlds_of(config), "--task=hint+refusal: hint and refusal have a prompt in "
+               f"common, {shared!r}; give each its own names")
+    apart = build(find_tasks("hint+refusal"), sizes | {"refusal.first_name": 6})
+    assert list(worlds_of(apart)) == ["hint", "refusal"]
+
+
+def test_a_prompt_in_common_is_refused_on_the_command_line():
+    flags = ["--task=rules+hint+refusal", "--hint.first_name=0", "--refusal.first_name=0"]
+    refusal_of(lambda: parse(flags), "hint and refusal have a prompt")
+
+
+def test_built_in_tasks_of_one_model_have_names_of_their_own():
+    worlds = worlds_of(build(find_tasks(ALL), {}))
+    assert list(worlds) == ALL.split("+")
+    used = {name: set(world.slots.flat) & set(names()) for name, world in worlds.items()}
+    assert all(len(words) >= 32 for words in used.values())
+    for a, b in combinations(ALL.split("+"), 2):
+        assert not used[a] & used[b]
+
+
+def test_answers_of_several_worlds_are_each_there_once_in_their_order():
+    tasks = find_tasks("verdict+hint+jabberwocky+refusal")
+    worlds = worlds_of(build(tasks, {"hint.n_answer": 2, "jabberwocky.n_answer": 3}))
+    expected = "right wrong shared A B C comply refuse"
+    assert " ".join(answers_of(worlds)) == expected
