@@ -8,13 +8,14 @@
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from introspect.cli import DONE, OneLineParser, add_flags, one_line, resolve_device
-from introspect.config import build
+from introspect.config import Config, build
 from introspect.experiments import EXPERIMENTS
 from introspect.fields import Refused, check_fields, option
 from introspect.record import read_json, read_lines
-from introspect.worlds import find_tasks
+from introspect.worlds import find_tasks, worlds_of
 
 
 def main(argv: list[str]) -> int:
@@ -72,21 +73,60 @@ def measure_run(out: Path, description: dict) -> int:
 
     Writes nothing: the frozen labels are those of the run's cache, or there is no measurement.
     """
+    from introspect.labels import all_sha256
+    from introspect.measure import m0_of, measure_all
+    from introspect.recovery import can_flip, recovery, show_recovery
+    from introspect.terminal import show_run
+
+    run = load_run(out, description)
+    parts = [snapshot.part for snapshot in run.snapshots]
+    measured = {**measure_all(run.snapshots), "labels_sha256": all_sha256(run.frozen)}
+    named = {"task": run.config.task, "arm": description["arm"], "seed": run.config.seed}
+    print(show_run({**named, **measured, "m0": m0_of(parts, run.frozen)}))
+    for snapshot in run.snapshots:
+        if can_flip(snapshot.world):
+            print(show_recovery(recovery(run.model, snapshot)))
+    print(f"measured at step {run.step} of {run.config.cotrain.max_steps}")
+    if (out / "result.json").exists():
+        result = read_json(out / "result.json", measured.keys())
+        differ = [key for key, value in measured.items() if result[key] != value]
+        print("differs from result.json in " + ", ".join(differ) if differ else "as in result.json")
+    return DONE
+
+
+class Run(NamedTuple):
+    """A run as its folder has it."""
+
+    config: Config
+    model: Any  # of the last checkpoint
+    frozen: list  # labels of each task
+    snapshots: list  # of each task
+    step: int
+
+
+def config_of(description: dict) -> Config:
+    """The configuration that a config.json describes."""
+    fields = dict(description["config"])
+    return build(find_tasks(fields.pop("task")), fields)
+
+
+def load_run(out: Path, description: dict) -> Run:
+    """The last checkpoint of a run, asked everything.
+
+    Raises:
+        Refused: its checkpoint or its labels are not there or not of its config.json.
+    """
     device = resolve_device(description["device"])
     import torch
 
     from introspect import checkpoint
-    from introspect.labels import all_sha256, labels_folder, load_labels
-    from introspect.measure import Snapshot, m0_of, measure_all
+    from introspect.labels import labels_folder, load_labels
+    from introspect.measure import Snapshot
     from introspect.parts import parts_of
     from introspect.pretrain import new_model
-    from introspect.recovery import can_flip, recovery, show_recovery
-    from introspect.terminal import show_run
 
     torch.set_num_threads(1)
-    fields = dict(description["config"])
-    task = fields.pop("task")
-    config = build(find_tasks(task), fields)
+    config = config_of(description)
     saved = checkpoint.newest(out / "checkpoints")
     if not saved:
         raise Refused(f"{out}: must hold a checkpoint; train.py with the same --out_dir makes one")
@@ -103,19 +143,8 @@ def measure_run(out: Path, description: dict) -> int:
         model.load_state_dict(state["model"])
     except RuntimeError:
         raise Refused(f"{out}: its checkpoint must be of its config.json, and is not") from None
-    snapshots = [Snapshot(model, *of) for of in zip(parts, frozen)]
-    measured = {**measure_all(snapshots), "labels_sha256": all_sha256(frozen)}
-    named = {"task": task, "arm": description["arm"], "seed": config.seed}
-    print(show_run({**named, **measured, "m0": m0_of(parts, frozen)}))
-    for snapshot in snapshots:
-        if can_flip(snapshot.world):
-            print(show_recovery(recovery(model.eval(), snapshot)))
-    print(f"measured at step {step} of {config.cotrain.max_steps}")
-    if (out / "result.json").exists():
-        result = read_json(out / "result.json", measured.keys())
-        differ = [key for key, value in measured.items() if result[key] != value]
-        print("differs from result.json in " + ", ".join(differ) if differ else "as in result.json")
-    return DONE
+    model.eval().requires_grad_(False)
+    return Run(config, model, frozen, [Snapshot(model, *of) for of in zip(parts, frozen)], step)
 
 
 def tabulate_studies(folders: list[Path]) -> int:
@@ -133,8 +162,9 @@ def tabulate_studies(folders: list[Path]) -> int:
 
 def tabulate_study(out: Path, description: dict) -> int:
     """The table of a study, computed again from the runs that its result.json lists."""
-    from introspect.terminal import show_study
+    from introspect.recovery import can_flip, recovery, show_recoveries
     from introspect.summary import summarize
+    from introspect.terminal import show_study
 
     if not (out / "result.json").exists():
         raise Refused(f"{out}: must hold a finished study; train.py with its --out_dir goes on")
@@ -144,6 +174,16 @@ def tabulate_study(out: Path, description: dict) -> int:
     logs = [read_lines(folder / "metrics.jsonl") for folder in folders]
     curves = {(r["arm"], r["seed"]): log for r, log in zip(results, logs)}
     print(show_study(study | summarize(results, curves)))
+    described = [read_json(f / "config.json", {"device", "cache", "config"}) for f in folders]
+    found: dict[str, list] = {}  # arm -> what each of its runs recovers
+    for folder, result, description in zip(folders, results, described):
+        if any(map(can_flip, worlds_of(config_of(description)).values())):
+            run = load_run(folder, description)
+            for snapshot in run.snapshots:
+                if can_flip(snapshot.world):
+                    found.setdefault(result["arm"], []).append(recovery(run.model, snapshot))
+    if found:
+        print(show_recoveries(found))
     return DONE
 
 

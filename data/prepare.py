@@ -7,7 +7,6 @@
 
 import argparse
 import hashlib
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from introspect.fields import Refused, check_fields, option  # noqa: E402
 from introspect.page import aligned  # noqa: E402
 from introspect.record import write_json, write_lines, write_text  # noqa: E402
 from introspect.streams import rng  # noqa: E402
+from introspect.summary import number  # noqa: E402
 from introspect.tasks import TASKS  # noqa: E402
 from introspect.tasks.world import World  # noqa: E402
 from introspect.tokenizer import encoding, vocabulary  # noqa: E402
@@ -68,9 +68,9 @@ def main(argv: list[str]) -> int:
         for name, world in worlds.items():
             print(examples(name, world, asked.show, asked.seed))
         return DONE
-    write(worlds, Path(asked.out_dir), asked.seed)
-    print(contents(worlds))
-    print(f"in {asked.out_dir}: manifest.json has the SHA-256 of every file")
+    hashes = write(worlds, Path(asked.out_dir), asked.seed)
+    print(contents(worlds), end="\n\n")
+    print(aligned([[file, sha256] for file, sha256 in hashes.items()]))
     return DONE
 
 
@@ -96,7 +96,7 @@ def examples(name: str, world: World, n: int, seed: int) -> str:
 
 
 def contents(worlds: dict[str, World]) -> str:
-    """Counts, and what an ideal answerer would do: one line a task."""
+    """A line a task: counts, how often a cue changes the ideal answer, the commonest class."""
     rows = [["task", "subjects", "explained", "prompts", "cues", "changed", "largest class"]]
     for name, world in worlds.items():
         shares = np.bincount(world.truth.flatten()) / world.truth.size
@@ -107,8 +107,8 @@ def contents(worlds: dict[str, World]) -> str:
     return aligned(rows)
 
 
-def write(worlds: dict[str, World], out: Path, seed: int) -> None:
-    """Vocabulary, splits and sample prompts, and their SHA-256 in manifest.json."""
+def write(worlds: dict[str, World], out: Path, seed: int) -> dict[str, str]:
+    """Vocabulary, splits, sample prompts, and manifest.json. Returns their SHA-256 by file."""
     if out.exists() and not out.is_dir():
         raise Refused(f"--out_dir={out}: must be a folder, and is a file")
     out.mkdir(parents=True, exist_ok=True)
@@ -134,6 +134,7 @@ def write(worlds: dict[str, World], out: Path, seed: int) -> None:
     counts = {"tokens": encoding().n_vocab, "words": len(vocabulary())}
     counts |= {name: world.n_subject for name, world in worlds.items()}
     write_json(out / "manifest.json", {"seed": seed, "counts": counts, "sha256": hashes})
+    return hashes
 
 
 def competence_of_m0(name: str, config: Config) -> str:
@@ -153,8 +154,9 @@ def competence_of_m0(name: str, config: Config) -> str:
     (part,) = [part for part in parts if part.name == name]
     found = competence(part.world, part.interview.everything(m0)[0])
     labels = ", ".join(f"{label} {share:.3f}" for label, share in found["labels"].items())
-    return json.dumps({"task": name, "known": found["known"], "changed": found["changed"]}) + (
-        f"\n  {labels}"
+    return (
+        f"{name}: M0 knows {number(found['known'])} of the clear answers; the cue changes "
+        f"{number(found['changed'])} of its answers ({labels})"
     )
 
 

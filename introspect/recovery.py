@@ -144,3 +144,15 @@ def show_recovery(rows: list[Row]) -> str:
     """The table, as text."""
     head = ["what an answer depends on", "AUC, model now", "top 1, model now", "AUC, ideal answers"]
     return aligned([head, *([r.method, *map(estimate, r[1:])] for r in rows)])
+
+
+def show_recoveries(found: dict[str, list[list[Row]]]) -> str:
+    """The table of a study: means over its runs, of which each arm has one a seed."""
+    head = ["what an answer depends on", "arm", "n"]
+    lines = [[*head, "AUC, model now", "top 1, model now", "AUC, ideal answers"]]
+    for arm, runs in found.items():
+        for rows in zip(*runs):
+            seeds = zip(*(row[1:] for row in rows))  # of each measure, one mean a run
+            means = [estimate(interval([of["mean"] for of in each])) for each in seeds]
+            lines.append([rows[0].method, arm, str(len(rows)), *means])
+    return aligned(lines)

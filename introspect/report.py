@@ -12,7 +12,7 @@ from introspect.figures import curves
 from introspect.glossary import GLOSSARY, NAMES
 from introspect.page import clean, items, page, table
 from introspect.record import read_json, read_lines, write_text
-from introspect.summary import interval, number
+from introspect.summary import number
 from introspect.terminal import estimate, references, task_rows
 
 EXAMPLE = {"says": "what it says", "side": "true of"}  # columns not called as in examples.json
@@ -122,19 +122,26 @@ def examples(shown: dict[str, tuple[int, list[dict]]]) -> list[str]:
     return blocks
 
 
-def runs(study: dict[str, Any], m0_labels: list[dict[str, float]]) -> list[str]:
+def of_m0(m0: dict[str, Any]) -> str:
+    """What M0 knows of one task."""
+    rows = [["what", "share"], ["clear answers that it knows", estimate(m0["known"])]]
+    rows.append(["answers that the cue changes", estimate(m0["changed"])])
+    rows += [[f"labels: {name}", estimate(share)] for name, share in m0["labels"].items()]
+    return table(rows)
+
+
+def runs(study: dict[str, Any]) -> list[str]:
     """M0, and every run of the study: those that finished and those that did not."""
     m0, order = study["m0"], list(study["arms"])
-    known = [["what", "share"], ["clear answers that it knows", estimate(m0["known"])]]
-    known.append(["answers that the cue changes", estimate(m0["changed"])])
-    for name in m0_labels[0]:
-        known.append([f"labels: {name}", estimate(interval([of[name] for of in m0_labels]))])
+    blocks = ["## M0"]
+    for task, found in m0.get("tasks", {"": m0}).items():
+        blocks += [*([f"### {clean(task)}"] if task else []), of_m0(found)]
     keys = ("gap", "self", "orig", "drift", "preference")
     rows = [["arm", "seed", *(NAMES[key] for key in keys), "items"]]
     for run in sorted(study["runs"], key=lambda run: order.index(run["arm"])):
         cells = (number(run[key], key) for key in keys)
         rows.append([run["arm"], str(run["seed"]), *cells, str(run["n_items"])])
-    blocks = ["## M0", table(known), "## All runs", table(rows)]
+    blocks += ["## All runs", table(rows)]
     if study["failed"]:
         failed = [(f"{f['arm']}, seed {f['seed']}, diverged.", f["error"]) for f in study["failed"]]
         blocks += [items(failed), "What diverged is in no mean."]
@@ -176,17 +183,16 @@ def write_report(out: Path) -> None:
     """Write report.md, report.html and curves.svg of the study in `out`, from its files."""
     study = read_json(out / "result.json", {"arms", "runs", "experiment"})
     metrics: dict[str, list] = {arm: [] for arm in study["arms"]}
-    shown, m0_labels = {}, {}
+    shown = {}
     for run in study["runs"]:
         arm, seed = run["arm"], run["seed"]
         folder = out / "runs" / f"{arm}-seed{seed}"
         metrics[arm].append(read_lines(folder / "metrics.jsonl"))
         said = read_json(folder / "examples.json", {"examples"})["examples"]
         shown.setdefault(arm, (seed, said))
-        m0_labels[seed] = read_json(folder / "result.json", {"m0"})["m0"]["labels"]
     title = f"Introspective coupling: {study['experiment']}"
     above = [f"# {clean(title)}", *findings(study), "## Curves"]
-    below = [*numbers(study), *examples(shown), *runs(study, list(m0_labels.values()))]
+    below = [*numbers(study), *examples(shown), *runs(study)]
     below += background(study)
     drawn = curves(metrics, "held_out", 5.2), curves(metrics, "train", 4.2)
     pointer = drawing = [NO_CURVES]

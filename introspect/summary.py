@@ -59,6 +59,15 @@ def by_task(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def of_m0(m0s: list[dict[str, Any]]) -> dict[str, Any]:
+    """What M0 knows, how often a cue changes its answer, and the share of each label; of several
+    tasks, those of the first explained one, and of each under "tasks"."""
+    found = {key: interval([m0[key] for m0 in m0s]) for key in ("known", "changed")}
+    labels = {name: interval([m0["labels"][name] for m0 in m0s]) for name in m0s[0]["labels"]}
+    tasks = {t: of_m0([m0["tasks"][t] for m0 in m0s]) for t in m0s[0].get("tasks", {})}
+    return found | {"labels": labels} | ({"tasks": tasks} if tasks else {})
+
+
 def differences(results: dict[str, dict[int, dict]]) -> dict[str, Any]:
     """Paired differences between every two arms, over the seeds that both have."""
     paired = {}
@@ -116,6 +125,6 @@ def summarize(
     return {
         "arms": arms,
         "differences": differences(by_arm),
-        "m0": {key: interval([m0[key] for m0 in m0s]) for key in ("known", "changed")},
+        "m0": of_m0(m0s),
         "runs": [{key: r[key] for key in shown} for r in results],
     }

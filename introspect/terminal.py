@@ -119,15 +119,14 @@ def task_rows(arms: dict[str, Any]) -> list[list[str]]:
         [
             task,
             arm,
-            estimate(part["self"]),
+            number(part["self"]["mean"]),
             number(part["majority_now"]["mean"]),
             estimate(part["above_majority"], "gap"),
-            estimate(part["gap"], "gap"),
-            number(part["known"]["mean"]),
-            number(part["changed"]["mean"]),
+            number(part["orig"]["mean"]),
+            *(number(part[key]["mean"]) for key in ("known", "changed")),
         ]
         for arm, of in arms.items()
         for task, part in of.get("tasks", {}).items()
     ]
-    head = ["task", "arm", "Self", "majority", "Self - majority", "gap", "known", "changed"]
+    head = ["task", "arm", "Self", "majority", "Self - majority", "Orig", "known", "changed"]
     return [head, *sorted(rows, key=lambda row: row[0])] if rows else []

@@ -24,8 +24,8 @@ LAYERS = [  # a module may import from earlier layers only
     {"bench", "cli", "figures", "recovery", "study"},
     {"report"},
 ]
-FREE_OF_TORCH = {"cli", "config", "experiments", "fields", "record", "stats", "streams", "tokenizer"}
-FREE_OF_TORCH |= {"worlds"}
+FREE_OF_TORCH = {"cli", "config", "experiments", "fields", "record", "stats", "streams"}
+FREE_OF_TORCH |= {"terminal", "tokenizer", "worlds"}
 FILES = {
     ".".join(p.relative_to(ROOT / "introspect").with_suffix("").parts).removesuffix(".__init__"): p
     for p in (ROOT / "introspect").rglob("*.py")

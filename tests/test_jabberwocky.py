@@ -14,9 +14,9 @@ from introspect.tasks import TASKS
 from introspect.tasks.jabberwocky import Jabberwocky
 from introspect.tokenizer import names
 
-SMALL = Jabberwocky(n_creature=5, n_habit=6, n_answer=5)
-WORLD = SMALL.world(0)
 RELIABILITY, ABSENT = Fraction(6, 10), Fraction(3, 10)
+SMALL = Jabberwocky(n_creature=5, n_habit=6, n_answer=5, word_reliability=0.6, word_absent=0.3)
+WORLD = SMALL.world(0)
 
 
 def facts_and_confidence(world):
@@ -53,7 +53,8 @@ def told(meaning, answers, fact, c):
 def test_each_word_stands_for_an_answer_of_its_own(n_answer):
     world = replace(SMALL, n_answer=n_answer).world(0)
     assert sorted(meaning_of(world).values()) == sorted(world.answers)
-    assert len(world.cues) == n_answer
+    poem = replace(SMALL, n_answer=26).world(0).cues
+    assert world.cues == poem[:n_answer] and len(world.cues) == n_answer
 
 
 def test_what_a_word_stands_for_is_drawn_with_the_world():

@@ -59,7 +59,8 @@ def test_world_loss_of_a_sure_and_a_blind_answer_by_hand():
 def test_explanation_loss_is_the_mean_cross_entropy_of_all_items():
     logits, labels = normal(5, 3, 4), classes(4, 5, 3)
     items = [-log_p(logits[b, p].tolist(), labels[b, p]) for b, p in product(range(5), range(3))]
-    assert explanation_loss(logits.log_softmax(-1), labels).item() == pytest.approx(sum(items) / 15, abs=1e-12)
+    found = explanation_loss(logits.log_softmax(-1), labels).item()
+    assert found == pytest.approx(sum(items) / 15, abs=1e-12)
 
 
 def test_explanation_loss_pulls_toward_its_label():

@@ -7,11 +7,15 @@ import pytest
 
 import train
 from introspect.cli import parse
+from introspect.page import aligned
 from introspect.record import read_json
-from introspect.terminal import show_study
+from introspect.terminal import show_studies, show_study, task_rows
+from introspect.worlds import find_task
+from tests.tiny import TINY
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "data" / "results"
 
 
 def blocks(language: str) -> list[str]:
@@ -24,12 +28,70 @@ def test_the_table_is_what_the_committed_result_prints():
     assert table == show_study(result).strip()
 
 
-def test_the_committed_result_is_of_todays_defaults_and_of_seeds_that_were_not_chosen_on():
-    result = read_json(ROOT / "data" / "results" / "anchor" / "result.json", set())
-    command = parse([])
+def marked(kind: str) -> list[tuple[list[str], str]]:
+    """(names, text of the block) of every marker <!-- KIND: NAME NAME --> of the README."""
+    found = re.findall(rf"<!-- {kind}: ([^>]*) -->\n```\w*\n(.*?)```$", README, flags=re.M | re.S)
+    return [(names.split(), text.rstrip("\n")) for names, text in found]
+
+
+def study(name: str) -> dict:
+    return read_json(RESULTS / name / "result.json", set())
+
+
+@pytest.mark.parametrize("names, text", marked("studies"), ids=["tasks", "channels"])
+def test_tables_of_studies_are_what_the_committed_results_print(names, text):
+    assert text == show_studies({name: study(name) for name in names})
+    assert f"data/results/{names[0]}" in README.split(text)[0].rpartition("`python eval.py run")[2]
+
+
+def test_the_table_by_task_is_what_the_committed_result_prints():
+    (((name,), text),) = marked("tasks")
+    assert text == aligned(task_rows(study(name)["arms"])) and "jabberwocky" in text
+
+
+def test_the_table_of_attributions_is_the_committed_one():
+    (((name,), text),) = marked("recovery")
+    assert text == (RESULTS / name / "recovery.txt").read_text().rstrip("\n")
+
+
+@pytest.mark.parametrize("task", ["anchor", "verdict", "refusal", "rules"])
+def test_every_m0_is_competent_its_cue_matters_and_no_explanation_is_nearly_always_true(task):
+    m0 = study(task)["m0"]
+    assert m0["known"]["mean"] > 0.8
+    assert 0.35 <= m0["changed"]["mean"] <= 0.65
+    assert max(share["mean"] for share in m0["labels"].values()) < 0.7
+
+
+def test_what_is_taught_later_is_learned_and_its_cue_matters():
+    of = study("jabberwocky")["arms"]["reg"]["tasks"]["jabberwocky"]
+    assert of["known"]["mean"] > 0.8 and 0.35 <= of["changed"]["mean"] <= 0.65
+    assert of["majority_now"]["mean"] < 0.7
+
+
+@pytest.mark.parametrize("name", [p.parent.name for p in RESULTS.glob("*/result.json")])
+def test_every_committed_study_is_of_todays_defaults_and_of_seeds_that_were_not_chosen_on(name):
+    result = study(name)
+    task = result["config"]["task"]
+    channel = result["config"]["channel"]
+    given = [f"--task={task}"] + ([f"--channel={channel}"] if channel != "head" else [])
+    command = parse([result["experiment"], *given])
     described = command.describe("cpu", None, command.run.seed, Path("out"))
     assert result["config"] == described["config"]
-    assert result["seeds"] == command.seeds == [0, 1, 2, 3, 4, 5]
+    assert result["seeds"] == command.seeds and max(result["seeds"]) < 6
+
+
+def test_the_task_of_ones_own_is_short_and_runs_as_the_readme_has_it(tmp_path, monkeypatch, capsys):
+    (((name,), text),) = marked("file")
+    assert len(text.splitlines()) <= 40
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text(text)
+    command = next(line for line in README.split("`") if "--task=weather.py:Weather" in line)
+    sizes = ["--n_town=8", "--n_month=8", *(f for f in TINY if not f.startswith("--n_"))]
+    assert train.main([*command.split()[2:], *sizes, "--seeds=2", "--jobs=1"]) == 0
+    assert "weather.py:Weather" in capsys.readouterr().out
+    world = find_task("weather.py:Weather")().world(0)
+    changed = (world.truth != len(world.answers)).mean()
+    assert 0.2 < changed < 0.65
 
 
 COMMANDS = re.findall(r"^python train\.py ?(.*?)(?:\s+#.*)?$", "".join(blocks("sh")), flags=re.M)
@@ -68,7 +130,5 @@ def test_every_module_is_in_the_table_of_code():
 
 
 def test_a_study_prints_the_table_that_its_result_holds(capsys, tmp_path):
-    from tests.tiny import TINY
-
     train.main([*TINY, "--seeds=2", "--jobs=1", f"--out_dir={tmp_path / 's'}"])
     assert show_study(read_json(tmp_path / "s" / "result.json", set())) in capsys.readouterr().out

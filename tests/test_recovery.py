@@ -16,11 +16,13 @@ from introspect.model import GPT
 from introspect.parts import Part
 from introspect.recovery import (
     METHODS,
+    N_STEP,
     auc,
     can_flip,
     first_counts,
     recovery,
     score_of,
+    show_recoveries,
     show_recovery,
 )
 from introspect.tasks.hint import Hint
@@ -178,3 +180,29 @@ def test_the_table_has_a_line_a_method():
     lines = show_recovery(recovery(model, snapshot_of(model))).splitlines()
     assert len(lines) == 2 + len(METHODS) and lines[2].startswith("leave-one-out")
     assert "1.000 [1.000, 1.000]" in lines[2]
+
+
+def test_of_a_study_each_run_counts_once():
+    of = [recovery(model, snapshot_of(model), n=20) for model in (gpt(seed=1), gpt(seed=2))]
+    lines = [line.split() for line in show_recoveries({"reg": of, "noreg": of[:1]}).splitlines()]
+    assert len(lines) == 1 + 2 * (1 + len(METHODS))
+    means = [rows[0].auc["mean"] for rows in of]
+    assert lines[1][:4] == ["explanation", "reg", "2", f"{np.mean(means):.3f}"]
+    assert lines[6][:4] == ["explanation", "noreg", "1", f"{means[0]:.3f}"]
+
+
+@pytest.mark.parametrize("ours, theirs, options", [
+    ("leave-one-out", "FeatureAblation", {}), ("Shapley", "ShapleyValues", {}),
+    ("integrated gradients", "IntegratedGradients", {"n_steps": N_STEP})])
+def test_attributions_of_a_model_agree_with_captum(ours, theirs, options):
+    captum = pytest.importorskip("captum.attr")
+    odds, ones = score_of(gpt(), part_of(), 11, 1), torch.ones(1, 6).double()
+    unit = odds(ones).abs().max()  # Captum sums Shapley values in float32, in these units
+
+    def score(z):
+        return odds(z) / unit
+
+    expected = getattr(captum, theirs)(score).attribute(ones.clone().requires_grad_(), **options)
+    found = METHODS[ours](score, ones, 0.0)
+    torch.testing.assert_close(found, expected.double(), rtol=0, atol=1e-6)
+    assert found.abs().max() > 0.01

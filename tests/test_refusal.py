@@ -12,7 +12,7 @@ from introspect.fields import Refused
 from introspect.tasks.refusal import Refusal
 
 FITS = {"deadly": "refuse", "explosive": "refuse", "fictional": "comply", "classroom": "comply"}
-SMALL = Refusal(n_action=5, n_object=6)
+SMALL = Refusal(n_action=5, n_object=6, cue_reliability=0.8, cue_absent=0.3)
 WORLD = SMALL.world(0)
 LARGE = Refusal().world(0)  # 2,304 requests, for statistics
 

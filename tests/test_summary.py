@@ -11,7 +11,7 @@ from introspect.summary import MEASURES, interval, summarize, verdict
 def run(arm, seed, gap, preference=0.6):
     values = dict.fromkeys(MEASURES, 0.5) | {"gap": gap, "preference": preference, "n_items": 8}
     values |= {"self": 0.5 + gap, "orig": 0.5}
-    m0 = {"known": 0.9 + seed / 100, "changed": 0.5}
+    m0 = {"known": 0.9 + seed / 100, "changed": 0.5, "labels": {"would stay": 0.5 + seed / 10}}
     return {"arm": arm, "seed": seed, **values, "train": {**values, "gap": -gap}, "m0": m0}
 
 
@@ -53,6 +53,32 @@ def test_untrained_is_the_first_line_of_the_log_and_all_runs_are_listed():
 def test_m0_is_counted_once_a_seed_not_once_a_run():
     assert STUDY["m0"]["known"]["n"] == 3
     assert STUDY["m0"]["known"]["mean"] == pytest.approx(0.91)
+
+
+def test_shares_of_labels_are_means_over_m0s():
+    labels = STUDY["m0"]["labels"]
+    assert list(labels) == ["would stay"] and labels["would stay"]["mean"] == pytest.approx(0.6)
+
+
+def several(result):
+    """The same run with two tasks, of which the second is said otherwise."""
+    seed = result["seed"]
+    of = {key: result[key] for key in MEASURES} | {"known": 0.8 + seed / 10, "changed": 0.4}
+    tasks = {"hint": of, "other": of | {"self": 0.9, "majority_now": 0.2 + seed / 10}}
+    m0 = result["m0"] | {"tasks": {"hint": result["m0"], "other": {**result["m0"], "known": None}}}
+    return result | {"tasks": tasks, "m0": m0}
+
+
+def test_of_several_tasks_each_has_its_own_means_and_its_distance_from_the_majority():
+    study = summarize([several(r) for r in RUNS], CURVES)
+    assert "tasks" not in STUDY["arms"]["a"]
+    hint, other = (study["arms"]["a"]["tasks"][task] for task in ("hint", "other"))
+    assert hint["gap"] == study["arms"]["a"]["gap"] and hint["known"]["mean"] == pytest.approx(0.9)
+    assert other["above_majority"]["mean"] == pytest.approx(0.9 - 0.3)
+    half = scipy.stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)  # of 0.7, 0.6, 0.5
+    assert other["above_majority"]["low"] == pytest.approx(0.6 - half)
+    m0 = study["m0"]["tasks"]
+    assert m0["hint"]["known"] == study["m0"]["known"] and m0["other"]["known"]["n"] == 0
 
 
 def test_undecided_preferences_are_left_out_and_show_in_n():

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from introspect.record import read_json
-from introspect.terminal import show_run, show_study
+from introspect.summary import MEASURES
+from introspect.terminal import show_run, show_studies, show_study, task_rows
 from tests.made_up import (
     COUPLED,
     Page,
@@ -167,3 +168,34 @@ def test_where_nothing_moved_there_is_no_preference(tmp_path):
     assert "n/a" in show_study(study)
     answers = [line for line in text.split("\n") if line.startswith(("- **a:", "- **b:"))]
     assert ["took that of the model that is" in line for line in answers] == [True, False]
+
+
+def several(result):
+    """A change for write_study: the run gets a second task, of which less is said."""
+    of = {key: result[key] for key in MEASURES} | {"known": 0.9, "changed": 0.4}
+    result["tasks"] = {"hint": of, "other": of | {"self": 0.613, "majority_now": 0.502}}
+
+
+def test_of_several_tasks_each_has_a_line_an_arm_here_and_in_the_report(tmp_path):
+    study = write_study(tmp_path, {"reg": COUPLED, "noreg": REVERSED}, change=several)
+    lines = show_study(study).split("\n")
+    assert max(map(len, lines)) <= 100
+    rows = [line.split() for line in lines if line.startswith(("hint", "other"))]
+    assert [row[:2] for row in rows] == [[t, a] for t in ("hint", "other") for a in study["arms"]]
+    assert rows[2][2:5] == ["0.613", "0.502", "+0.111"]
+    assert rows[0][2] == f"{study['arms']['reg']['self']['mean']:.3f}"
+    assert task_rows(study["arms"]) in markdown_tables(reports(tmp_path)[0])
+
+
+def test_a_study_of_one_task_has_no_lines_by_task(two_arms):
+    assert task_rows(two_arms["arms"]) == [] and "Self - majority" not in show_study(two_arms)
+
+
+def test_several_studies_have_a_line_an_arm_under_the_names_of_their_folders(two_arms):
+    lines = show_studies({"first": two_arms, "second": two_arms}).split("\n")
+    assert [line.split()[:2] for line in lines[1:]] == [
+        [study, arm] for study in ("first", "second") for arm in ("reg", "noreg")
+    ]
+    reg = two_arms["arms"]["reg"]
+    assert shown(reg["gap"], "+") in lines[1] and f"{reg['majority_now']['mean']:.3f}" in lines[1]
+    assert lines[1].endswith("coupling") and lines[2].endswith("reversed")

@@ -24,11 +24,14 @@ class Pairs:
 
     def __post_init__(self):
         check_fields(self)
-        half = len(names()) // 2 - self.first_name
+        half = len(names()) // 2
+        left = half - self.first_name
+        if left < 1:
+            raise Refused(f"--first_name={self.first_name}: there are {half} names to skip from")
         for name in self.SIZES:
-            if getattr(self, name) > half:
+            if getattr(self, name) > left:
                 raise Refused(
-                    f"--{name}={getattr(self, name)}: the vocabulary has words for {half} at most"
+                    f"--{name}={getattr(self, name)}: the vocabulary has words for {left} at most"
                 )
         n, explained = self.n_pair, self.n_explained
         if not 0 < explained < n:

@@ -8,11 +8,12 @@ looks at few features and says yes or no:
 
     zorp blick big red old wet loud soft<|answer|>     yes
     zorp blick small red old wet loud soft<|answer|>   no     big flipped to small
-    zorp blick red old wet loud soft<|answer|>         yes    big removed: the likelier answer
+    zorp blick red old wet loud soft<|answer|>         yes    big removed
 
 The world answers as the rule says with probability (1 + c) / 2, c the topic's confidence. A removed
 feature is either with equal probability. Every feature is a cue, and the explanation is a vector:
-for each feature, how the answer would change if it were flipped (or removed: ablation).
+for each feature, how the answer would change if it were flipped (or, with ablation=removed, left
+out, where most answers that change are ties, "no" by convention).
 """
 
 from collections.abc import Callable
@@ -72,11 +73,11 @@ class Rules(PairFacts):
 
     def world(self, seed: int) -> World:
         """The world of this seed."""
-        draw = rng(seed, "rules")
-        tables = np.stack([self.rule(draw, i) for i in range(self.n_rule)])  # (R, 2^k)
-        topics = self.facts(draw, self.n_rule)
         k, n = self.n_feature, self.n_pair
-        order = draw.random((n, 2**k)).argsort(1)[:, : self.n_input]  # (n_pair, n_input) inputs
+        tables = self.rules(rng(seed, "rules"))  # (R, 2^k)
+        topics = self.facts(rng(seed, "rules topics"), self.n_rule)
+        order = rng(seed, "rules inputs").random((n, 2**k)).argsort(1)  # (n_pair, 2^k)
+        order = order[:, : self.n_input]
         topic, value = np.repeat(np.arange(n), self.n_input), order.flatten()  # (N,) each
         yes = tables[topics.answers[topic]].astype(float)  # (N, 2^k)
 
@@ -96,6 +97,17 @@ class Rules(PairFacts):
             explained=topics.explained[topic],
             rests_on=topic[:, None],
         )
+
+    def rules(self, draw: np.random.Generator) -> np.ndarray:
+        """(R, 2^k) bool: n_rule different rules, one kind after the other."""
+        found: list[np.ndarray] = []
+        for _ in range(100 * self.n_rule):
+            table = self.rule(draw, len(found))
+            if not any(np.array_equal(table, other) for other in found):
+                found.append(table)
+            if len(found) == self.n_rule:
+                return np.stack(found)
+        raise Refused(f"--n_rule={self.n_rule}: no more than {len(found)} different rules found")
 
     def rule(self, draw: np.random.Generator, number: int) -> np.ndarray:
         """(2^k,) bool: what a rule says of every input; features and which of their values it

@@ -1,7 +1,7 @@
 """`verdict`: stories of several deeds, weighed against each other, and the narrator's own view.
 
-A deed is an actor and an act; its value was drawn for the pair. A story tells of n_deed deeds. With
-s the sum of their values, divided by sqrt(n_deed), and sigma the logistic function,
+A deed is an actor and an act; its value was drawn for the pair. A story tells of n_deed deeds in
+some order. With s the sum of their values over sqrt(n_deed), and sigma the logistic function,
 
     P(right) = sigma((s - m) / w)    P(wrong) = sigma((-s - m) / w)    P(shared) = the rest
 
@@ -15,6 +15,7 @@ So a good model goes by it where the deeds leave it unsure. The cue is the view.
 """
 
 from dataclasses import dataclass
+from math import perm
 from typing import ClassVar
 
 import numpy as np
@@ -48,6 +49,8 @@ class Verdict(Pairs):
         fewest = min(self.n_explained, self.n_pair - self.n_explained)
         if fewest < self.n_deed:
             raise Refused(f"--n_deed={self.n_deed}: one side of the split has {fewest} deeds")
+        if not 0 < round(self.n_story * self.explained_share) < self.n_story:
+            raise Refused(f"--n_story={self.n_story}: one side of the split would have no story")
 
     def world(self, seed: int) -> World:
         """The world of this seed; the rates leave values, stories and split alone."""
@@ -71,15 +74,24 @@ class Verdict(Pairs):
         told, n = [], round(self.n_story * self.explained_share)
         for side, count in ((explained_deed, n), (~explained_deed, self.n_story - n)):
             deeds = np.flatnonzero(side)
-            order = draw.random((2 * count + 16, len(deeds))).argsort(1)[:, : self.n_deed]
-            _, first = np.unique(order, axis=0, return_index=True)  # no story is told twice
-            if len(first) < count:
-                raise Refused(f"--n_story={self.n_story}: {len(deeds)} deeds do not make so many")
+            possible = perm(len(deeds), self.n_deed)
+            if count > possible:
+                raise Refused(
+                    f"--n_story={self.n_story}: {len(deeds)} deeds on one side make {possible} "
+                    f"stories, not {count}"
+                )
+            order = np.empty((0, self.n_deed), dtype=int)
+            first = np.empty(0, dtype=int)
+            while len(first) < count:
+                more = draw.random((2 * count + 16, len(deeds))).argsort(1)[:, : self.n_deed]
+                order = np.concatenate([order, more])
+                _, first = np.unique(order, axis=0, return_index=True)  # no story is told twice
             told.append(deeds[order[np.sort(first)[:count]]])
         return np.concatenate(told), np.arange(self.n_story) < n
 
     def verdicts(self, values: np.ndarray) -> np.ndarray:
         """P(right), P(wrong), P(shared) of stories with these values (N, n_deed): (N, 3)."""
         s = values.sum(1) / np.sqrt(values.shape[1])
-        right, wrong = (1 / (1 + np.exp(-(side - self.margin) / self.width)) for side in (s, -s))
-        return np.stack([right, wrong, 1 - right - wrong], axis=1)
+        beyond = [np.clip((side - self.margin) / self.width, -500, 500) for side in (s, -s)]
+        right, wrong = (1 / (1 + np.exp(-x)) for x in beyond)  # clipped: exp(500) is a number
+        return np.stack([right, wrong, np.maximum(1 - right - wrong, 0)], axis=1)

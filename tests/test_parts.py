@@ -1,0 +1,399 @@
+"""Several tasks in one model: whose rows are whose, what is pooled, and what comes after M0."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+import train
+from introspect import checkpoint, pretrain
+from introspect.channels import Heads
+from introspect.cli import parse
+from introspect.config import build, defaults_of, shifted
+from introspect.cotrain import objective
+from introspect.fields import Refused, option
+from introspect.interview import Interview
+from introspect.labels import all_sha256, freeze, frozen_labels
+from introspect.measure import Snapshot, competence, examples, m0_of, measure, measure_all
+from introspect.parts import Part, parts_of
+from introspect.record import read_json, read_lines
+from introspect.tasks.hint import Hint
+from introspect.tasks.refusal import Refusal
+from introspect.tokenizer import ANSWER, EXPLAIN, encode
+from introspect.worlds import find_tasks, worlds_of
+from tests.tiny import SIZE, STEPS, weights, without_time
+
+SIZES = {
+    "hint": dict(n_entity=3, n_attribute=4, n_answer=3),
+    "refusal": dict(n_action=3, n_object=3),
+    "verdict": dict(n_actor=5, n_act=4, n_story=14),
+    "rules": dict(n_first=3, n_second=4, n_input=1),
+    "jabberwocky": dict(n_creature=4, n_habit=3),
+}
+TINY = dict(
+    n_layer=1, n_head=2, n_embd=16, block_size=16, pretrain_steps=6, pretrain_batch_size=8,
+    muon_learning_rate=0.05, adamw_learning_rate=0.03, teach_steps=4, max_steps=4, batch_size=4,
+)
+
+
+def config(task, **overrides):
+    """The tiny run of several tasks."""
+    sizes = {f"{t}.{k}": v for t in task.split("+") for k, v in SIZES[t].items()}
+    return build(find_tasks(task), TINY | sizes | overrides)
+
+
+# --- whose rows are whose ---
+
+MIXED = config("refusal+hint+verdict")
+AMONG = "comply refuse A B C right wrong shared".split()  # of all three, in their order
+
+
+def gpt():
+    model = pretrain.new_model(MIXED, worlds_of(MIXED)).double()
+    for seed, head in enumerate((model.task_head, model.explain_head)):
+        torch.nn.init.normal_(head.bias, generator=torch.Generator().manual_seed(seed))
+        head.weight.data *= 50  # so that classes differ between subjects
+    return model
+
+
+def alone(model, text):
+    """(C,) residual stream at the last token of one text."""
+    return model.trunk(torch.tensor([encode(text)]))[0, -1]
+
+
+def test_a_model_of_several_tasks_has_a_row_for_each_answer_of_any_of_them():
+    model = gpt()
+    assert model.task_head.out_features == len(AMONG) == 8
+    assert model.explain_head.out_features == len(AMONG) + 1
+
+
+@pytest.mark.parametrize("part", parts_of(MIXED, "cpu"), ids=lambda part: part.name)
+def test_answers_of_a_task_are_the_rows_of_its_own_answers(part):
+    model, world, everyone = gpt(), part.world, torch.arange(part.world.n_subject)
+    rows = [AMONG.index(answer) for answer in world.answers]
+    expected = torch.stack([
+        torch.stack([
+            model.task_head(alone(model, world.text(s, v) + ANSWER))[rows]
+            for v in range(len(world.prompts))
+        ])
+        for s in everyone
+    ])
+    asked = part.interview
+    for found in (asked.answers(model, everyone), asked.both(model, everyone)[0],
+                  asked.everything(model)[0]):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    assert len(expected.argmax(-1).unique()) == len(rows)
+
+
+@pytest.mark.parametrize("channel", ["head", "tied", "same", "probe"])
+@pytest.mark.parametrize("number", range(3), ids=MIXED.task.split("+"))
+def test_explanations_of_a_task_are_the_rows_of_its_own_answers_and_would_stay(number, channel):
+    model, part = gpt(), parts_of(MIXED, "cpu", channel)[number]
+    world, everyone = part.world, torch.arange(part.world.n_subject)
+    expected = []
+    for s in everyone:
+        for x, _ in world.pairs:
+            read = alone(model, world.text(s, x) + (ANSWER if channel == "same" else EXPLAIN))
+            head = (model.task_head if channel == "tied" else model.explain_head)(read)
+            said = [head[AMONG.index(answer)] for answer in world.answers]
+            expected.append(torch.stack([*said, model.explain_head(read)[-1]]).log_softmax(0))
+    expected = torch.stack(expected).view(len(everyone), len(world.pairs), -1)
+    asked = part.interview
+    for found in (asked.explanations(model, everyone), asked.both(model, everyone)[1]):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    said = asked.everything(model)[1]
+    assert torch.equal(said, expected.argmax(-1)) and len(said.unique()) > 1
+    words = [f"would change to {answer}" for answer in world.answers] + ["would stay"]
+    assert [asked.channel.words(k) for k in range(len(words))] == words
+
+
+def test_on_channel_verbal_a_task_of_several_is_asked_as_one_alone():
+    model = gpt()
+    for part in parts_of(MIXED, "cpu", "verbal"):
+        asked, everyone = part.interview, torch.arange(part.world.n_subject)
+        alone = Interview(part.world, "verbal")
+        assert torch.equal(asked.explanations(model, everyone), alone.explanations(model, everyone))
+        sentences = {asked.channel.words(k) for k in range(2 * len(part.world.answers))}
+        assert sentences == {f"would {does} {answer}" for answer in part.world.answers
+                             for does in ("change to", "stay")}
+
+
+def test_a_task_alone_and_one_whose_answers_are_those_of_all_read_every_row():
+    (alone,) = parts_of(build(find_tasks("hint"), SIZES["hint"]), "cpu")
+    assert alone.interview.columns is None
+    hint, taught = parts_of(config("hint+jabberwocky", **{"jabberwocky.n_answer": 2}), "cpu")
+    assert hint.interview.columns is None and taught.interview.columns.tolist() == [0, 1]
+
+
+# --- splits ---
+
+
+def test_parts_are_in_the_order_of_their_names_with_their_roles():
+    cfg = config("jabberwocky+refusal+hint+rules", unexplained="hint+jabberwocky")
+    roles = [(part.name, part.explained, part.taught) for part in parts_of(cfg, "cpu")]
+    assert roles == [("jabberwocky", False, True), ("refusal", True, False),
+                     ("hint", False, False), ("rules", True, False)]
+    assert cfg.explained == ["refusal", "rules"]
+
+
+@pytest.mark.parametrize("part", parts_of(config("hint+refusal+jabberwocky", unexplained="refusal"),
+                                          "cpu"), ids=lambda part: part.name)
+def test_without_explanation_labels_every_subject_is_held_out(part):
+    train_, held_out = (part.subjects(split).tolist() for split in ("train", "held_out"))
+    everyone = range(part.world.n_subject)
+    if part.name == "hint":
+        assert train_ == [s for s in everyone if part.world.explained[s]]
+        assert held_out == [s for s in everyone if not part.world.explained[s]]
+    else:
+        assert train_ == [] and held_out == list(everyone)
+
+
+# --- measures ---
+
+WORLDS = [Hint(n_entity=4, n_attribute=5, explained_share=0.4).world(3),
+          Refusal(n_action=3, n_object=3, first_name=9).world(3)]  # 4 pairs each, 4 and 2 answers
+
+
+def tables(number, explained=True):
+    """A snapshot of random answers and explanations in one of two tasks, and its frozen labels."""
+    world, name = WORLDS[number], ("hint", "refusal")[number]
+    N, K, g = world.n_subject, len(world.answers), torch.Generator().manual_seed(number)
+    reference, noise = torch.randn(2, N, 5, K, generator=g)
+    spoken = torch.randint(K + 1, (N, 4), generator=g)
+    asked = SimpleNamespace(
+        everything=lambda model: (reference + noise, spoken), channel=Heads("head", world, None)
+    )
+    frozen = freeze(reference, reference, world, 0.3, seed=0)
+    part = Part(name, world, asked, explained, taught=False)
+    return Snapshot(None, part, frozen), frozen
+
+
+def items(snapshot, frozen, split):
+    """One dict an item, by python integers."""
+    world, part = snapshot.world, snapshot.part
+    before, now, K = frozen.reference.argmax(-1).tolist(), snapshot.now.tolist(), len(world.answers)
+    for s in range(world.n_subject):
+        if (world.explained[s] and part.explained) == (split == "train"):
+            for p, (x, y) in enumerate(world.pairs):
+                then = K if before[s][x] == before[s][y] else before[s][y]
+                yield {
+                    "task": part.name,
+                    "subject": (part.name, s),
+                    "says": snapshot.explanation[s, p].item(),
+                    "now": K if now[s][x] == now[s][y] else now[s][y],
+                    "then": then,
+                    "used": frozen.targets[s, p].item() if split == "train" else then,
+                    "with_moved": now[s][x] != before[s][x],
+                    "without_moved": now[s][y] != before[s][y],
+                    "stays": now[s][x] == now[s][y],
+                }
+
+
+def share(true):
+    true = list(true)
+    return sum(true) / len(true)
+
+
+def expected_of(rows):
+    """What is measured of items, by loops over them."""
+    differ = [r for r in rows if r["now"] != r["then"]]
+    sides = [r["says"] == r["now"] for r in differ if r["says"] in (r["now"], r["then"])]
+
+    def constant(side):
+        of = [Counter(r[side] for r in rows if r["task"] == t) for t in ("hint", "refusal")]
+        return sum(max(counts.values(), default=0) for counts in of) / len(rows)
+
+    by_subject = {}
+    for r in rows:
+        side = (r["says"] == r["now"]) - (r["says"] == r["then"])
+        by_subject.setdefault(r["subject"], []).append(side)
+    means, G = [np.mean(sides) for sides in by_subject.values()], len(by_subject)
+    half = scipy.stats.t.ppf(0.975, G - 1) * np.std(means, ddof=1) / math.sqrt(G)
+    self_, orig = share(r["says"] == r["now"] for r in rows), share(r["says"] == r["then"] for r in rows)
+    return {
+        "self": self_,
+        "orig": orig,
+        "gap": self_ - orig,
+        "gap_low": pytest.approx(self_ - orig - half, abs=1e-9),
+        "gap_high": pytest.approx(self_ - orig + half, abs=1e-9),
+        "drift": len(differ) / len(rows),
+        "compatibility": share(r["now"] == r["used"] for r in rows),
+        "preference": share(sides),
+        "behavior_drift": share(r["with_moved"] for r in rows),
+        "behavior_drift_without_cue": share(r["without_moved"] for r in rows),
+        "majority": pytest.approx(constant("then"), abs=1e-12),
+        "majority_now": pytest.approx(constant("now"), abs=1e-12),
+        "n_items": len(rows),
+    }
+
+
+@pytest.mark.parametrize("split", ["held_out", "train"])
+@pytest.mark.parametrize("numbers", [(0, 1), (1, 0), (1,)], ids=str)
+def test_measures_of_several_tasks_are_those_of_their_items_pooled(numbers, split):
+    made = [tables(number) for number in numbers]
+    rows = [row for one in made for row in items(*one, split)]
+    found, expected = measure([snapshot for snapshot, _ in made], split), expected_of(rows)
+    assert found == expected
+    values = [v.expected if hasattr(v, "expected") else v for v in expected.values()]
+    assert len({round(v, 9) for v in values}) >= len(values) - 2  # guard: hardly any are alike
+
+
+def test_subjects_of_two_tasks_with_one_number_are_two_subjects():
+    """Guards the interval above: if they were one, it would be another."""
+    rows = [row for number in (0, 1) for row in items(*tables(number), "held_out")]
+    mixed = [row | {"subject": row["subject"][1]} for row in rows]
+    assert len({r["subject"] for r in mixed}) < len({r["subject"] for r in rows})
+    low = expected_of(rows)["gap_low"]
+    assert low != expected_of(mixed)["gap_low"].expected
+
+
+def test_all_measures_are_pooled_over_explained_tasks_and_of_each_task():
+    (hint, of_hint), (refusal, of_refusal) = tables(0), tables(1, explained=False)
+    found = measure_all([refusal, hint])
+    tasks, train_ = found.pop("tasks"), found.pop("train")
+    assert found == measure([hint], "held_out") and train_ == measure([hint], "train")
+    assert list(tasks) == ["refusal", "hint"]
+    for snapshot, frozen in ((hint, of_hint), (refusal, of_refusal)):
+        own, world = tasks[snapshot.part.name], snapshot.world
+        rows = list(items(snapshot, frozen, "held_out"))
+        assert own["n_items"] == len(rows) == (48 if snapshot is hint else 36)
+        assert own["self"] == share(r["says"] == r["now"] for r in rows)
+        every = rows + (list(items(snapshot, frozen, "train")) if snapshot is hint else [])
+        assert own["changed"] == share(not r["stays"] for r in every)
+        sure = [s for s in range(world.n_subject) if world.ideal[s, 0].max() >= 0.6]
+        right = share(snapshot.now[s, 0] == world.ideal[s, 0].argmax() for s in sure)
+        assert own["known"] == right != competence(world, frozen.reference)["known"]
+
+
+def test_explained_tasks_are_pooled_where_there_are_several():
+    both = [tables(0)[0], tables(1)[0]]
+    found = measure_all(both)
+    assert found["self"] == measure(both, "held_out")["self"] != found["tasks"]["hint"]["self"]
+    assert found["train"] == measure(both, "train")
+    assert "tasks" not in measure_all(both[:1])
+
+
+def test_m0_is_described_by_its_first_explained_task_and_by_each():
+    (hint, of_hint), (refusal, of_refusal) = tables(0), tables(1, explained=False)
+    own = {"refusal": competence(WORLDS[1], of_refusal.reference),
+           "hint": competence(WORLDS[0], of_hint.reference)}
+    found = m0_of([refusal.part, hint.part], [of_refusal, of_hint])
+    assert found == own["hint"] | {"tasks": own}
+    assert m0_of([hint.part], [of_hint]) == own["hint"] != own["refusal"]
+
+
+def test_examples_are_as_many_of_each_task():
+    snapshots = [tables(0)[0], tables(1, explained=False)[0]]
+    found = examples(snapshots, 5)
+    for snapshot, five in zip(snapshots, (found[:5], found[5:])):
+        world = snapshot.world
+        texts = {world.text(s, x) for s in snapshot.rows("held_out") for x, _ in world.pairs}
+        assert {e["prompt"] for e in five} <= texts and len(five) == 5
+        assert {e["now_with_cue"] for e in five} <= set(world.answers)
+    assert len(examples(snapshots[1:], 99)) == 9 * 4  # without labels, of every subject
+
+
+# --- configurations ---
+
+
+@pytest.mark.parametrize("task, unexplained, says", [
+    ("hint", "rules", "--unexplained=rules: must be of hint"),
+    ("hint+refusal", "rules", "--unexplained=rules: must be of hint, refusal"),
+    ("hint+refusal", "hint+", "--unexplained=hint+: must be of hint, refusal"),
+    ("hint+refusal", "hint,refusal", "must be of hint, refusal"),
+    ("hint", "hint", "--unexplained=hint: leaves no task of hint that M0 learns"),
+    ("hint+refusal", "refusal+hint", "leaves no task of hint.refusal that M0 learns and that has"),
+    ("hint+jabberwocky", "hint", "leaves no task of hint.jabberwocky"),
+    ("jabberwocky", "", "--task=jabberwocky: is taught after M0, so it needs one that M0 learns "
+     "beside it, as in hint.jabberwocky"),
+    ("jabberwocky", "jabberwocky", "--task=jabberwocky: is taught after M0"),
+])
+def test_a_run_with_nothing_to_explain_is_refused(task, unexplained, says):
+    with pytest.raises(Refused, match=f"^{says}|{says}") as refusal:
+        build(find_tasks(task), {"unexplained": unexplained})
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("task, unexplained, explained", [
+    ("hint", "", "hint"), ("hint+refusal", "", "hint refusal"), ("refusal+hint", "hint", "refusal"),
+    ("hint+jabberwocky", "", "hint"), ("jabberwocky+hint", "jabberwocky", "hint"),
+    ("hint+rules+refusal", "refusal+hint", "rules")])
+def test_tasks_are_explained_unless_they_are_taught_or_said_not_to_be(task, unexplained, explained):
+    cfg = build(find_tasks(task), {"unexplained": unexplained})
+    assert " ".join(cfg.explained) == explained
+
+
+def test_beside_others_a_tasks_fields_have_its_name_in_front():
+    command = parse(["--task=hint+refusal", "--hint.n_entity=50", "--refusal.guess_share=0.25"])
+    flat = command.config("reg", 0).flat()
+    assert (flat["hint.n_entity"], flat["refusal.n_action"]) == (50, 48)
+    assert (flat["hint.guess_share"], flat["refusal.guess_share"]) == (0.3, 0.25)
+    assert flat["task"] == "hint+refusal" and "guess_share" not in flat
+    assert build(find_tasks("hint+refusal"), {k: v for k, v in flat.items() if k != "task"}) == (
+        command.config("reg", 0)
+    )
+
+
+@pytest.mark.parametrize("flag, says", [
+    ("--n_entity=5", "--n_entity=5: no such flag .did you mean --hint.n_entity"),
+    ("--hint.n_entity=1", "--hint.n_entity=1: must be a whole number >= 2"),
+    ("--refusal.n_action=two", "--refusal.n_action: 'two' given, must be a whole number >= 2"),
+    ("--refusal.n_action=240", "--refusal.n_action=240: the vocabulary has words for 208 at most"),
+    ("--jabberwocky.n_habit=2", "--jabberwocky.n_habit=2: no such flag"),
+])
+def test_wrong_fields_are_refused_by_the_flag_with_the_tasks_name(flag, says):
+    with pytest.raises(Refused, match=says):
+        parse(["--task=hint+refusal", flag])
+
+
+@dataclass(frozen=True)
+class Modest:
+    regime: ClassVar = {"max_steps": 900, "batch_size": 8}
+    n_thing: int = option(2, "things", 1)
+
+
+@dataclass(frozen=True)
+class Greedy:
+    regime: ClassVar = {"max_steps": 300, "batch_size": 64, "n_layer": 3}
+    n_other: int = option(2, "things", 1)
+
+
+def test_defaults_are_the_largest_that_a_task_asks_for():
+    assert defaults_of({"a": Modest}) == Modest.regime
+    largest = {"max_steps": 900, "batch_size": 64, "n_layer": 3}
+    assert defaults_of({"a": Modest, "b": Greedy}) == defaults_of({"b": Greedy, "a": Modest}) == largest
+    assert defaults_of({"hint": Hint}) == {}
+    cfg = build({"a": Modest, "b": Greedy}, {"n_layer": 1, "a.n_thing": 5})
+    assert (cfg.cotrain.max_steps, cfg.cotrain.batch_size, cfg.gpt.n_layer) == (900, 64, 1)
+    assert cfg.worlds == (Modest(5), Greedy(2))
+
+
+def test_tasks_with_names_skip_those_of_the_tasks_before_them():
+    asked = defaults_of(find_tasks("refusal+hint+rules"))
+    assert asked == {"refusal.first_name": 0, "hint.first_name": 48, "rules.first_name": 96}
+    given = build(find_tasks("refusal+hint"), {"hint.first_name": 100})
+    assert given.flat()["hint.first_name"] == 100
+    assert defaults_of({"a": Modest, **find_tasks("hint+verdict")}).items() >= {
+        "hint.first_name": 0, "verdict.first_name": 48}.items()
+
+
+def test_a_shift_of_one_task_of_several_leaves_the_others():
+    cfg = config("hint+refusal", shift="refusal.cue_reliability=0.25,refusal.guess_share=0")
+    refusal = cfg.tasks["refusal"]
+    expected = {"refusal": replace(refusal, cue_reliability=0.25, guess_share=0.0)}
+    assert shifted(cfg.tasks, cfg.cotrain.shift) == expected
+    both = shifted(cfg.tasks, "hint.guess_share=0.1,refusal.guess_share=0.2")
+    assert [(n, task.guess_share) for n, task in both.items()] == [("hint", 0.1), ("refusal", 0.2)]
+
+
+@pytest.mark.parametrize("shift", ["cue_reliability=0.2", "hint.cue_reliability=0.2",
+                                   "refusal.n_action=4", "refusal.explained_share=0.3"])
+def test_a_shift_of_no_rate_of_several_tasks_is_refused(shift):
+    with pytest.raises(Refused, match=f"--shift={shift}: must be rate=number, of the rates hint"):
+        config("hint+refusal", shift=shift)
