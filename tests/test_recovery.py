@@ -196,13 +196,9 @@ def test_of_a_study_each_run_counts_once():
     ("integrated gradients", "IntegratedGradients", {"n_steps": N_STEP})])
 def test_attributions_of_a_model_agree_with_captum(ours, theirs, options):
     captum = pytest.importorskip("captum.attr")
-    odds, ones = score_of(gpt(), part_of(), 11, 1), torch.ones(1, 6).double()
-    unit = odds(ones).abs().max()  # Captum sums Shapley values in float32, in these units
-
-    def score(z):
-        return odds(z) / unit
-
+    score, ones = score_of(gpt(), part_of(), 11, 1), torch.ones(1, 6).double()
     expected = getattr(captum, theirs)(score).attribute(ones.clone().requires_grad_(), **options)
     found = METHODS[ours](score, ones, 0.0)
-    torch.testing.assert_close(found, expected.double(), rtol=0, atol=1e-6)
+    close = 1e-5 if ours == "Shapley" else 1e-6  # Captum's is a sum over 720 orders, in float32
+    torch.testing.assert_close(found, expected.double(), rtol=0, atol=close)
     assert found.abs().max() > 0.01
