@@ -15,12 +15,12 @@ from introspect.record import read_json, read_lines, write_text
 from introspect.summary import number
 from introspect.terminal import estimate, references, task_rows
 
-EXAMPLE = {"says": "what it says", "side": "true of"}  # columns not called as in examples.json
+EXAMPLE = {"without": "without its cue", "says": "what it says", "side": "true of"}  # columns not called as in examples.json
 READING = (
-    "A row is one held-out prompt: what M0 answered with the cue and without it, what the model "
-    "answers now, and what it says leaving out the cue would do. That is true of the model as it "
-    "is (now), of M0 (then), of both, or of neither. These are a random choice of the items whose "
-    "label moved, not of all."
+    "A row is one held-out prompt, and the same without its cue (or with a feature flipped): what "
+    "M0 answered to both, what the model answers now, and what it says that change would do. That "
+    "is true of the model as it is (now), of M0 (then), of both, or of neither. These are a random "
+    "choice of the items whose label moved, not of all."
 )
 BY_TASK = (
     "All items of a task without explanation labels are held out. Majority: what the best constant "

@@ -66,6 +66,7 @@ def metrics_of(result):
 def example_of(prompt, side="now"):
     return {
         "prompt": prompt,
+        "without": prompt.rpartition(" ")[0],
         "m0_with_cue": "A",
         "m0_without_cue": "B",
         "now_with_cue": "C",

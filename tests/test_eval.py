@@ -82,6 +82,38 @@ def test_a_config_that_was_altered_is_refused(study, tmp_path, change):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory):
+    out = tmp_path_factory.mktemp("rules") / "r"
+    sizes = [f for f in TINY if not f.startswith(("--n_entity", "--n_attribute"))]
+    sizes += ["--task=rules", "--n_first=4", "--n_second=4", "--seeds=2", "--jobs=1"]
+    assert train.main([*sizes, f"--out_dir={out}"]) == 0
+    return out
+
+
+def test_of_features_it_says_what_explanations_and_attributions_recover(rules, capsys):
+    assert evaluation.main(["run", str(rules / "runs" / "reg-seed0")]) == 0
+    alone = capsys.readouterr().out
+    assert evaluation.main(["run", str(rules)]) == 0
+    together = capsys.readouterr().out
+    for method in ("explanation", "leave-one-out", "Shapley", "integrated gradients"):
+        assert alone.count(f"\n{method} ") == 1 and together.count(f"\n{method} ") == 2
+    assert "as in result.json" in alone
+
+
+def test_studies_are_put_one_below_the_other_and_need_no_runs(study, rules, tmp_path, capsys):
+    for source, name in ((study, "first"), (rules, "second")):
+        (tmp_path / name).mkdir()
+        shutil.copy(source / "result.json", tmp_path / name)
+    assert evaluation.main(["run", str(tmp_path / "first"), str(tmp_path / "second")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [
+        [name, arm] for name in ("first", "second") for arm in ("reg", "noreg")
+    ]
+    with pytest.raises(Refused, match="nowhere: must hold a finished study"):
+        evaluation.main(["run", str(tmp_path / "first"), str(tmp_path / "nowhere")])
+
+
 @pytest.mark.parametrize(
     "arguments, says",
     [

@@ -128,7 +128,8 @@ def test_examples_are_those_of_the_first_seed(tmp_path):
     write_study(tmp_path, {"a": COUPLED, "b": REVERSED}, prompts=("one", "two"))
     text, page = reports(tmp_path)
     head, *rows = markdown_tables(text)[3]
-    assert head[1:5] == ["M0 with cue", "M0 without cue", "now with cue", "now without cue"]
+    assert head[:2] == ["prompt", "without its cue"]
+    assert head[2:6] == ["M0 with cue", "M0 without cue", "now with cue", "now without cue"]
     ends = ["A", "B", "C", "D", "would change to D", "now"]
     assert rows == [["one of seed 0", *ends], ["two of seed 0", *ends]]
     assert "### b, seed 0" in text and "of seed 1" not in text
