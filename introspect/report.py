@@ -15,7 +15,11 @@ from introspect.record import read_json, read_lines, write_text
 from introspect.summary import number
 from introspect.terminal import estimate, references, task_rows
 
-EXAMPLE = {"without": "without its cue", "says": "what it says", "side": "true of"}  # columns not called as in examples.json
+EXAMPLE = {  # columns not called as in examples.json
+    "without": "without its cue",
+    "says": "what it says",
+    "side": "true of",
+}
 READING = (
     "A row is one held-out prompt, and the same without its cue (or with a feature flipped): what "
     "M0 answered to both, what the model answers now, and what it says that change would do. That "

@@ -131,7 +131,7 @@ def test_examples_are_those_of_the_first_seed(tmp_path):
     assert head[:2] == ["prompt", "without its cue"]
     assert head[2:6] == ["M0 with cue", "M0 without cue", "now with cue", "now without cue"]
     ends = ["A", "B", "C", "D", "would change to D", "now"]
-    assert rows == [["one of seed 0", *ends], ["two of seed 0", *ends]]
+    assert rows == [[f"{n} of seed 0", f"{n} of seed", *ends] for n in ("one", "two")]
     assert "### b, seed 0" in text and "of seed 1" not in text
     assert page.count('<td class="now">now</td>') == 4
 
