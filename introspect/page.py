@@ -48,7 +48,7 @@ li { margin: .6em 0; }
 li, td { font-variant-numeric: tabular-nums; }
 .wide, figure, pre { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; line-height: 1.35; }
-th, td { text-align: left; vertical-align: top; padding: .5em 1.3em .5em 0; white-space: nowrap;
+th, td { text-align: left; vertical-align: top; padding: .5em 1em .5em 0; white-space: nowrap;
   border-bottom: 1px solid var(--rule); }
 th { color: var(--soft); font-weight: 500; white-space: normal; vertical-align: bottom; }
 figure { margin: 1rem 0; padding: 16px; background: #fff; border: 1px solid var(--rule);

@@ -194,14 +194,14 @@ def write_report(out: Path) -> None:
         metrics[arm].append(read_lines(folder / "metrics.jsonl"))
         said = read_json(folder / "examples.json", {"examples"})["examples"]
         shown.setdefault(arm, (seed, said))
-    title = f"Introspective coupling: {study['experiment']}"
+    title = f"Introspective coupling: {study['experiment']} on {study['task']}"
     above = [f"# {clean(title)}", *findings(study), "## Curves"]
     below = [*numbers(study), *examples(shown), *runs(study)]
     below += background(study)
     drawn = curves(metrics, "held_out", 5.2), curves(metrics, "train", 4.2)
     pointer = drawing = [NO_CURVES]
     if None not in drawn:
-        pointer = ["The curves are in [report.html](report.html)."]
+        pointer = [CAPTION, "![Self, Orig, gap and drift over co-training](curves.svg)"]
         drawing = [CAPTION, "### Held-out items", drawn[0], "### Training items", drawn[1]]
         write_text(out / "curves.svg", drawn[0])
     write_text(out / "report.md", "\n\n".join([*above, *pointer, *below]) + "\n")

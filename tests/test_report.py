@@ -152,7 +152,7 @@ def test_without_matplotlib_all_but_the_curves_remains(two_arms, tmp_path, witho
     without_matplotlib.undo()
     pytest.importorskip("matplotlib")
     text_drawn, page_drawn = reports(tmp_path)
-    assert "[report.html](report.html)" in text_drawn and "pip install" not in page_drawn
+    assert "](curves.svg)" in text_drawn and "pip install" not in page_drawn
     start = text.index("## Numbers")
     assert text[start:] == text_drawn[text_drawn.index("## Numbers") :]
     assert Page(page).tables == Page(page_drawn).tables
