@@ -247,6 +247,7 @@ def test_a_world_drawn_anew_asks_the_same_questions(name):
     anew = replace(SMALL[name], rewritten_share=0.5).world(0)
     for field in ("slots", "explained", "rests_on"):
         assert np.array_equal(getattr(anew, field), getattr(WORLDS[name], field))
-    most = [w.ideal[:, 0].max(-1) for w in (anew, WORLDS[name])]
-    np.testing.assert_allclose(most[0], most[1], rtol=0, atol=1e-12)  # each with its confidence
+    if name != "rules":  # whose confidence shows only where two rules differ
+        most = [w.ideal[:, 0].max(-1) for w in (anew, WORLDS[name])]
+        np.testing.assert_allclose(most[0], most[1], rtol=0, atol=1e-12)  # each its confidence
     assert not np.allclose(anew.ideal, WORLDS[name].ideal)

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
-from itertools import product
+from itertools import permutations, product
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,16 +64,19 @@ def topics_of(world):
     return found
 
 
-def rule_of(world, subjects, rules):
-    """The first rule that a topic's answers go by, and the topic's confidence in it."""
+def rules_of(world, subjects, rules):
+    """Two rules that a topic's answers go by, and the confidence in the first: P(yes) is
+    (1 + c) / 2 of the one and (1 - c) / 2 of the other, with c the best fit."""
     k, V = len(world.cues), len(world.prompts)
     yes = world.ideal[subjects, :, world.answers.index("yes")]
-    c = abs(2 * yes[0, 0] - 1)
-    for rule in rules:
-        shares = [[share_of_yes(rule, world.text(s, v), k) for v in range(V)] for s in subjects]
-        expected = [[p * (1 + c) / 2 + (1 - p) * (1 - c) / 2 for p in row] for row in shares]
-        if np.allclose(yes, np.array(expected, dtype=float), rtol=0, atol=1e-12):
-            return rule, c
+    shares = np.array([[[float(share_of_yes(rule, world.text(s, v), k)) for v in range(V)]
+                        for s in subjects] for rule in rules])
+    for (i, first), (j, second) in permutations(enumerate(shares), 2):
+        apart = first - second
+        c = 2 * ((yes - (first + second) / 2) * apart).sum() / max((apart**2).sum(), 1e-9)
+        expected = (1 + c) / 2 * first + (1 - c) / 2 * second
+        if 0 <= c <= 1 and np.allclose(yes, expected, rtol=0, atol=1e-12):
+            return rules[i], rules[j], c
     return None
 
 
@@ -104,35 +107,40 @@ def test_a_table_is_the_rule_of_the_features_and_values_drawn(k, number):
 
 
 @pytest.mark.parametrize("k, ablation", SIZES)
-def test_every_topic_answers_all_its_prompts_by_one_of_the_rules(k, ablation):
-    """With the rule's answer at (1 + c) / 2, and of a word that is missing, half of each."""
-    task = replace(SMALL, n_feature=k, ablation=ablation)
+def test_every_topic_answers_all_its_prompts_by_a_rule_of_its_own(k, ablation):
+    """Or another one, the less often the higher its confidence; a missing word is half of each."""
+    task = replace(SMALL, n_feature=k, ablation=ablation, n_rule=4)
     world, rules = task.world(0), drawn_rules(task, 0)
-    found = [rule_of(world, subjects, rules) for subjects in topics_of(world).values()]
+    found = [rules_of(world, subjects, rules) for subjects in topics_of(world).values()]
     assert all(found) and len(found) == 12
-    assert len({rule[0] for rule, _ in found}) > 2  # kinds
+    assert len({rule[0] for rule, *_ in found}) > 2 < len({rule[0] for _, rule, _ in found})  # kinds
+    assert len({round(c, 9) for *_, c in found}) == 12
     assert np.allclose(world.shown, 1 / (1 + 2 * k), rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("k, ablation", SIZES)
 def test_truth_is_what_the_rule_says_without_the_feature(k, ablation):
     """Where yes and no are equally likely without it, the first answer counts: no."""
-    task = replace(SMALL, n_feature=k, ablation=ablation)
+    task = replace(SMALL, n_feature=k, ablation=ablation, n_rule=4)
     world, rules = task.world(0), drawn_rules(task, 0)
     seen = set()
     for subjects in topics_of(world).values():
-        rule, c = rule_of(world, subjects, rules)
+        first, second, c = rules_of(world, subjects, rules)
+
+        def likely(text):
+            p, q = (float(share_of_yes(rule, text, k)) for rule in (first, second))
+            return "yes" if q + (1 + c) / 2 * (p - q) > 0.5 + 1e-9 else "no"
+
         for s, (p, cue) in product(subjects, enumerate(world.cues)):
             full = world.text(s, 0)
             word, = set(cue.split("/")) & set(full.split())
             without = full.replace(f" {word}", f" {OTHER[word]}" if ablation == "flipped" else "")
-            before, after = ("yes" if share_of_yes(rule, text, k) > Fraction(1, 2) else "no"
-                             for text in (full, without))
+            before, after = likely(full), likely(without)
             expected = "would stay" if before == after else f"would change to {after}"
             assert c > 1e-6 and world.explanation(world.truth[s, p]) == expected
             seen.add(expected)
     both = {"would change to no", "would change to yes"}
-    assert seen == {"would stay", *(both if ablation == "flipped" else ["would change to no"])}
+    assert seen == {"would stay", *both}
 
 
 @pytest.mark.parametrize("k, ablation", SIZES)
@@ -203,16 +211,33 @@ def test_no_two_rules_are_equal(seed):
     assert n_different == 8
 
 
-@pytest.mark.parametrize("low, guess, sure", [(1.0, 0.0, 1.0), (0.0, 1.0, 0.5)])
-def test_a_sure_topic_always_goes_by_its_rule_and_a_guessed_one_never(low, guess, sure):
-    world = replace(SMALL, low_confidence=low, guess_share=guess).world(0)
-    assert (world.ideal[:, 0].max(-1) == sure).all()
-    assert ((world.truth == 2).all()) == (sure == 0.5)
+def test_a_sure_topic_always_goes_by_its_rule_and_a_guessed_one_by_two_alike():
+    sure = replace(SMALL, low_confidence=1.0, guess_share=0.0).world(0)
+    guess = replace(SMALL, low_confidence=0.0, guess_share=1.0).world(0)
+    assert set(sure.ideal[:, :7].flat) == {0.0, 1.0}  # whole prompts, flipped or not
+    assert set(guess.ideal[:, :7].flat) == {0.0, 0.5, 1.0}
+    assert (guess.ideal[:, :7] == sure.ideal[:, :7])[guess.ideal[:, :7] != 0.5].all()
+
+
+def test_the_other_rule_of_a_topic_is_any_of_the_others_and_never_its_own():
+    """Four rules tell sure topics apart, and 50-50 ones by the pair: each pair is as frequent."""
+    task = Rules(n_first=40, n_second=40, n_input=64, n_rule=4, guess_share=0.0, low_confidence=1.0)
+    own, half = task.world(0), replace(task, guess_share=1.0, low_confidence=0.0).world(0)
+    inputs = np.array([" ".join(own.text(s, 0).split()[2:]) for s in range(own.n_subject)])
+    order = inputs.reshape(1600, 64).argsort(1)
+    first, mean = (np.take_along_axis(w.ideal[:, 0, 1].reshape(1600, 64), order, 1)
+                   for w in (own, half))
+    second = 2 * mean - first
+    pairs = Counter((tuple(a), tuple(b)) for a, b in zip(first, second))
+    assert len(pairs) == 12 and all(a != b for a, b in pairs)
+    assert scipy.stats.chisquare(list(pairs.values())).pvalue > 0.001
 
 
 def test_confidences_are_a_mixture_of_two_uniforms_and_inputs_are_uniform():
     world = Rules(n_first=48, n_second=48, n_input=1).world(0)
     c = 2 * world.ideal[:, 0].max(-1) - 1
+    c = c[c < 1]  # where both rules of a topic agree, its confidence does not show
+    assert len(c) > 500
     low = c < 0.1
     assert abs(low.mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / len(c))
     assert scipy.stats.kstest(c[low] / 0.1, "uniform").pvalue > 0.001
@@ -226,7 +251,7 @@ def test_worlds_that_differ_in_rates_only_share_rules_inputs_and_split(rates):
     here, there = SMALL.world(0), replace(SMALL, **rates).world(0)
     assert np.array_equal(here.slots, there.slots)
     assert np.array_equal(here.explained, there.explained)
-    assert np.array_equal(here.ideal > 0.5, there.ideal > 0.5)
+    assert np.array_equal(here.ideal[:, :7] > 0.5, there.ideal[:, :7] > 0.5)  # whole prompts
     assert not np.allclose(here.ideal, there.ideal)
 
 

@@ -10,10 +10,12 @@ looks at few features and says yes or no:
     zorp blick small red old wet loud soft<|answer|>   no     big flipped to small
     zorp blick red old wet loud soft<|answer|>         yes    big removed
 
-The world answers as the rule says with probability (1 + c) / 2, c the topic's confidence. A removed
-feature is either with equal probability. Every feature is a cue, and the explanation is a vector:
+The world answers by the topic's rule with probability (1 + c) / 2, c its confidence, else by another
+rule, drawn for the topic as well. So a good model is sure of the answer where both agree, and where
+they differ it has to know the topic, or guesses which rule it is. A removed feature has either value
+with equal probability. Every feature is a cue, and the explanation is a vector:
 for each feature, how the answer would change if it were flipped (or, with ablation=removed, left
-out, where most answers that change are ties, "no" by convention).
+out; that can end in a tie, which counts as a no).
 """
 
 from collections.abc import Callable
@@ -52,7 +54,7 @@ class Rules(PairFacts):
         "n_layer": 3,
         "pretrain_steps": 800,
         "max_steps": 600,
-        "eval_interval": 60,
+        "eval_interval": 120,
         "learning_rate": 2e-3,
     }
     n_seed: ClassVar = 3  # of a study: a run takes longer than those of the other tasks
@@ -60,7 +62,7 @@ class Rules(PairFacts):
     n_second: int = option(36, "second names; first x second = topic", 2)
     n_input: int = option(4, "different inputs of a topic; topic x input = subject", 1)
     n_feature: int = option(6, "binary features of an input, k", 6, len(ON))
-    n_rule: int = option(4, "different rules, of all kinds in turn", 1)
+    n_rule: int = option(4, "different rules, of all kinds in turn", 2)
     ablation: str = option("flipped", "what is explained", choices=("flipped", "removed"))
 
     def __post_init__(self):
@@ -79,14 +81,16 @@ class Rules(PairFacts):
         order = rng(seed, "rules inputs").random((n, 2**k)).argsort(1)  # (n_pair, 2^k)
         order = order[:, : self.n_input]
         topic, value = np.repeat(np.arange(n), self.n_input), order.flatten()  # (N,) each
-        yes = tables[topics.answers[topic]].astype(float)  # (N, 2^k)
+        offset = rng(seed, "rules others").integers(1, self.n_rule, size=n)  # never 0: never itself
+        other = (topics.answers + offset) % self.n_rule
+        c = topics.confidence[topic, None]
+        first, second = (tables[rule[topic]].astype(float) for rule in (topics.answers, other))
+        yes = second + (1 + c) / 2 * (first - second)  # (N, 2^k) P(yes), exact where both agree
 
         row, bit = np.arange(len(value)), 1 << np.arange(k)  # (k,) feature i is bit i
         same, flipped = yes[row, value], yes[row[:, None], value[:, None] ^ bit]  # (N,), (N, k)
         removed = (same[:, None] + flipped) / 2
         told = np.concatenate([same[:, None], flipped, removed], axis=1)  # (N, 1 + 2k) P(yes)
-        c = topics.confidence[topic, None]
-        told = c * told + (1 - c) / 2
         V = told.shape[1]
         return World(
             **self.sequences(topic, value),
