@@ -117,7 +117,7 @@ def test_a_name_like_no_other_gets_no_suggestion():
 def test_a_task_in_a_file_is_found_and_its_world_built(own):
     ((name, task),) = find_tasks(OWN).items()
     assert name == OWN and (task.__module__, task.__name__) == ("weather", "Weather")
-    ((name, world),) = worlds_of(build({OWN: task}, {"n_place": 5, "seed": 3})).items()
+    ((name, world),) = worlds_of(build({OWN: task}, {"n_place": 5, "world_seed": 3})).items()
     assert name == OWN and world.n_subject == 5
     texts = [names()[4] + cue for cue in ("", " wet", " dry")]
     assert [world.text(4, v) for v in range(3)] == texts
@@ -125,9 +125,9 @@ def test_a_task_in_a_file_is_found_and_its_world_built(own):
 
 
 def test_a_file_is_found_by_any_path_to_it_and_beside_other_tasks(own):
-    (own / "deep").mkdir()
-    (own / "deep" / "other.py").write_text(SOURCE)
-    spec = f"{own / 'weather.py'}:Weather+hint+deep/other.py:Weather"
+    (own / "deep:er").mkdir()
+    (own / "deep:er" / "other.py").write_text(SOURCE)
+    spec = f"{own / 'weather.py'}:Weather+hint+deep:er/other.py:Weather"
     first, hint, second = find_tasks(spec).values()
     assert hint is Hint and (first.__module__, second.__module__) == ("weather", "other")
 
@@ -247,6 +247,8 @@ def test_a_refused_task_ends_the_script_with_2_and_one_line_and_nothing_written(
 @pytest.mark.parametrize("body, says", [
     ("raise ValueError('no\\n  rain')", "weather.py, line {line}: ValueError: no rain"),
     ("return [1, 2][seed + 2]", "weather.py, line {line}: IndexError: list index out"),
+    ("def fail(n):\n            return [][n]\n\n        fail(0)",
+     "weather.py, line {next}: IndexError: list index out of range"),
     ("return np.zeros((2, 3)).reshape(5)", "weather.py, line {line}: ValueError: cannot reshape"),
     ("return {}", "world(seed) must return a World, got dict"),
     ("pass", "world(seed) must return a World, got NoneType"),
@@ -256,7 +258,7 @@ def test_a_refused_task_ends_the_script_with_2_and_one_line_and_nothing_written(
 def test_a_world_that_fails_is_refused_in_one_line_before_anything_is_written(own, body, says):
     head, _ = SOURCE.split("        n, s = ")
     (own / "weather.py").write_text(head + f"        {body}\n")
-    says = says.format(line=head.count("\n") + 1)
+    says = says.format(line=head.count("\n") + 1, next=head.count("\n") + 2)
     refusal_of(lambda: train.main([f"--task={OWN}", *SMALL]), f"task {OWN}: ", says)
     assert {p.name for p in own.iterdir()} <= {"weather.py", "__pycache__"}
 
