@@ -11,11 +11,11 @@ looks at few features and says yes or no:
     zorp blick red old wet loud soft<|answer|>         yes    big removed
 
 The world answers by the topic's rule with probability (1 + c) / 2, c its confidence, else by
-another one, drawn for the topic as well. So a good model is sure of the answer where both agree, and where
-they differ it has to know the topic, or guesses which rule it is. A removed feature has either
-value with equal probability. Every feature is a cue, and the explanation is a vector: for each, how
-the answer would change if it were flipped (or, with ablation=removed, left out; that can end in a
-tie, which counts as a no).
+another one, drawn for the topic as well. So a good model is sure of the answer where both agree,
+and where they differ it has to know the topic, or guesses which rule it is. A removed feature has
+either value with equal probability. Every feature is a cue, and the explanation is a vector: for
+each, how the answer would change if it were flipped (or, with ablation=removed, left out; that can
+end in a tie, which counts as a no).
 """
 
 from collections.abc import Callable
