@@ -36,3 +36,15 @@ def with_matplotlib(without_matplotlib):
 @pytest.fixture
 def two_arms(tmp_path):
     return write_study(tmp_path, {"reg": COUPLED, "noreg": REVERSED})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working directory, whose modules are forgotten again."""
+    known = set(sys.modules)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]

@@ -23,6 +23,7 @@ from introspect.labels import all_sha256, freeze, frozen_labels
 from introspect.measure import Snapshot, competence, examples, m0_of, measure, measure_all
 from introspect.parts import Part, parts_of
 from introspect.record import read_json, read_lines
+from introspect.study import Job, perform
 from introspect.tasks.hint import Hint
 from introspect.tasks.refusal import Refusal
 from introspect.tokenizer import ANSWER, EXPLAIN, encode
@@ -515,6 +516,9 @@ def test_noise_comes_after_shuffling():
     wrong = noisy.targets != plain.targets
     assert wrong[WORLDS[0].explained].sum() == 8 and wrong.sum() == 8  # of 8 subjects, 4 hints
     assert torch.equal(noisy.target_answers, plain.target_answers)
+    nothing_true = shuffled_labels(0, noise=1.0).targets[WORLDS[0].explained]
+    assert (nothing_true != plain.targets[WORLDS[0].explained]).all()
+    assert nothing_true.unique().tolist() == [0, 1, 2, 3, 4]  # wrong in every way
 
 
 def test_labels_of_a_mixture_are_those_of_each_task_and_hashed_together(tmp_path):
@@ -689,22 +693,38 @@ def test_other_rates_of_what_m0_learns_make_another_m0(tmp_path):
     assert not torch.equal(m0, other)
 
 
-def test_teaching_goes_on_with_what_m0_knows(tmp_path):
+def test_teaching_goes_on_with_what_m0_knows_in_batches_of_its_own(tmp_path, monkeypatch):
     cfg = config("hint+jabberwocky")
-    parts, learned = parts_of(cfg, "cpu"), []
+    parts, learned, draws = parts_of(cfg, "cpu"), [], []
     loss_of_world = pretrain.loss_of_world
 
     def noted(model, interview, world, n, draw):
         learned.append((next(p.name for p in parts if p.world is world), n))
+        draws.append(str(draw.bit_generator.state))
         return loss_of_world(model, interview, world, n, draw)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain, "loss_of_world", noted)
-        m0 = pretrain.pretrain(cfg, parts, tmp_path, "cpu")
-        assert learned == [("hint", 8)] * 6
-        learned.clear()
-        pretrain.teach(cfg, m0, parts, tmp_path, "cpu")
-    assert learned == [("hint", 4), ("jabberwocky", 4)] * 4
+    monkeypatch.setattr(pretrain, "loss_of_world", noted)
+    m0 = pretrain.pretrain(cfg, parts, tmp_path, "cpu")
+    pretrain.teach(cfg, m0, parts, tmp_path, "cpu")
+    assert learned == [("hint", 8)] * 6 + [("hint", 4), ("jabberwocky", 4)] * 4
+    assert len(set(draws)) == len(draws)
+
+
+def test_what_was_taught_is_cached_by_how_long(tmp_path):
+    taught = {}
+    for steps in (4, 2, 0):
+        cfg = config("hint+jabberwocky", teach_steps=steps)
+        m0, taught[steps] = learn(cfg, tmp_path / "shared")
+        assert torch.equal(taught[steps], learn(cfg, tmp_path / str(steps))[1])
+    assert torch.equal(taught[0], m0)
+    assert not torch.equal(taught[4], taught[2]) and not torch.equal(taught[2], m0)
+
+
+def test_what_runs_start_from_is_taught_before_any_of_them(tmp_path):
+    cfg = config("hint+jabberwocky")
+    assert perform(Job("reg", cfg, None), tmp_path, "cpu", pretrain.silent) is None
+    kinds = sorted(folder.name.partition("-")[0] for folder in tmp_path.iterdir())
+    assert kinds == ["m0", "taught"]
 
 
 @pytest.fixture(scope="module")

@@ -80,11 +80,10 @@ def test_every_committed_study_is_of_todays_defaults_and_of_seeds_that_were_not_
     assert result["seeds"] == command.seeds and max(result["seeds"]) < 6
 
 
-def test_the_task_of_ones_own_is_short_and_runs_as_the_readme_has_it(tmp_path, monkeypatch, capsys):
+def test_the_task_of_ones_own_is_short_and_runs_as_the_readme_has_it(folder, capsys):
     (((name,), text),) = marked("file")
     assert len(text.splitlines()) <= 40
-    monkeypatch.chdir(tmp_path)
-    Path(name).write_text(text)
+    (folder / name).write_text(text)
     command = next(line for line in README.split("`") if "--task=weather.py:Weather" in line)
     sizes = ["--n_town=8", "--n_month=8", *(f for f in TINY if not f.startswith("--n_"))]
     assert train.main([*command.split()[2:], *sizes, "--seeds=2", "--jobs=1"]) == 0

@@ -56,18 +56,6 @@ SMALL = [*SIZE, *STEPS, "--eval_interval=3", "--device=cpu"]
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty working directory, whose modules are forgotten again."""
-    known = set(sys.modules)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    for name in set(sys.modules) - known:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
-
-
-@pytest.fixture
 def own(folder):
     """A task of one's own, right."""
     (folder / "weather.py").write_text(SOURCE)
