@@ -50,6 +50,12 @@ def findings(study: dict[str, Any]) -> list[str]:
     pairs = {} if len(arms) > 3 else study["differences"]  # of many arms, the table has them all
     answers, cards = [], []
     for arm, of in arms.items():
+        for task, part in of.get("tasks", {}).items():
+            if task not in study["explained"]:
+                name, text = unexplained(arm, task, part)
+                answers.append((f"{name}.", text))
+                cards.append(card(name, part["self"]))
+    for arm, of in arms.items():
         answers.append(answer(arm, of))
         cards.append(card(f"gap of {arm}: {of['verdict'].partition(':')[0]}", of["gap"], "gap"))
     for pair, of in pairs.items():
@@ -58,8 +64,27 @@ def findings(study: dict[str, Any]) -> list[str]:
         answers.append((f"{pair}: {word}.", text))
         cards.append(card(f"{pair}: {word}", gap, "gap"))
     cards.append(card("clear answers known to M0", study["m0"]["known"]))
+    if "tasks" in study["m0"]:
+        what += f" With explanation labels: {', '.join(study['explained'])}, which is what numbers "
+        what += "are of that name no task."
     facts = clean(f"{what} {ran}")
     return [clean(study["question"]), facts, items(answers), "## Key figures", items(cards)]
+
+
+def unexplained(arm: str, task: str, part: dict[str, Any]) -> tuple[str, str]:
+    """What one arm says of a task without explanation labels, as far as its interval allows."""
+    above, n = part["above_majority"], part["self"]["n"]
+    word = "not told from a constant explanation"
+    if n < 3:
+        word = f"no verdict at n = {n}"
+    elif above["low"] > 0 or above["high"] < 0:
+        word = f"{'above' if above['low'] > 0 else 'below'} a constant explanation"
+    return f"{arm} on {task}, never explained: {word}", (
+        f"Self is {number(part['self']['mean'])}; the best constant explanation gets "
+        f"{number(part['majority_now']['mean'])}, a difference of {estimate(above, 'gap')} over "
+        f"{n} seed{'s' * (n != 1)}. The model gives {number(part['known']['mean'])} of the clear "
+        "answers."
+    )
 
 
 def answer(arm: str, of: dict[str, Any]) -> tuple[str, str]:

@@ -95,6 +95,7 @@ def write_study(out, gaps, failed=(), change=lambda result: None, prompts=("zorp
         "experiment": "anchor",
         "question": "Which model do explanations follow?",
         "task": "hint",
+        "explained": ["hint"],
         "seeds": list(range(max(map(len, gaps.values())))),
         **summarize(sorted(results, key=lambda result: result["seed"]), lines),
         "failed": [{"arm": a, "seed": s, "error": e} for a, s, e in failed],

@@ -187,6 +187,26 @@ def test_of_several_tasks_each_has_a_line_an_arm_here_and_in_the_report(tmp_path
     assert task_rows(study["arms"]) in markdown_tables(reports(tmp_path)[0])
 
 
+@pytest.mark.parametrize("majority, word", [
+    ((0.5, 0.51, 0.49), "above a constant explanation"),
+    ((0.7, 0.71, 0.69), "below a constant explanation"),
+    ((0.5, 0.7, 0.62), "not told from a constant explanation")])
+def test_of_a_task_without_labels_the_report_says_whether_it_is_explained_at_all(
+    tmp_path, majority, word
+):
+    def change(result):
+        several(result)
+        result["tasks"]["other"]["majority_now"] = majority[result["seed"]]
+
+    study = write_study(tmp_path, {"reg": COUPLED}, change=change)
+    above = study["arms"]["reg"]["tasks"]["other"]["above_majority"]
+    text, page = reports(tmp_path)
+    assert f"- **reg on other, never explained: {word}.** Self is 0.613; " in text
+    assert f"a difference of {shown(above, '+')} over 3 seeds" in text
+    assert "reg on hint" not in text
+    Page(page)
+
+
 def test_a_study_of_one_task_has_no_lines_by_task(two_arms):
     assert task_rows(two_arms["arms"]) == [] and "Self - majority" not in show_study(two_arms)
 
