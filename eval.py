@@ -15,7 +15,9 @@ from introspect.config import Config, build
 from introspect.experiments import EXPERIMENTS
 from introspect.fields import Refused, check_fields, option
 from introspect.record import read_json, read_lines
-from introspect.worlds import find_tasks, worlds_of
+from introspect.worlds import find_tasks, sources, worlds_of
+
+DESCRIBED = {"experiment", "arm", "device", "source", "cache", "config"}  # in a config.json
 
 
 def main(argv: list[str]) -> int:
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> int:
     known = out / "config.json"
     if not known.exists():
         raise Refused(f"{out}: must be a folder that train.py wrote; it has no config.json")
-    description = read_json(known, {"experiment", "arm", "device", "cache", "config"})
+    description = read_json(known, DESCRIBED)
     experiment, task = description["experiment"], description["config"].get("task")
     if experiment not in EXPERIMENTS or not isinstance(task, str):
         raise Refused(f"{known}: there is no experiment {experiment} or no task {task}")
@@ -107,7 +109,10 @@ class Run(NamedTuple):
 def config_of(description: dict) -> Config:
     """The configuration that a config.json describes."""
     fields = dict(description["config"])
-    return build(find_tasks(fields.pop("task")), fields)
+    config = build(find_tasks(fields.pop("task")), fields)
+    if sources(config) != description["source"]:
+        raise Refused(f"{config.task}: its file must be as it was when the run was made")
+    return config
 
 
 def load_run(out: Path, description: dict) -> Run:
@@ -174,7 +179,7 @@ def tabulate_study(out: Path, description: dict) -> int:
     logs = [read_lines(folder / "metrics.jsonl") for folder in folders]
     curves = {(r["arm"], r["seed"]): log for r, log in zip(results, logs)}
     print(show_study(study | summarize(results, curves)))
-    described = [read_json(f / "config.json", {"device", "cache", "config"}) for f in folders]
+    described = [read_json(folder / "config.json", DESCRIBED) for folder in folders]
     found: dict[str, list] = {}  # arm -> what each of its runs recovers
     for folder, result, description in zip(folders, results, described):
         if any(map(can_flip, worlds_of(config_of(description)).values())):

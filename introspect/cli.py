@@ -22,7 +22,7 @@ from introspect.config import (
 from introspect.experiments import EXPERIMENTS, Experiment
 from introspect.fields import Refused, allowed, base_type, check_fields, option
 from introspect.tasks import TASKS
-from introspect.worlds import check_sizes, find_tasks
+from introspect.worlds import check_sizes, find_tasks, sources
 
 DONE, REFUSED, DIVERGED, STOPPED = 0, 2, 3, 130  # exit codes
 
@@ -120,6 +120,7 @@ class Command:
             "arm": arm,
             "first_seed": seed,
             "device": device,
+            "source": sources(self.config(arm or self.arms[0], seed)),
             "cache": os.path.relpath(self.cache, folder),
             "config": config,
         }
@@ -157,6 +158,11 @@ def parse(argv: list[str]) -> Command:
     worlds = {f"world of task {name}": (task, name) for name, task in tasks.items()}
     groups = {"run": (RunConfig, ""), **worlds, **{k: (v, "") for k, v in GROUPS.items()}}
     for title, (group, task) in groups.items():
+        names = [f"--{flag_of(task, f.name, tasks) if task else f.name}" for f in fields(group)]
+        for name in names:
+            if name in (*flags, "--target", "--help"):
+                spec = "+".join(tasks)
+                raise Refused(f"--task={spec}: {name[2:]} is the name of another flag; rename it")
         shown = parser.add_argument_group(title, (group.__doc__ or title).split("\n")[0])
         flags += add_flags(shown, group, lambda f: flag_of(task, f, tasks) if task else f, regime)
     known, unknown = parser.parse_known_args(argv)

@@ -201,7 +201,7 @@ def defaults_of(tasks: Mapping[str, type]) -> dict[str, Any]:
             asked[name] = max(asked.get(name, value), value)
     first_name = 0
     for name, task in tasks.items() if len(tasks) > 1 else ():
-        if "first_name" in {f.name for f in fields(task)}:
+        if "first_name" in {f.name for f in fields(task)} and hasattr(task, "n_name"):
             asked[flag_of(name, "first_name", tasks)] = first_name
             first_name += task().n_name
     return asked
@@ -225,8 +225,11 @@ def build(tasks: Mapping[str, type], overrides: dict[str, Any]) -> Config:
         given = {field: left.pop(flag) for field, flag in sorted(flags.items()) if flag in left}
         try:
             worlds.append(world_type(**given))
+            check_fields(worlds[-1])
         except Refused as e:
             raise Refused(str(e).replace("--", f"--{flag_of(name, '', tasks)}", 1)) from None
+        except ValueError as e:
+            raise Refused(f"task {name}: {e}") from None
     groups = {}
     for key, group in GROUPS.items():
         names = {f.name for f in fields(group)}
@@ -263,8 +266,11 @@ def shifted(tasks: Mapping[str, Any], shift: str) -> dict[str, Any]:
         name, field = rates[flag]
         changes.setdefault(name, {})[field] = number
     try:
-        return {name: replace(tasks[name], **fields) for name, fields in changes.items()}
-    except Refused as e:
+        found = {name: replace(tasks[name], **fields) for name, fields in changes.items()}
+        for task in found.values():
+            check_fields(task)
+        return found
+    except ValueError as e:
         raise Refused(f"--shift={shift}: {e}") from None
 
 

@@ -27,7 +27,7 @@ from introspect.parts import Part, parts_of
 from introspect.pretrain import Progress, check_finite, check_weights, loss_of_world, teach
 from introspect.record import read_json, versions, write_json, write_lines
 from introspect.streams import rng
-from introspect.worlds import make_world
+from introspect.worlds import make_shifted
 
 N_EXAMPLE = 12  # held-out items that a finished run shows in words
 
@@ -42,11 +42,8 @@ def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str)
     c = cfg.cotrain
     explained = [(p, labels) for p, labels in zip(parts, frozen) if p.explained]
     learned = [(p, labels) for p, labels in zip(parts, frozen) if not p.taught]
-    moved = [
-        (p, make_world(p.name, shifted(cfg.tasks, c.shift)[p.name], cfg.world_seed))
-        for p in parts
-        if p.name in shifted(cfg.tasks, c.shift)
-    ]
+    shifts = shifted(cfg.tasks, c.shift)
+    moved = [(p, make_shifted(cfg, p.name)) for p in parts if p.name in shifts]
 
     def share(among: list) -> int:
         return c.batch_size // len(among)

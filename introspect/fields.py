@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import field, fields
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 
 class Refused(ValueError):
@@ -18,7 +19,9 @@ def option(default: Any, help: str, low=None, high=None, choices=None) -> Any:
 
 def base_type(annotation: Any) -> type:
     """`int` for `int` and for `int | None`."""
-    return next(iter([t for t in get_args(annotation) if t is not type(None)]), annotation)
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    return next(t for t in get_args(annotation) if t is not type(None))
 
 
 def allowed(f: Any) -> str:

@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from introspect.config import Config, is_taught
+from introspect.config import Config, is_taught, shifted
 from introspect.fields import Refused, base_type
 from introspect.tasks import TASKS
 from introspect.tasks.world import SENTENCES, World
@@ -34,7 +34,7 @@ def find_tasks(spec: str) -> dict[str, type]:
 def find_task(name: str) -> type:
     if name in TASKS:
         return TASKS[name]
-    path, colon, attribute = name.rpartition(":")
+    path, colon, attribute = name.rpartition(":")  # of FILE.py:CLASS
     if not colon:
         near = difflib.get_close_matches(name, TASKS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -63,6 +63,8 @@ def load(path: Path, name: str) -> Any:
     """The module of a file, importable by its name, as worker processes need it."""
     if path.suffix != ".py" or not path.is_file():
         raise Refused(f"--task={name}: {path} must be a Python file that is there")
+    if not path.stem.isidentifier():
+        raise Refused(f"--task={name}: {path} must be named so that Python can import it")
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
@@ -78,12 +80,13 @@ def run_of_user(what: str, path: Path, do: Any) -> Any:
         return do()
     except Refused as e:
         raise Refused(f"{what}: {e}") from None
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         frames = traceback.extract_tb(e.__traceback__)
         lines = [f.lineno for f in frames if Path(f.filename).name == path.name]
-        line = lines[-1] if lines else getattr(e, "lineno", "?")
+        line = lines[-1] if lines else getattr(e, "lineno", None)
+        where = f"{path}, line {line}" if line else str(path)
         text = " ".join(str(e).split())
-        raise Refused(f"{what}: {path}, line {line}: {type(e).__name__}: {text}") from None
+        raise Refused(f"{what}: {where}: {type(e).__name__}: {text}") from None
 
 
 def source(name: str) -> str | None:
@@ -91,6 +94,12 @@ def source(name: str) -> str | None:
     if name in TASKS:
         return None
     return hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()
+
+
+def sources(cfg: Config) -> str:
+    """The hashes of the files of one's own tasks, cut to 12 digits; empty where there is none."""
+    own = {name: source(name) for name in cfg.tasks}
+    return " ".join(f"{name}={sha256[:12]}" for name, sha256 in own.items() if sha256)
 
 
 def make_world(name: str, task: Any, seed: int) -> World:
@@ -105,6 +114,15 @@ def make_world(name: str, task: Any, seed: int) -> World:
     if not isinstance(world, World):
         raise Refused(f"task {name}: world(seed) must return a World, got {type(world).__name__}")
     return world
+
+
+def make_shifted(cfg: Config, name: str) -> World:
+    """The world of a task as the concurrent objective has it."""
+    shift = cfg.cotrain.shift
+    try:
+        return make_world(name, shifted(cfg.tasks, shift)[name], cfg.world_seed)
+    except Refused as e:
+        raise Refused(f"--shift={shift}: {e}") from None
 
 
 def worlds_of(cfg: Config) -> dict[str, World]:
@@ -139,6 +157,7 @@ def check_sizes(config: Config) -> None:
     p, c = config.pretrain, config.cotrain
     worlds = worlds_of(config)
     said = max(map(len, SENTENCES)) if c.channel == "verbal" else 0
+    moved = shifted(config.tasks, c.shift)
     taught = [name for name, task in config.tasks.items() if is_taught(task)]
     learned = [name for name in worlds if name not in taught]
     for name, world in worlds.items():
@@ -150,11 +169,14 @@ def check_sizes(config: Config) -> None:
         taken = list(worlds) if taught else learned  # teaching goes on with what M0 learned
         among = [(taken, p.pretrain_batch_size, "--pretrain_batch_size", n, "subjects")]
         among += [(config.explained, c.batch_size, "--batch_size", labeled, "explained subjects")]
+        among += [(list(moved), c.batch_size, "--batch_size", n, "subjects")]
         among += [(learned, c.batch_size, "--batch_size", n, "subjects")]
         for those, size, flag, most, what in among:
             if name in those and not len(those) <= size <= most * len(those):
                 each = f" for each of {len(those)} tasks" if len(those) > 1 else ""
                 raise Refused(f"{flag}={size}: task {name} has {most} {what}, 1 to so many{each}")
+        if name in moved:
+            make_shifted(config, name)
         if c.channel == "same" and len({x for x, _ in world.pairs}) < len(world.pairs):
             raise Refused(
                 f"--channel=same: task {name} asks about several features at one answer; must be "

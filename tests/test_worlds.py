@@ -387,3 +387,88 @@ def test_answers_of_several_worlds_are_each_there_once_in_their_order():
     worlds = worlds_of(build(tasks, {"hint.n_answer": 2, "jabberwocky.n_answer": 3}))
     expected = "right wrong shared A B C comply refuse"
     assert " ".join(answers_of(worlds)) == expected
+
+
+def edited(own, before, after):
+    """The right task with one thing changed."""
+    assert SOURCE.count(before) == 1
+    (own / "weather.py").write_text(SOURCE.replace(before, after))
+
+
+@pytest.mark.parametrize("name", ["n_layer", "seed", "out_dir", "channel", "target", "help"])
+def test_a_field_with_the_name_of_another_flag_is_refused(own, name):
+    edited(own, "    strength: float", f"    {name}: float")
+    refusal_of(lambda: parse([f"--task={OWN}"]), f"{name} is the name of another flag; rename it")
+
+
+@pytest.mark.parametrize("annotation", ["list[int]", "dict[str, int]", "tuple[float, ...]"])
+def test_a_field_is_one_value_and_not_several(own, annotation):
+    edited(own, "strength: float", f"strength: {annotation}")
+    refusal_of(lambda: find_tasks(OWN), "strength must be an int, float, str or bool")
+
+
+def test_what_options_allow_holds_though_the_task_does_not_check_it(own):
+    refusal_of(lambda: parse([f"--task={OWN}", "--strength=1.5"]), "--strength=1.5: must be")
+    refusal_of(lambda: parse([f"--task={OWN}", "--shift=strength=7"]), "--shift=strength=7", "to 1")
+
+
+def test_a_value_that_a_task_refuses_itself_is_refused_in_one_line(own):
+    check = """    def __post_init__(self):
+        if self.n_place % 2:
+            raise ValueError("an odd number of places")
+
+    def world(self, seed):"""
+    edited(own, "    def world(self, seed):", check)
+    assert parse([f"--task={OWN}", *SMALL, "--n_place=8"]).configs()
+    odd = [f"--task={OWN}", *SMALL, "--n_place=9"]
+    refusal_of(lambda: parse(odd), "an odd number of places")
+
+
+def test_a_shift_whose_world_fails_is_refused_before_anything_is_written(own):
+    edited(own, "n, s = self.n_place", "n, s = self.n_place if self.strength < 0.7 else 3")
+    edited_away = "n, s = self.n_place if self.strength < 0.7 else 3"
+    text = (own / "weather.py").read_text()
+    fails = f"{edited_away}, self.strength\n        assert s < 0.7, 'too strong'"
+    (own / "weather.py").write_text(text.replace(f"{edited_away}, self.strength", fails))
+    command = [f"--task={OWN}", *SMALL, "--shift=strength=0.9", "--out_dir=out"]
+    refusal_of(lambda: train.main(command), "--shift=strength=0.9: ", "too strong", "line ")
+    assert not (own / "out").exists()
+
+
+def test_a_shifted_task_has_a_batch_of_its_own_size():
+    small = ["--refusal.n_action=4", "--refusal.n_object=4", "--hint.n_entity=8"]
+    command = ["--task=hint+refusal", "--unexplained=refusal", *small, "--batch_size=24"]
+    command += ["--pretrain_batch_size=16"]
+    assert parse(command).configs()
+    shift = "--shift=refusal.cue_reliability=0.2"
+    refusal_of(lambda: parse([*command, shift]), "--batch_size=24: task refusal has 16 subjects")
+
+
+def test_a_run_does_not_go_on_with_an_edited_file_nor_is_it_measured_with_it(own):
+    command = ["anchor/reg", f"--task={OWN}", *SMALL, "--n_place=9", "--out_dir=run"]
+    assert train.main(command) == 0
+    edited(own, "rain = np.random.default_rng(seed)", "rain = np.random.default_rng(seed + 1)")
+    refusal_of(lambda: train.main(command), "holds another run, with source=weather.py:Weather=")
+    refusal_of(lambda: evaluation.main(["run", "run"]), "its file must be as it was")
+
+
+def test_a_field_first_name_is_ones_own_where_no_names_are_counted(own):
+    edited(own, "n_place: int = option(12, \"places, one name each\", 2)",
+           "n_place: int = option(12, \"places\", 2)\n    first_name: int = option(7, \"any\", 0)")
+    text = (own / "weather.py").read_text().replace("names()[:n]", "names()[-n:]")
+    (own / "weather.py").write_text(text)
+    config = build(find_tasks(f"hint+{OWN}"), {})
+    assert config.tasks[OWN].first_name == 7
+
+
+def test_a_file_that_exits_or_cannot_be_imported_by_its_name_is_refused(own):
+    (own / "bye.py").write_text("import sys\nsys.exit('bye')\n")
+    refusal_of(lambda: find_tasks("bye.py:Weather"), "bye.py, line 2: SystemExit: bye")
+    (own / "my.task.py").write_text(SOURCE)
+    refusal_of(lambda: find_tasks("my.task.py:Weather"), "must be named so that Python can import")
+
+
+def test_a_world_without_a_seed_says_so(own):
+    edited(own, "def world(self, seed):", "def world(self):")
+    line = refusal_of(lambda: parse([f"--task={OWN}"]), "takes 1 positional argument")
+    assert "line ?" not in line
