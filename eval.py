@@ -87,6 +87,7 @@ def measure_run(out: Path, description: dict) -> int:
     print(show_run({**named, **measured, "m0": m0_of(parts, run.frozen)}))
     for snapshot in run.snapshots:
         if can_flip(snapshot.world):
+            print(f"{snapshot.part.name}:")
             print(show_recovery(recovery(run.model, snapshot)))
     print(f"measured at step {run.step} of {run.config.cotrain.max_steps}")
     if (out / "result.json").exists():
@@ -156,11 +157,12 @@ def tabulate_studies(folders: list[Path]) -> int:
     """The gaps of several studies, as their results have them."""
     from introspect.terminal import show_studies
 
-    studies = {}
+    studies, names = {}, [out.name for out in folders]
     for out in folders:
         if not (out / "result.json").exists():
             raise Refused(f"{out}: must hold a finished study; it has no result.json")
-        studies[out.name] = read_json(out / "result.json", {"arms", "task"})
+        name = out.name if names.count(out.name) == 1 else str(out)
+        studies[name] = read_json(out / "result.json", {"arms", "task"})
     print(show_studies(studies))
     return DONE
 
@@ -180,13 +182,15 @@ def tabulate_study(out: Path, description: dict) -> int:
     curves = {(r["arm"], r["seed"]): log for r, log in zip(results, logs)}
     print(show_study(study | summarize(results, curves)))
     described = [read_json(folder / "config.json", DESCRIBED) for folder in folders]
-    found: dict[str, list] = {}  # arm -> what each of its runs recovers
+    found: dict[str, list] = {}  # arm, and task where there are several -> of each of its runs
     for folder, result, description in zip(folders, results, described):
         if any(map(can_flip, worlds_of(config_of(description)).values())):
             run = load_run(folder, description)
             for snapshot in run.snapshots:
                 if can_flip(snapshot.world):
-                    found.setdefault(result["arm"], []).append(recovery(run.model, snapshot))
+                    several = f" {snapshot.part.name}" if len(run.snapshots) > 1 else ""
+                    rows = recovery(run.model, snapshot)
+                    found.setdefault(f"{result['arm']}{several}", []).append(rows)
     if found:
         print(show_recoveries(found))
     return DONE

@@ -53,17 +53,18 @@ def main(argv: list[str]) -> int:
     )
     add_flags(parser, PrepareConfig)
     asked = PrepareConfig(**vars(parser.parse_args(argv)))
-    configs = {}
-    for name in [asked.task] if asked.task else TASKS:
-        alone = find_tasks(name)
+    worlds: dict[str, World] = {}
+    for spec in [asked.task] if asked.task else TASKS:
+        alone = find_tasks(spec)
         beside = find_tasks("hint") if all(map(is_taught, alone.values())) else {}
-        configs[name] = build(beside | alone, {"world_seed": asked.seed})
-        check_sizes(configs[name])
+        config = build(beside | alone, {"seed": asked.seed})
+        check_sizes(config)
+        of_all = worlds_of(config)
+        worlds |= {name: of_all[name] for name in alone}
+        if asked.m0:
+            print(competence_of_m0(config, list(alone)))
     if asked.m0:
-        for name, config in configs.items():
-            print(competence_of_m0(name, config))
         return DONE
-    worlds = {name: worlds_of(config)[name] for name, config in configs.items()}
     if asked.show:
         for name, world in worlds.items():
             print(examples(name, world, asked.show, asked.seed))
@@ -137,8 +138,8 @@ def write(worlds: dict[str, World], out: Path, seed: int) -> dict[str, str]:
     return hashes
 
 
-def competence_of_m0(name: str, config: Config) -> str:
-    """M0 trained as in a run of this task, and asked everything."""
+def competence_of_m0(config: Config, names: list[str]) -> str:
+    """M0 trained as in a run of these tasks, and asked everything: a line a task."""
     import tempfile
 
     import torch
@@ -151,13 +152,15 @@ def competence_of_m0(name: str, config: Config) -> str:
     parts = parts_of(config, "cpu")
     with tempfile.TemporaryDirectory() as folder:
         m0 = pretrain(config, parts, Path(folder), "cpu")
-    (part,) = [part for part in parts if part.name == name]
-    found = competence(part.world, part.interview.everything(m0)[0])
-    labels = ", ".join(f"{label} {share:.3f}" for label, share in found["labels"].items())
-    return (
-        f"{name}: M0 knows {number(found['known'])} of the clear answers; the cue changes "
-        f"{number(found['changed'])} of its answers ({labels})"
-    )
+    lines = []
+    for part in (part for part in parts if part.name in names):
+        found = competence(part.world, part.interview.everything(m0)[0])
+        labels = ", ".join(f"{label} {share:.3f}" for label, share in found["labels"].items())
+        lines.append(
+            f"{part.name}: M0 knows {number(found['known'])} of the clear answers; the cue "
+            f"changes {number(found['changed'])} of its answers ({labels})"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

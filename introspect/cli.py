@@ -72,7 +72,7 @@ class Command:
 
     @property
     def task(self) -> str:
-        return self.run.task or self.declared.task
+        return self.declared.task if self.run.task is None else self.run.task
 
     @property
     def seeds(self) -> list[int]:
@@ -204,7 +204,7 @@ def named_task(argv: list[str]) -> str:
     known, rest = first.parse_known_args(argv)
     named = [word.partition("/")[0] for word in (known.target, *rest)]
     experiment = next((name for name in named if name in EXPERIMENTS), "anchor")
-    return known.task or EXPERIMENTS[experiment].task
+    return EXPERIMENTS[experiment].task if known.task is None else known.task
 
 
 def add_flags(

@@ -191,14 +191,17 @@ def flag_of(task: str, field: str, tasks: Mapping[str, Any]) -> str:
 
 
 def defaults_of(tasks: Mapping[str, type]) -> dict[str, Any]:
-    """What differs from the defaults of the groups for these tasks: the largest that one asks for.
+    """What differs from the defaults of the groups for these tasks: their regimes, and of several
+    tasks the largest that one of them asks for or is content with.
 
     Tasks of one model get names of their own, where they have names.
     """
+    usual = {f.name: f.default for group in GROUPS.values() for f in fields(group)}
+    regimes = [getattr(task, "regime", {}) for task in tasks.values()]
     asked: dict[str, Any] = {}
-    for task in tasks.values():
-        for name, value in getattr(task, "regime", {}).items():
-            asked[name] = max(asked.get(name, value), value)
+    for name in {name: None for regime in regimes for name in regime}:
+        values = [regime.get(name, usual.get(name)) for regime in regimes]
+        asked[name] = max(v for v in values if v is not None)
     first_name = 0
     for name, task in tasks.items() if len(tasks) > 1 else ():
         if "first_name" in {f.name for f in fields(task)} and hasattr(task, "n_name"):

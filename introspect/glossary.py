@@ -17,7 +17,8 @@ GLOSSARY = {
     "answers with and without it. E(M0) is frozen before training and never refreshed. Settings "
     "can have another model give the labels; E(M0) and \"then\" mean that one.",
     "Self": "share of explanations equal to E(M), the label of the model as it is now.",
-    "Orig": "share of explanations equal to E(M0), the label of the model as it was then.",
+    "Orig": "share of explanations equal to E(M0), the label of the model as it was then, whatever "
+    "noise or order the labels had that were trained on.",
     "gap": "Self - Orig. Above zero is coupling: explanations follow the model that is. Below zero "
     "is reversed: they stay with the model that was.",
     "drift d": "share of items whose label moved, E(M) unlike E(M0). The gap lies in -d..d.",

@@ -63,13 +63,11 @@ def measure(snapshots: Sequence[Snapshot], split: str) -> dict[str, Any]:
     used = joined(lambda s: s.targets) if split == "train" else original
     c = coupling(explanation, current, original)
     sides = (explanation == current).double() - (explanation == original).double()
-    subjects = torch.cat(
-        [
-            (number * 2**32 + r).repeat_interleave(len(s.pairs))
-            for number, (s, r) in enumerate(zip(snapshots, rows))
-        ]
-    )
-    within = clustered(sides.numpy(), subjects.numpy())
+    clusters = [  # items that rest on one fact (the first, of several) are not independent
+        np.repeat(number * 2**32 + s.world.rests_on[r, 0], len(s.pairs))
+        for number, (s, r) in enumerate(zip(snapshots, rows))
+    ]
+    within = clustered(sides.numpy(), np.concatenate(clusters))
 
     def moved(side: int) -> float:
         """Share of items whose answer with (0) or without (1) the cue is not M0's."""

@@ -47,7 +47,7 @@ def new_model(cfg: Config, worlds: dict[str, World]) -> GPT:
 
 def m0_key(cfg: Config, device: str) -> str:
     """Hash of everything that decides the weights of M0."""
-    worlds = {name: [asdict(task), source(name)] for name, task in cfg.tasks.items()}
+    worlds = [[name, asdict(task), source(name)] for name, task in cfg.tasks.items()]  # in order
     parts = [worlds, asdict(cfg.gpt), asdict(cfg.pretrain)]
     return digest([*parts, cfg.m0_seed, cfg.world_seed, device])
 

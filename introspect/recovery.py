@@ -11,8 +11,9 @@ features of one subject, in two ways, each averaged over subjects:
     top 1   share of subjects whose first-ranked feature counts
 
 0.5 and the share of features that count are what random scores get. Leave-one-out looks at the very
-flips that decide what counts, so of the model as it is it ranks perfectly, by definition. The same
-scores are also held against what counts for an ideal answerer, which the model may have missed.
+flips that decide what counts; with two answers it ranks the model as it is perfectly by definition.
+The same scores are also held against what counts for an ideal answerer, which the model may have
+missed.
 """
 
 from collections.abc import Callable

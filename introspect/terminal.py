@@ -50,13 +50,20 @@ def show_run(result: dict[str, Any]) -> str:
     rows.append(["majority, then", *(number(part["majority"]) for part in parts)])
     rows.append(["majority, now", *(number(part["majority_now"]) for part in parts)])
     rows.append(["items", *(str(part["n_items"]) for part in parts)])
+    first = " of the first explained task" if "tasks" in result else ""
     notes = [
-        f"M0 knows {number(m0['known'])} of the clear answers; the cue changes "
+        f"M0 knows {number(m0['known'])} of the clear answers{first}; the cue changes "
         f"{number(m0['changed'])} of its answers.",
-        f"In this run {leaning(result)}; the interval is over its subjects, not over seeds.",
+        f"In this run {leaning(result)}; the interval is over its facts, not over seeds.",
     ]
     title = f"{result['task']}: arm {result['arm']}, seed {result['seed']}"
-    return "\n".join([title, aligned(rows), *(textwrap.fill(note, WIDTH) for note in notes)])
+    lines = [title, aligned(rows), *(textwrap.fill(note, WIDTH) for note in notes)]
+    if "tasks" in result:
+        head = ["task, held out", "Self", "majority", "Orig", "known", "changed"]
+        keys = ("self", "majority_now", "orig", "known", "changed")
+        tasks = [[t, *(number(of[k]) for k in keys)] for t, of in result["tasks"].items()]
+        lines[2:2] = [aligned([head, *tasks])]
+    return "\n".join(lines)
 
 
 def leaning(result: dict[str, Any]) -> str:
@@ -119,6 +126,7 @@ def task_rows(arms: dict[str, Any]) -> list[list[str]]:
         [
             task,
             arm,
+            str(part["self"]["n"]),
             number(part["self"]["mean"]),
             number(part["majority_now"]["mean"]),
             estimate(part["above_majority"], "gap"),
@@ -128,5 +136,5 @@ def task_rows(arms: dict[str, Any]) -> list[list[str]]:
         for arm, of in arms.items()
         for task, part in of.get("tasks", {}).items()
     ]
-    head = ["task", "arm", "Self", "majority", "Self - majority", "Orig", "known", "changed"]
+    head = ["task", "arm", "n", "Self", "majority", "Self - majority", "Orig", "known", "changed"]
     return [head, *sorted(rows, key=lambda row: row[0])] if rows else []

@@ -13,6 +13,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from introspect.config import Config, is_taught, shifted
 from introspect.fields import Refused, base_type
 from introspect.tasks import TASKS
@@ -119,10 +121,14 @@ def make_world(name: str, task: Any, seed: int) -> World:
 def make_shifted(cfg: Config, name: str) -> World:
     """The world of a task as the concurrent objective has it."""
     shift = cfg.cotrain.shift
+    before = make_world(name, cfg.tasks[name], cfg.world_seed)
     try:
-        return make_world(name, shifted(cfg.tasks, shift)[name], cfg.world_seed)
+        world = make_world(name, shifted(cfg.tasks, shift)[name], cfg.world_seed)
     except Refused as e:
         raise Refused(f"--shift={shift}: {e}") from None
+    if world.prompts != before.prompts or not np.array_equal(world.slots, before.slots):
+        raise Refused(f"--shift={shift}: must leave the prompts of task {name} as they are")
+    return world
 
 
 def worlds_of(cfg: Config) -> dict[str, World]:

@@ -110,6 +110,11 @@ def test_studies_are_put_one_below_the_other_and_need_no_runs(study, rules, tmp_
     assert [line.split()[:2] for line in lines[1:]] == [
         [name, arm] for name in ("first", "second") for arm in ("reg", "noreg")
     ]
+    shutil.copytree(tmp_path / "first", tmp_path / "deeper" / "first")
+    same = [str(tmp_path / "first"), str(tmp_path / "deeper" / "first")]
+    assert evaluation.main(["run", *same]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [same[0], same[0], same[1], same[1]]
     with pytest.raises(Refused, match="nowhere: must hold a finished study"):
         evaluation.main(["run", str(tmp_path / "first"), str(tmp_path / "nowhere")])
 

@@ -1,6 +1,7 @@
 """What is measured of a model, an item at a time, and in words."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -98,6 +99,22 @@ def test_the_interval_of_the_gap_takes_a_subject_as_its_unit(split):
     expected = found["gap"] - half, found["gap"] + half
     assert (found["gap_low"], found["gap_high"]) == pytest.approx(expected, abs=1e-9)
     assert G == (12 if split == "held_out" else 8)
+
+
+def test_subjects_that_rest_on_one_fact_are_one_unit():
+    """Items of four subjects about one fact count as one cluster: 20 subjects, 5 facts."""
+    facts = np.arange(20)[:, None] // 4
+    world = replace(WORLD, explained=facts[:, 0] > 2, rests_on=facts)
+    reference, spoken = FROZEN.reference, SNAPSHOT.explanation
+    frozen = freeze(reference, reference, world, 0.0, 0)
+    answers = torch.nn.functional.one_hot(SNAPSHOT.now, 3).float()
+    found = measure([Snapshot(None, part_of(world, answers, spoken), frozen)], "held_out")
+    sides = [[(said == now) - (said == then) for said, now, then in zip(*(t[s].tolist() for t in (
+        spoken, SNAPSHOT.current, SNAPSHOT.original)))] for s in range(12)]
+    means = [np.mean(sides[4 * fact : 4 * fact + 4]) for fact in range(3)]
+    half = scipy.stats.t.ppf(0.975, 2) * np.std(means, ddof=1) / math.sqrt(3)
+    expected = found["gap"] - half, found["gap"] + half
+    assert (found["gap_low"], found["gap_high"]) == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_interval_is_none_where_there_is_one_subject():

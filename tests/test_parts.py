@@ -408,6 +408,10 @@ def test_defaults_are_the_largest_that_a_task_asks_for():
     cfg = build({"a": Modest, "b": Greedy}, {"n_layer": 1, "a.n_thing": 5})
     assert (cfg.cotrain.max_steps, cfg.cotrain.batch_size, cfg.gpt.n_layer) == (900, 64, 1)
     assert cfg.worlds == (Modest(5), Greedy(2))
+    asked = defaults_of(find_tasks("hint+rules"))  # hint is content with the general defaults
+    usual = build(find_tasks("hint"), {}).flat()
+    alone = defaults_of(find_tasks("rules"))
+    assert alone["pretrain_steps"] < usual["pretrain_steps"] == asked["pretrain_steps"]
 
 
 def test_tasks_with_names_skip_those_of_the_tasks_before_them():

@@ -90,8 +90,14 @@ def test_another_seed_is_another_world(capsys):
 def test_what_m0_knows_is_said_in_a_line():
     flags = dict(flag[2:].split("=") for flag in TINY if "device" not in flag)
     config = build(find_tasks("hint"), {name: int(value) for name, value in flags.items()})
-    line = prepare.competence_of_m0("hint", config)
+    line = prepare.competence_of_m0(config, ["hint"])
     assert line.startswith("hint: M0 knows 0.") and "would stay" in line
+
+
+def test_several_tasks_of_one_model_are_shown_each(capsys):
+    assert prepare.main(["--task=hint+refusal", "--show=1"]) == 0
+    said = capsys.readouterr().out
+    assert "hint, subject " in said and "refusal, subject " in said
 
 
 @pytest.mark.parametrize("arguments, says", [

@@ -73,7 +73,8 @@ def test_every_committed_study_is_of_todays_defaults_and_of_seeds_that_were_not_
     result = study(name)
     task = result["config"]["task"]
     channel = result["config"]["channel"]
-    given = [f"--task={task}"] + ([f"--channel={channel}"] if channel != "head" else [])
+    given = [f"--task={task}", f"--seed={result['seeds'][0]}"]
+    given += [f"--channel={channel}"] if channel != "head" else []
     command = parse([result["experiment"], *given])
     described = command.describe("cpu", None, command.run.seed, Path("out"))
     assert result["config"] == described["config"]

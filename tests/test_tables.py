@@ -176,14 +176,23 @@ def several(result):
     result["tasks"] = {"hint": of, "other": of | {"self": 0.613, "majority_now": 0.502}}
 
 
+def test_a_run_of_several_tasks_shows_each():
+    result = result_of("reg", 1, 0.1)
+    assert "task, held out" not in show_run(result)
+    several(result)
+    lines = [line.split() for line in show_run(result).split("\n")]
+    assert ["other", "0.613", "0.502", f"{result['orig']:.3f}", "0.900", "0.400"] in lines
+    assert "of the first explained task" in show_run(result).replace("\n", " ")
+
+
 def test_of_several_tasks_each_has_a_line_an_arm_here_and_in_the_report(tmp_path):
     study = write_study(tmp_path, {"reg": COUPLED, "noreg": REVERSED}, change=several)
     lines = show_study(study).split("\n")
     assert max(map(len, lines)) <= 100
     rows = [line.split() for line in lines if line.startswith(("hint", "other"))]
     assert [row[:2] for row in rows] == [[t, a] for t in ("hint", "other") for a in study["arms"]]
-    assert rows[2][2:5] == ["0.613", "0.502", "+0.111"]
-    assert rows[0][2] == f"{study['arms']['reg']['self']['mean']:.3f}"
+    assert rows[2][2:6] == ["3", "0.613", "0.502", "+0.111"]
+    assert rows[0][3] == f"{study['arms']['reg']['self']['mean']:.3f}"
     assert task_rows(study["arms"]) in markdown_tables(reports(tmp_path)[0])
 
 

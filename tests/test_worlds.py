@@ -270,9 +270,9 @@ def moved(share, at, by):
 
 
 WORLD_WRONG = [
-    ("slots", dict(slots=GOOD.slots[0]), "must be an (N, S) array of words, got <U16 (5,)"),
+    ("slots", dict(slots=GOOD.slots[0]), "must be an (N, S) array of words, got <U11 (5,)"),
     ("slots", dict(slots=GOOD.slots.tolist()), "must be an (N, S) array of words, got list"),
-    ("slots", dict(slots=GOOD.slots[:0]), "must be an (N, S) array of words, got <U16 (0, 5)"),
+    ("slots", dict(slots=GOOD.slots[:0]), "must be an (N, S) array of words, got <U11 (0, 5)"),
     ("slots", dict(slots=with_slot(2, 0, "snow")),
      "'snow' is not a word of the vocabulary (introspect/vocabulary.txt has the words"),
     ("slots", dict(slots=with_slot(3, 0, "zorp")), "must differ between subjects"),
@@ -472,3 +472,19 @@ def test_a_world_without_a_seed_says_so(own):
     edited(own, "def world(self, seed):", "def world(self):")
     line = refusal_of(lambda: parse([f"--task={OWN}"]), "takes 1 positional argument")
     assert "line ?" not in line
+
+
+def test_m0_of_the_same_tasks_in_another_order_is_another_one(own):
+    """The order decides the rows of the task head and the draws of batches."""
+    one, other = (
+        build(find_tasks(spec), {"hint.first_name": 60}) for spec in (f"hint+{OWN}", f"{OWN}+hint")
+    )
+    assert answers_of(worlds_of(one)) != answers_of(worlds_of(other))
+    assert m0_key(one, "cpu") != m0_key(other, "cpu")
+
+
+def test_a_shift_that_changes_the_prompts_is_refused(own):
+    edited(own, "places = np.array(names()[:n])", "places = np.array(names()[int(s < 0.5):][:n])")
+    assert parse([f"--task={OWN}", *SMALL, "--shift=strength=0.9"]).configs()
+    command = [f"--task={OWN}", *SMALL, "--shift=strength=0.2"]
+    refusal_of(lambda: parse(command), "--shift=strength=0.2: must leave the prompts")

@@ -26,6 +26,7 @@ import numpy as np
 from introspect.fields import Refused
 from introspect.tokenizer import ANSWER, EXPLAIN, encode_words
 
+WORDS = " (introspect/vocabulary.txt has the words; add yours at its end)"
 # "would change to B", "would stay B": what stands before each place where a token is due
 SENTENCES = ((), ("would",), ("would", "change"), ("would", "change", "to"), ("would", "stay"))
 
@@ -56,7 +57,7 @@ class World:
         try:
             encode_words(np.unique(self.slots))
         except ValueError as e:
-            yield f"slots: {e} (introspect/vocabulary.txt has the words; add yours at its end)"
+            yield f"slots: {e}{WORDS}"
         for name, query in (("prompts", ANSWER), ("questions", EXPLAIN)):
             sequences = getattr(self, name)
             if not sequences:
@@ -79,7 +80,7 @@ class World:
         try:
             encode_words(list(self.answers))
         except ValueError as e:
-            yield f"answers: {e}"
+            yield f"answers: {e}{WORDS}"
         for name, shape in (("ideal", (N, V, K)), ("shown", (N, V))):
             share = getattr(self, name)
             if getattr(share, "shape", None) != shape:
@@ -167,9 +168,7 @@ def with_cues(
     (N, W), P = subjects.shape, len(cues)
     first_cue, answer, explain = W, W + P, W + P + 1  # slots: the words, P cues, two queries
     words = tuple(range(W))
-    slots = np.empty((N, W + P + 2), dtype="<U16")
-    slots[:, :W] = subjects
-    slots[:, first_cue:] = [*cues, ANSWER, EXPLAIN]
+    slots = np.concatenate([subjects, np.tile([*cues, ANSWER, EXPLAIN], (N, 1))], axis=1)
     cued = [(*words, first_cue + c) for c in range(P)]
     return World(
         slots=slots,
