@@ -220,6 +220,16 @@ def test_a_sure_topic_always_goes_by_its_rule_and_a_guessed_one_by_two_alike():
     assert (guess.ideal[:, :7] == sure.ideal[:, :7])[guess.ideal[:, :7] != 0.5].all()
 
 
+def test_a_sure_topic_goes_by_the_rule_that_is_its_fact():
+    task = replace(SMALL, low_confidence=1.0, guess_share=0.0, n_rule=4)
+    world, rules = task.world(0), drawn_rules(task, 0)
+    facts = task.facts(rng(0, "rules topics"), 4).answers
+    for fact, subjects in zip(facts, topics_of(world).values()):
+        for s in subjects:
+            yes = share_of_yes(rules[fact], world.text(s, 0), 6)
+            assert world.ideal[s, 0].tolist() == [1 - yes, yes]
+
+
 def test_the_other_rule_of_a_topic_is_any_of_the_others_and_never_its_own():
     """Four rules tell sure topics apart, and 50-50 ones by the pair: each pair is as frequent."""
     task = Rules(n_first=40, n_second=40, n_input=64, n_rule=4, guess_share=0.0, low_confidence=1.0)
