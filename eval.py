@@ -36,10 +36,10 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     if args.command == "bench":
         return time_updates(BenchConfig(**{k: v for k, v in vars(args).items() if k != "command"}))
-    if len(args.dirs) > 1:
-        return tabulate_studies(args.dirs)
-    (out,) = args.dirs
+    out, *others = args.dirs
     known = out / "config.json"
+    if others or (out / "result.json").exists() and not known.exists():
+        return tabulate_studies(args.dirs)
     if not known.exists():
         raise Refused(f"{out}: must be a folder that train.py wrote; it has no config.json")
     description = read_json(known, DESCRIBED)
