@@ -5,12 +5,11 @@
     python eval.py bench          how long an update takes on this machine
 """
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from introspect.cli import DONE, OneLineParser, add_flags, one_line, resolve_device
+from introspect.cli import DONE, add_flags, one_line, parser_of, resolve_device
 from introspect.config import Config, build
 from introspect.experiments import EXPERIMENTS
 from introspect.fields import Refused, check_fields, option
@@ -21,12 +20,7 @@ DESCRIBED = {"experiment", "arm", "device", "source", "cache", "config"}  # in a
 
 
 def main(argv: list[str]) -> int:
-    parser = OneLineParser(
-        prog="eval.py",
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("eval.py", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="measure a finished run, or tabulate studies")
     run.add_argument(
@@ -183,8 +177,8 @@ def tabulate_study(out: Path, description: dict) -> int:
     print(show_study(study | summarize(results, curves)))
     described = [read_json(folder / "config.json", DESCRIBED) for folder in folders]
     found: dict[str, list] = {}  # arm, and task where there are several -> of each of its runs
-    for folder, result, description in zip(folders, results, described):
-        if any(map(can_flip, worlds_of(config_of(description)).values())):
+    if any(map(can_flip, worlds_of(config_of(described[0])).values())):
+        for folder, result, description in zip(folders, results, described):
             run = load_run(folder, description)
             for snapshot in run.snapshots:
                 if can_flip(snapshot.world):

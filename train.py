@@ -72,7 +72,7 @@ def train_study(command: Command, device: str) -> int:
             "experiment": command.experiment,
             "question": command.declared.question,
             "task": command.task,
-            "explained": command.configs()[0][1].explained,
+            "explained": jobs[0].config.explained,
             "seeds": command.seeds,
             **summarize(results, {k: read_lines(p) for k, p in curves.items() if p.exists()}),
             "failed": [f.describe() for f in failures],

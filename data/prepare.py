@@ -5,9 +5,9 @@
     python data/prepare.py --m0=true --task=hint      train M0 and say what it knows (a minute)
 """
 
-import argparse
 import hashlib
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from introspect.cli import DONE, OneLineParser, add_flags, one_line  # noqa: E402
+from introspect.cli import DONE, add_flags, one_line, parser_of  # noqa: E402
 from introspect.config import LAST_SEED, Config, build, is_taught  # noqa: E402
 from introspect.fields import Refused, check_fields, option  # noqa: E402
 from introspect.page import aligned  # noqa: E402
@@ -24,7 +24,7 @@ from introspect.streams import rng  # noqa: E402
 from introspect.summary import number  # noqa: E402
 from introspect.tasks import TASKS  # noqa: E402
 from introspect.tasks.world import World  # noqa: E402
-from introspect.tokenizer import encoding, vocabulary  # noqa: E402
+from introspect.tokenizer import encode_words, encoding, vocabulary  # noqa: E402
 from introspect.worlds import check_sizes, find_tasks, worlds_of  # noqa: E402
 
 SAMPLES = 20  # subjects in the sample prompts
@@ -45,12 +45,7 @@ class PrepareConfig:
 
 
 def main(argv: list[str]) -> int:
-    parser = OneLineParser(
-        prog="data/prepare.py",
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("data/prepare.py", __doc__)
     add_flags(parser, PrepareConfig)
     asked = PrepareConfig(**vars(parser.parse_args(argv)))
     worlds: dict[str, World] = {}
@@ -113,8 +108,8 @@ def write(worlds: dict[str, World], out: Path, seed: int) -> dict[str, str]:
     if out.exists() and not out.is_dir():
         raise Refused(f"--out_dir={out}: must be a folder, and is a file")
     out.mkdir(parents=True, exist_ok=True)
-    ids = [{"id": 258 + i, "word": word} for i, word in enumerate(vocabulary())]
-    write_lines(out / "vocabulary.jsonl", ids)
+    ids = zip(encode_words(vocabulary()).tolist(), vocabulary())
+    write_lines(out / "vocabulary.jsonl", [{"id": id, "word": word} for id, word in ids])
     files = ["vocabulary.jsonl"]
     for name, world in worlds.items():
         stem = "".join(c if c.isalnum() else "-" for c in name)
@@ -140,8 +135,6 @@ def write(worlds: dict[str, World], out: Path, seed: int) -> dict[str, str]:
 
 def competence_of_m0(config: Config, names: list[str]) -> str:
     """M0 trained as in a run of these tasks, and asked everything: a line a task."""
-    import tempfile
-
     import torch
 
     from introspect.measure import competence

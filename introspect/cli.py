@@ -1,7 +1,6 @@
 """The command line of train.py: flags from the dataclasses, and one clear line for bad input."""
 
 import argparse
-import difflib
 import os
 import signal
 import sys
@@ -11,16 +10,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from introspect.config import (
-    GROUPS,
-    LAST_SEED,
-    Config,
-    defaults_of,
-    digest,
-    flag_of,
-)
+from introspect.config import GROUPS, LAST_SEED, Config, defaults_of, digest, flag_of
 from introspect.experiments import EXPERIMENTS, Experiment
-from introspect.fields import Refused, allowed, base_type, check_fields, option
+from introspect.fields import Refused, allowed, base_type, check_fields, nearest, option
 from introspect.tasks import TASKS
 from introspect.worlds import check_sizes, find_tasks, sources
 
@@ -55,6 +47,17 @@ IDENTITY = ("m0_seed", "world_seed")  # fields of RunConfig that decide what is 
 class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         raise Refused(message)
+
+
+def parser_of(script: str, description: str, **more: Any) -> OneLineParser:
+    """The parser of a script: its text as it stands, no abbreviated flags."""
+    return OneLineParser(
+        prog=script,
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **more,
+    )
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ class Command:
 
     def describe(self, device: str, arm: str | None, seed: int, folder: Path) -> dict[str, Any]:
         """What config.json of a folder says: enough to run it again, and to tell it from others."""
-        config = self.config(arm or self.arms[0], seed).flat()
+        chosen = self.config(arm or self.arms[0], seed)
+        config = chosen.flat()
         if not arm:  # a study: what its runs have in common
             varying = {name for sets in self.declared.arms.values() for name in sets}
             varying |= {"seed", *IDENTITY}
@@ -120,7 +124,7 @@ class Command:
             "arm": arm,
             "first_seed": seed,
             "device": device,
-            "source": sources(self.config(arm or self.arms[0], seed)),
+            "source": sources(chosen),
             "cache": os.path.relpath(self.cache, folder),
             "config": config,
         }
@@ -138,14 +142,12 @@ def parse(argv: list[str]) -> Command:
         SystemExit: after --help.
     """
     tasks = find_tasks(named_task(argv))
-    parser = OneLineParser(
-        prog="train.py",
-        description="Train one run, or a whole study with its report. The same command continues "
+    parser = parser_of(
+        "train.py",
+        "Train one run, or a whole study with its report. The same command continues "
         "what was killed, and does nothing where all is done.",
         epilog="Experiments and arms: "
         + "; ".join(f"{name}/{{{','.join(e.arms)}}}" for name, e in EXPERIMENTS.items()),
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "target",
@@ -158,19 +160,21 @@ def parse(argv: list[str]) -> Command:
     worlds = {f"world of task {name}": (task, name) for name, task in tasks.items()}
     groups = {"run": (RunConfig, ""), **worlds, **{k: (v, "") for k, v in GROUPS.items()}}
     for title, (group, task) in groups.items():
-        names = [f"--{flag_of(task, f.name, tasks) if task else f.name}" for f in fields(group)]
-        for name in names:
-            if name in (*flags, "--target", "--help"):
+        names = {f.name: flag_of(task, f.name, tasks) if task else f.name for f in fields(group)}
+        for name in names.values():
+            if name in (*flags, "target", "help"):
                 spec = "+".join(tasks)
-                raise Refused(f"--task={spec}: {name[2:]} is the name of another flag; rename it")
+                raise Refused(f"--task={spec}: {name} is the name of another flag; rename it")
+        flags += names.values()
         shown = parser.add_argument_group(title, (group.__doc__ or title).split("\n")[0])
-        flags += add_flags(shown, group, lambda f: flag_of(task, f, tasks) if task else f, regime)
+        add_flags(shown, group, names, regime)
     known, unknown = parser.parse_known_args(argv)
     if unknown:
         name = unknown[0].split("=")[0]
         if not name.startswith("-"):
             raise Refused(f"{name}: one EXPERIMENT[/ARM] at most, as in anchor/reg")
-        raise Refused(f"{unknown[0]}: no such flag{nearest(name, flags)}; see --help")
+        near = nearest(name, (f"--{flag}" for flag in flags))
+        raise Refused(f"{unknown[0]}: no such flag{near}; see --help")
     given = vars(known)
     experiment, _, arm = given.pop("target").partition("/")
     if experiment not in EXPERIMENTS:
@@ -210,25 +214,25 @@ def named_task(argv: list[str]) -> str:
 def add_flags(
     group: argparse._ArgumentGroup,
     config: type,
-    flag: Callable[[str], str] = str,
+    names: dict[str, str] | None = None,
     regime: dict[str, Any] | None = None,
-) -> list[str]:
-    """A flag for every field, absent from the result unless it was given. Returns their names.
+) -> None:
+    """A flag for every field, absent from the result unless it was given.
 
     Args:
-        flag: from the name of a field to that of its flag. regime: defaults unlike the fields' own.
+        names: field -> flag, where they differ. regime: flag -> default, unlike the field's own.
     """
     for f in fields(config):
-        usual = (regime or {}).get(flag(f.name), f.default)
+        flag = (names or {}).get(f.name, f.name)
+        usual = (regime or {}).get(flag, f.default)
         default = "" if usual in ("", None) else f"; default {usual}"
         group.add_argument(
-            f"--{flag(f.name)}",
+            f"--{flag}",
             type=typed(f),
             default=argparse.SUPPRESS,
             metavar=base_type(f.type).__name__.upper(),
             help=f"{f.metadata['help']} ({allowed(f)}{default})".replace("%", "%%"),
         )
-    return [f"--{flag(f.name)}" for f in fields(config)]
 
 
 def typed(f: Any) -> Callable[[str], Any]:
@@ -242,12 +246,6 @@ def typed(f: Any) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text!r} given, must be {allowed(f)}") from None
 
     return parse
-
-
-def nearest(name: str, names: Any) -> str:
-    """" (did you mean X?)" where a valid name is close."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def resolve_device(name: str) -> str:

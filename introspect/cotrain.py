@@ -43,7 +43,7 @@ def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str)
     explained = [(p, labels) for p, labels in zip(parts, frozen) if p.explained]
     learned = [(p, labels) for p, labels in zip(parts, frozen) if not p.taught]
     shifts = shifted(cfg.tasks, c.shift)
-    moved = [(p, make_shifted(cfg, p.name)) for p in parts if p.name in shifts]
+    moved = [(p, make_shifted(cfg, p.name, p.world)) for p in parts if p.name in shifts]
 
     def share(among: list) -> int:
         return c.batch_size // len(among)

@@ -1,6 +1,8 @@
 """Dataclass fields that know their meaning and their allowed values; flags are made from them."""
 
+import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import field, fields
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -64,3 +66,9 @@ def check_fields(config: Any) -> None:
             right = value in f.metadata["choices"]
         if not right:
             raise Refused(f"--{f.name}={value}: must be {allowed(f)}")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """" (did you mean X?)" where a valid name is close."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -112,7 +112,7 @@ def frozen_labels(
         c, asked = cfg.labels, parts_of(cfg, device)  # the same way whatever the channel
         for (_, world, interview, *_), folder in zip(asked, folders):
             reference, _ = interview.everything(m0)
-            given, _ = interview.everything(labeled)
+            given = reference if labeled is m0 else interview.everything(labeled)[0]
             shuffled = c.label_order == "shuffled"
             frozen = freeze(given, reference, world, c.label_noise, cfg.seed, shuffled)
             if not folder.exists():

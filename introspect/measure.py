@@ -46,8 +46,7 @@ class Snapshot:
 
     def skill(self) -> dict[str, float | None]:
         """What the model knows of the task now, and how often a cue changes its answer."""
-        changed = share(self.labels != len(self.world.answers))
-        return {"known": known(self.world, self.now), "changed": changed}
+        return skill(self.world, self.now, self.labels)
 
 
 def measure(snapshots: Sequence[Snapshot], split: str) -> dict[str, Any]:
@@ -118,21 +117,22 @@ def known(world: World, answers: Tensor) -> float | None:
     return float((given == ideal.argmax(-1))[sure].mean()) if sure.any() else None
 
 
+def skill(world: World, answers: Tensor, labels: Tensor) -> dict[str, float | None]:
+    """known, and changed: share of items whose answer the cue changes, by their labels (N, P)."""
+    return {"known": known(world, answers), "changed": share(labels != len(world.answers))}
+
+
 def competence(world: World, reference: Tensor) -> dict[str, Any]:
     """What M0, whose answer logits are `reference` (N, V, K), knows and how cues move it.
 
     Returns:
-        known; changed: share of items whose answer the cue changes; labels: share of items by
-            explanation. All over all subjects.
+        known; changed; labels: share of items by explanation. All over all subjects.
     """
     answers, pairs = reference.argmax(-1), torch.tensor(world.pairs)
     own = explanation_labels(answers, pairs, len(world.answers))
     counts = own.flatten().bincount(minlength=world.n_explanation).tolist()
-    return {
-        "known": known(world, answers),
-        "changed": share(own != len(world.answers)),
-        "labels": {world.explanation(k): n / own.numel() for k, n in enumerate(counts)},
-    }
+    labels = {world.explanation(k): n / own.numel() for k, n in enumerate(counts)}
+    return {**skill(world, answers, own), "labels": labels}
 
 
 def m0_of(parts: Sequence[Part], frozen: Sequence[Frozen]) -> dict[str, Any]:

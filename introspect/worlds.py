@@ -3,7 +3,6 @@
 A task of your own is named as FILE.py:CLASS, several tasks of one model are joined by +.
 """
 
-import difflib
 import hashlib
 import importlib
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from introspect.config import Config, is_taught, shifted
-from introspect.fields import Refused, base_type
+from introspect.fields import Refused, base_type, nearest
 from introspect.tasks import TASKS
 from introspect.tasks.world import SENTENCES, World
 
@@ -38,9 +37,8 @@ def find_task(name: str) -> type:
         return TASKS[name]
     path, colon, attribute = name.rpartition(":")  # of FILE.py:CLASS
     if not colon:
-        near = difflib.get_close_matches(name, TASKS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise Refused(f"--task={name}: must be of {', '.join(TASKS)}, or FILE.py:CLASS{hint}")
+        near = nearest(name, TASKS)
+        raise Refused(f"--task={name}: must be of {', '.join(TASKS)}, or FILE.py:CLASS{near}")
     task = getattr(load(Path(path), name), attribute, None)
     if not (isinstance(task, type) and is_dataclass(task)):
         raise Refused(f"--task={name}: {path} must have a dataclass {attribute}")
@@ -118,10 +116,9 @@ def make_world(name: str, task: Any, seed: int) -> World:
     return world
 
 
-def make_shifted(cfg: Config, name: str) -> World:
-    """The world of a task as the concurrent objective has it."""
+def make_shifted(cfg: Config, name: str, before: World) -> World:
+    """The world of a task as the concurrent objective has it; `before` is the one without it."""
     shift = cfg.cotrain.shift
-    before = make_world(name, cfg.tasks[name], cfg.world_seed)
     try:
         world = make_world(name, shifted(cfg.tasks, shift)[name], cfg.world_seed)
     except Refused as e:
@@ -182,7 +179,7 @@ def check_sizes(config: Config) -> None:
                 each = f" for each of {len(those)} tasks" if len(those) > 1 else ""
                 raise Refused(f"{flag}={size}: task {name} has {most} {what}, 1 to so many{each}")
         if name in moved:
-            make_shifted(config, name)
+            make_shifted(config, name, world)
         if c.channel == "same" and len({x for x, _ in world.pairs}) < len(world.pairs):
             raise Refused(
                 f"--channel=same: task {name} asks about several features at one answer; must be "
