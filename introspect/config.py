@@ -125,13 +125,12 @@ class Config:
     def __post_init__(self):
         shifted(self.tasks, self.cotrain.shift)
         unexplained = self.cotrain.unexplained.split("+") if self.cotrain.unexplained else []
-        taught = [name for name, world in self.tasks.items() if is_taught(world)]
         for name in unexplained:
             if name not in self.tasks:
                 raise Refused(
                     f"--unexplained={self.cotrain.unexplained}: must be of {', '.join(self.tasks)}"
                 )
-        if not self.tasks.keys() - taught:
+        if not self.learned:
             raise Refused(
                 f"--task={self.task}: is taught after M0, so it needs a task that M0 learns beside "
                 f"it, as in hint+{self.task}"
@@ -148,10 +147,15 @@ class Config:
         return dict(zip(self.task.split("+"), self.worlds))
 
     @property
+    def learned(self) -> list[str]:
+        """The tasks that M0 learns: all but those taught after it."""
+        return [name for name, world in self.tasks.items() if not is_taught(world)]
+
+    @property
     def explained(self) -> list[str]:
         """The tasks with explanation labels: all that M0 learns but the unexplained ones."""
         without = self.cotrain.unexplained.split("+")
-        return [n for n, world in self.tasks.items() if n not in without and not is_taught(world)]
+        return [name for name in self.learned if name not in without]
 
     def flat(self) -> dict[str, Any]:
         """Every field by its flag's name."""

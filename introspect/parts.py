@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from introspect.config import Config, is_taught
+from introspect.config import Config
 from introspect.interview import Interview
 from introspect.tasks.world import World
 from introspect.worlds import answers_of, worlds_of
@@ -40,7 +40,7 @@ def parts_of(cfg: Config, device: str, channel: str = "head") -> list[Part]:
             world,
             Interview(world, channel, device, among),
             explained=name in cfg.explained,
-            taught=is_taught(cfg.tasks[name]),
+            taught=name not in cfg.learned,
         )
         for name, world in worlds.items()
     ]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
-from introspect.config import Config, is_taught
+from introspect.config import Config
 from introspect.cotrain import finished, passes_of, run
 from introspect.parts import parts_of
 from introspect.pretrain import Diverged, Progress, pretrain, taught_key, teach
@@ -91,7 +91,7 @@ def perform_all(
 
 def passes_of_m0(job: Job) -> int:
     cfg = job.config
-    taught = cfg.cotrain.teach_steps if any(map(is_taught, cfg.worlds)) else 0
+    taught = cfg.cotrain.teach_steps if len(cfg.learned) < len(cfg.tasks) else 0
     return (cfg.pretrain.pretrain_steps + taught) * cfg.pretrain.pretrain_batch_size
 
 

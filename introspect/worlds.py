@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from introspect.config import Config, is_taught, shifted
+from introspect.config import Config, shifted
 from introspect.fields import Refused, base_type, nearest
 from introspect.tasks import TASKS
 from introspect.tasks.world import SENTENCES, World
@@ -161,19 +161,17 @@ def check_sizes(config: Config) -> None:
     worlds = worlds_of(config)
     said = max(map(len, SENTENCES)) if c.channel == "verbal" else 0
     moved = shifted(config.tasks, c.shift)
-    taught = [name for name, task in config.tasks.items() if is_taught(task)]
-    learned = [name for name in worlds if name not in taught]
     for name, world in worlds.items():
         need, n, labeled = world.longest_prompt + said, world.n_subject, int(world.explained.sum())
         if config.gpt.block_size < need:
             raise Refused(
                 f"--block_size={config.gpt.block_size}: task {name} has prompts of {need} tokens"
             )
-        taken = list(worlds) if taught else learned  # teaching goes on with what M0 learned
-        among = [(taken, p.pretrain_batch_size, "--pretrain_batch_size", n, "subjects")]
+        stages = config.learned, list(worlds)  # pretraining, and teaching beside what M0 knows
+        among = [(s, p.pretrain_batch_size, "--pretrain_batch_size", n, "subjects") for s in stages]
         among += [(config.explained, c.batch_size, "--batch_size", labeled, "explained subjects")]
         among += [(list(moved), c.batch_size, "--batch_size", n, "subjects")]
-        among += [(learned, c.batch_size, "--batch_size", n, "subjects")]
+        among += [(config.learned, c.batch_size, "--batch_size", n, "subjects")]
         for those, size, flag, most, what in among:
             if name in those and not len(those) <= size <= most * len(those):
                 each = f" for each of {len(those)} tasks" if len(those) > 1 else ""

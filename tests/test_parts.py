@@ -470,6 +470,15 @@ def test_the_anchor_shares_its_batch_with_tasks_without_explanation_labels():
         parse([*base, "--batch_size=33"])
 
 
+def test_m0_alone_must_have_subjects_for_its_whole_batch_though_teaching_shares_it():
+    """M0 of `hint+jabberwocky` learns from hint only, before the batch is halved."""
+    command = ["jabberwocky", "--hint.n_entity=8", "--hint.n_attribute=8"]
+    assert parse([*command, "--pretrain_batch_size=64"]).configs()
+    says = "--pretrain_batch_size=65: task hint has 64 subjects"
+    with pytest.raises(Refused, match=says):
+        parse([*command, "--pretrain_batch_size=65"])
+
+
 def test_teaching_shares_its_batch_with_the_tasks_that_are_taught():
     base = ["jabberwocky", "--jabberwocky.n_creature=4", "--jabberwocky.n_habit=4"]
     parse([*base, "--pretrain_batch_size=32"])
