@@ -40,8 +40,15 @@ def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str)
     Tasks share each batch equally; each term is a mean over its tasks.
     """
     c = cfg.cotrain
-    explained = [(p, labels) for p, labels in zip(parts, frozen) if p.explained]
-    learned = [(p, labels) for p, labels in zip(parts, frozen) if not p.taught]
+    held = [(p, of.reference.to(device)) for p, of in zip(parts, frozen)]  # what an anchor holds
+    classes = [p.interview.channel.classes for p in parts]
+    targets = [f(of.targets, of.target_answers).to(device) for f, of in zip(classes, frozen)]
+    explained = [
+        (p, p.subjects("train"), reference, target)
+        for (p, reference), target in zip(held, targets)
+        if p.explained
+    ]
+    learned = [(p, reference) for p, reference in held if not p.taught]
     shifts = shifted(cfg.tasks, c.shift)
     moved = [(p, make_shifted(cfg, p.name, p.world)) for p in parts if p.name in shifts]
 
@@ -52,27 +59,25 @@ def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str)
         """Explanations of subjects with labels and, for the anchor, answers of the same pass."""
         draw = rng(cfg.seed, "explain", step)
         terms: dict[str, list[Tensor]] = {"explanation": [], "kl": []}
-        for part, labels in explained:
-            batch = draw.choice(part.subjects("train"), share(explained), replace=False)
-            rows = torch.from_numpy(batch)
-            subjects, channel = rows.to(device), part.interview.channel
+        for part, labeled, reference, target in explained:
+            batch = draw.choice(labeled, share(explained), replace=False)
+            subjects = torch.from_numpy(batch).to(device)
             if c.kl_weight and c.anchor == "explained":  # one packed pass serves both terms
                 answers, said = part.interview.both(model, subjects)
-                terms["kl"].append(behavior_kl(answers, labels.reference[rows].to(device)))
+                terms["kl"].append(behavior_kl(answers, reference[subjects]))
             else:
                 said = part.interview.explanations(model, subjects)
-            targets = channel.classes(labels.targets[rows], labels.target_answers[rows])
-            terms["explanation"].append(explanation_loss(said, targets.to(device)))
+            terms["explanation"].append(explanation_loss(said, target[subjects]))
         return terms
 
     def anchored(model: GPT, step: int) -> list[Tensor]:
         """The anchor on subjects of all tasks that M0 knows, with labels or without."""
         draw, terms = rng(cfg.seed, "anchor", step), []
-        for part, labels in learned:
+        for part, reference in learned:
             batch = draw.choice(part.world.n_subject, share(learned), replace=False)
-            rows = torch.from_numpy(batch)
-            answers = part.interview.answers(model, rows.to(device))
-            terms.append(behavior_kl(answers, labels.reference[rows].to(device)))
+            subjects = torch.from_numpy(batch).to(device)
+            answers = part.interview.answers(model, subjects)
+            terms.append(behavior_kl(answers, reference[subjects]))
         return terms
 
     def shift(model: GPT, step: int) -> list[Tensor]:
