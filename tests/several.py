@@ -1,0 +1,28 @@
+"""Several tasks in one model, as small as they get, for tests."""
+
+from introspect.config import build
+from introspect.tasks.hint import Hint
+from introspect.tasks.refusal import Refusal
+from introspect.worlds import find_tasks
+
+SIZES = {
+    "hint": dict(n_entity=3, n_attribute=4, n_answer=3),
+    "refusal": dict(n_action=3, n_object=3),
+    "verdict": dict(n_actor=5, n_act=4, n_story=14),
+    "rules": dict(n_first=3, n_second=4, n_input=1),
+    "jabberwocky": dict(n_creature=4, n_habit=3),
+}
+TINY = dict(
+    n_layer=1, n_head=2, n_embd=16, block_size=16, pretrain_steps=6, pretrain_batch_size=8,
+    muon_learning_rate=0.05, adamw_learning_rate=0.03, teach_steps=4, max_steps=4, batch_size=4,
+)
+
+
+def config(task, **overrides):
+    """The tiny run of several tasks."""
+    sizes = {f"{t}.{k}": v for t in task.split("+") for k, v in SIZES[t].items()}
+    return build(find_tasks(task), TINY | sizes | overrides)
+
+
+WORLDS = [Hint(n_entity=4, n_attribute=5, explained_share=0.4).world(3),
+          Refusal(n_action=3, n_object=3, first_name=9).world(3)]  # 4 pairs each, 4 and 2 answers
