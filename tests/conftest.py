@@ -13,6 +13,7 @@ import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from tests.made_up import COUPLED, REVERSED, write_study  # noqa: E402
+from tests.own import SOURCE  # noqa: E402
 
 torch.set_num_threads(1)
 settings.register_profile("introspect", derandomize=True, deadline=None)
@@ -48,3 +49,10 @@ def folder(tmp_path, monkeypatch):
     for name in set(sys.modules) - known:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
+
+
+@pytest.fixture
+def own(folder):
+    """A task of one's own, right."""
+    (folder / "weather.py").write_text(SOURCE)
+    return folder

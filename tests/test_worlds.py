@@ -2,10 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,64 +11,14 @@ import eval as evaluation
 import train
 from introspect.cli import parse
 from introspect.config import build
-from introspect.fields import Refused
 from introspect.pretrain import m0_key
 from introspect.record import read_json
 from introspect.tasks import TASKS
 from introspect.tasks.hint import Hint
-from introspect.tasks.world import with_cues
 from introspect.tokenizer import names
-from introspect.worlds import answers_of, find_tasks, make_world, prompts, worlds_of
-from tests.tiny import SIZE, STEPS, weights
-
-ROOT = Path(__file__).parents[1]
-OWN = "weather.py:Weather"
-SOURCE = '''\
-from dataclasses import dataclass
-
-import numpy as np
-
-from introspect.fields import option
-from introspect.tasks.world import with_cues
-from introspect.tokenizer import names
-
-
-@dataclass(frozen=True)
-class Weather:
-    """Whether it rains; a wet place makes it likelier, a dry one less so."""
-
-    n_place: int = option(12, "places, one name each", 2)
-    strength: float = option(0.5, "how much a word tells", 0, 1)
-
-    def world(self, seed):
-        n, s = self.n_place, self.strength
-        rain = np.random.default_rng(seed).random((n, 1))
-        rain = np.concatenate([rain, s + (1 - s) * rain, (1 - s) * rain], axis=1)
-        ideal = np.stack([1 - rain, rain], axis=2)
-        shown = np.full((n, 3), 1 / 3)
-        places = np.array(names()[:n])[:, None]
-        return with_cues(places, ["wet", "dry"], ["no", "yes"], ideal, shown, np.arange(n) % 2 == 0)
-'''
-SMALL = [*SIZE, *STEPS, "--eval_interval=3", "--device=cpu"]
-
-
-@pytest.fixture
-def own(folder):
-    """A task of one's own, right."""
-    (folder / "weather.py").write_text(SOURCE)
-    return folder
-
-
-def refusal_of(do, *parts):
-    """What refuses `do()`, in one line that has `parts`."""
-    with pytest.raises(Refused) as refusal:
-        do()
-    line = str(refusal.value)
-    assert "\n" not in line and len(line) < 250
-    for part in parts:
-        assert part in line
-    return line
-
+from introspect.worlds import answers_of, find_tasks, prompts, worlds_of
+from tests.tiny import weights
+from tests.own import OWN, ROOT, SMALL, SOURCE, edited, refusal_of
 
 # --- names ---
 
@@ -229,123 +176,6 @@ def test_a_refused_task_ends_the_script_with_2_and_one_line_and_nothing_written(
     assert list((tmp_path / "here").iterdir()) == []
 
 
-# --- a world that is wrong ---
-
-
-@pytest.mark.parametrize("body, says", [
-    ("raise ValueError('no\\n  rain')", "weather.py, line {line}: ValueError: no rain"),
-    ("return [1, 2][seed + 2]", "weather.py, line {line}: IndexError: list index out"),
-    ("def fail(n):\n            return [][n]\n\n        fail(0)",
-     "weather.py, line {next}: IndexError: list index out of range"),
-    ("return np.zeros((2, 3)).reshape(5)", "weather.py, line {line}: ValueError: cannot reshape"),
-    ("return {}", "world(seed) must return a World, got dict"),
-    ("pass", "world(seed) must return a World, got NoneType"),
-    ("return with_cues(names()[:5], [], [], None, None, None)",
-     "subjects: must be an (N, W) array of words, got <U"),
-])
-def test_a_world_that_fails_is_refused_in_one_line_before_anything_is_written(own, body, says):
-    head, _ = SOURCE.split("        n, s = ")
-    (own / "weather.py").write_text(head + f"        {body}\n")
-    says = says.format(line=head.count("\n") + 1, next=head.count("\n") + 2)
-    refusal_of(lambda: train.main([f"--task={OWN}", *SMALL]), f"task {OWN}: ", says)
-    assert {p.name for p in own.iterdir()} <= {"weather.py", "__pycache__"}
-
-
-GOOD = with_cues(
-    [["zorp"], ["vultum"], ["vulter"], ["kelfow"]], ["wet", "dry"], ["no", "yes"],
-    np.full((4, 3, 2), 0.5), np.full((4, 3), 1 / 3), np.arange(4) < 2,
-)  # slots: name, wet, dry, <|answer|>, <|explain|>
-
-
-def with_slot(subject, slot, word):
-    slots = GOOD.slots.copy()
-    slots[subject, slot] = word
-    return slots
-
-
-def moved(share, at, by):
-    share = share.copy()
-    share[at] += by
-    return share
-
-
-WORLD_WRONG = [
-    ("slots", dict(slots=GOOD.slots[0]), "must be an (N, S) array of words, got <U11 (5,)"),
-    ("slots", dict(slots=GOOD.slots.tolist()), "must be an (N, S) array of words, got list"),
-    ("slots", dict(slots=GOOD.slots[:0]), "must be an (N, S) array of words, got <U11 (0, 5)"),
-    ("slots", dict(slots=with_slot(2, 0, "snow")),
-     "'snow' is not a word of the vocabulary (introspect/vocabulary.txt has the words"),
-    ("slots", dict(slots=with_slot(3, 0, "zorp")), "must differ between subjects"),
-    ("prompts", dict(prompts=()), "must be at least one sequence of slots, got none"),
-    ("prompts", dict(prompts=((0, 3), (0, 1, 3), ())), "must be slots from 0 to 4, got ()"),
-    ("prompts", dict(prompts=((0, 3), (0, 5, 3), (0, 2, 3))), "slots from 0 to 4, got (0, 5, 3)"),
-    ("prompts", dict(prompts=((0, 3), (0, 1, 3), (0, -3, 3))), "from 0 to 4, got (0, -3, 3)"),
-    ("prompts", dict(prompts=((0, 3), (0, 1), (0, 2, 3))),
-     "must end in a slot that holds <|answer|>, got (0, 1)"),
-    ("prompts", dict(prompts=((0, 4), (0, 1, 3), (0, 2, 3))), "holds <|answer|>, got (0, 4)"),
-    ("prompts", dict(slots=with_slot(3, 3, "wet")), "holds <|answer|>, got (0, 3)"),
-    ("questions", dict(questions=()), "must be at least one sequence of slots, got none"),
-    ("questions", dict(questions=((0, 1, 4), (0, 2, 3))), "holds <|explain|>, got (0, 2, 3)"),
-    ("questions", dict(questions=((0, 1, 4), (0, 2, 9))), "slots from 0 to 4, got (0, 2, 9)"),
-    ("pairs, cues", dict(pairs=GOOD.pairs[:1]), "must be as many as questions, 2, got 1 and 2"),
-    ("pairs, cues", dict(cues=("wet",)), "must be as many as questions, 2, got 2 and 1"),
-    ("pairs", dict(pairs=((1, 0), (3, 0))), "two different variants from 0 to 2, got (3, 0)"),
-    ("pairs", dict(pairs=((1, 0), (2, -1))), "two different variants from 0 to 2, got (2, -1)"),
-    ("pairs", dict(pairs=((1, 0), (2, 3))), "two different variants from 0 to 2, got (2, 3)"),
-    ("pairs", dict(pairs=((1, 0), (-1, 0))), "two different variants from 0 to 2, got (-1, 0)"),
-    ("pairs", dict(pairs=((1, 0), (2, 2))), "two different variants from 0 to 2, got (2, 2)"),
-    ("answers", dict(answers=("no",)), "must be at least two different words, got ('no',)"),
-    ("answers", dict(answers=("no", "no")), "at least two different words, got ('no', 'no')"),
-    ("answers", dict(answers=("no", "perhaps")), "'perhaps' is not a word of the vocabulary"),
-    ("answers", dict(answers=("no", "yes no")), "'yes no' is not a word of the vocabulary"),
-    ("ideal", dict(ideal=GOOD.ideal[:, :2]),
-     "must be an array of shape (4, 3, 2), got float64 (4, 2, 2)"),
-    ("ideal", dict(ideal=GOOD.ideal.tolist()), "must be an array of shape (4, 3, 2), got list"),
-    ("ideal", dict(ideal=GOOD.ideal * 0.99), "must be probabilities, which sum to 1"),
-    ("ideal", dict(ideal=GOOD.ideal + [-0.6, 0.6]), "must be probabilities, which sum to 1"),
-    ("ideal", dict(ideal=moved(GOOD.ideal, (3, 2), np.nan)), "must be probabilities"),
-    ("shown", dict(shown=GOOD.shown[:, 0]), "must be an array of shape (4, 3), got float64 (4,)"),
-    ("shown", dict(shown=None), "must be an array of shape (4, 3), got NoneType"),
-    ("shown", dict(shown=moved(GOOD.shown, (1, 1), 0.1)), "must be probabilities"),
-    ("shown", dict(shown=GOOD.shown + [-0.5, 0.25, 0.25]), "must be probabilities"),
-    ("explained", dict(explained=GOOD.explained.astype(int)),
-     "must be a bool array of shape (4,), got int64 (4,)"),
-    ("explained", dict(explained=GOOD.explained[:3]), "shape (4,), got bool (3,)"),
-    ("explained", dict(explained=GOOD.explained.tolist()), "shape (4,), got list"),
-    ("explained", dict(explained=np.ones(4, bool)), "true for some of the 4 subjects and false"),
-    ("explained", dict(explained=np.zeros(4, bool)), "true for some of the 4 subjects and false"),
-    ("rests_on", dict(rests_on=np.array([[0], [1], [1], [2]])),
-     "fact 1 must not be behind explained and held-out subjects"),
-    ("rests_on", dict(rests_on=np.array([[0, 1], [2, 3], [4, 5], [6, 0]])), "fact 0 must not be"),
-    ("rests_on", dict(rests_on=np.arange(4)), "must be an (4, F) array, got int64 (4,)"),
-    ("rests_on", dict(rests_on=np.arange(3)[:, None]), "must be an (4, F) array, got int64 (3, 1)"),
-]
-
-
-@pytest.mark.parametrize("part, wrong, says", WORLD_WRONG, ids=[c[0] + c[2] for c in WORLD_WRONG])
-def test_a_world_that_contradicts_the_protocol_is_refused_by_the_name_of_its_part(
-    part, wrong, says
-):
-    task = SimpleNamespace(world=lambda seed: replace(GOOD, **wrong))
-    line = refusal_of(lambda: make_world("own.py:Own", task, 0), says)
-    assert line.startswith(f"task own.py:Own: {part}: ")
-
-
-@pytest.mark.parametrize("right", [
-    {},
-    dict(pairs=((0, 1), (2, 1))),
-    dict(prompts=(*GOOD.prompts[:2], (0, 2, 1, 3))),
-    dict(rests_on=np.array([[0, 1], [0, 0], [4, 5], [6, 5]])),
-    dict(explained=np.arange(4) == 3),
-    dict(ideal=moved(GOOD.ideal, (0, 0), [0.5, -0.5]) + 1e-10),
-    dict(shown=np.tile([1.0, 0, 0], (4, 1))),
-    dict(answers=("comply", "zorp")),
-])
-def test_a_world_at_the_ends_of_what_is_allowed_is_not_refused(right):
-    world = replace(GOOD, **right)
-    assert make_world("own.py:Own", SimpleNamespace(world=lambda seed: world), 0) is world
-
-
 # --- several tasks ---
 
 ALL = "hint+refusal+verdict+rules+jabberwocky"
@@ -387,12 +217,6 @@ def test_answers_of_several_worlds_are_each_there_once_in_their_order():
     worlds = worlds_of(build(tasks, {"hint.n_answer": 2, "jabberwocky.n_answer": 3}))
     expected = "right wrong shared A B C comply refuse"
     assert " ".join(answers_of(worlds)) == expected
-
-
-def edited(own, before, after):
-    """The right task with one thing changed."""
-    assert SOURCE.count(before) == 1
-    (own / "weather.py").write_text(SOURCE.replace(before, after))
 
 
 @pytest.mark.parametrize("name", ["n_layer", "seed", "out_dir", "channel", "target", "help"])
