@@ -120,6 +120,7 @@ def load_run(out: Path, description: dict) -> Run:
     import torch
 
     from introspect import checkpoint
+    from introspect.adapters import trainable
     from introspect.labels import labels_folder, load_labels
     from introspect.measure import Snapshot
     from introspect.parts import parts_of
@@ -139,6 +140,7 @@ def load_run(out: Path, description: dict) -> Run:
     step, state, _ = saved
     parts = parts_of(config, device, config.cotrain.channel)
     model = new_model(config, {part.name: part.world for part in parts}).to(device)
+    trainable(model, config)  # puts adapters in, where the run has some
     try:
         model.load_state_dict(state["model"])
     except RuntimeError:

@@ -16,8 +16,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from introspect.cli import DONE, add_flags, one_line, parser_of  # noqa: E402
-from introspect.config import LAST_SEED, Config, build, is_taught  # noqa: E402
+from introspect.config import Config, build, is_taught  # noqa: E402
 from introspect.fields import Refused, check_fields, option  # noqa: E402
+from introspect.groups import LAST_SEED  # noqa: E402
 from introspect.page import aligned  # noqa: E402
 from introspect.record import write_json, write_lines, write_text  # noqa: E402
 from introspect.streams import rng  # noqa: E402

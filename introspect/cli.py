@@ -10,9 +10,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from introspect.config import GROUPS, LAST_SEED, Config, defaults_of, digest, flag_of
+from introspect.config import Config, defaults_of, digest, flag_of
 from introspect.experiments import EXPERIMENTS, Experiment
 from introspect.fields import Refused, allowed, base_type, check_fields, nearest, option
+from introspect.groups import GROUPS, LAST_SEED
 from introspect.tasks import TASKS
 from introspect.worlds import check_sizes, find_tasks, sources
 
@@ -179,7 +180,7 @@ def parse(argv: list[str]) -> Command:
     experiment, _, arm = given.pop("target").partition("/")
     if experiment not in EXPERIMENTS:
         near = nearest(experiment, EXPERIMENTS)
-        raise Refused(f"{experiment}: no such experiment{near}; there is {', '.join(EXPERIMENTS)}")
+        raise Refused(f"{experiment}: no such experiment{near or '; --help names them'}")
     arms = EXPERIMENTS[experiment].arms
     if arm and arm not in arms:
         near = nearest(arm, arms)
@@ -191,12 +192,8 @@ def parse(argv: list[str]) -> Command:
     overrides = {k: v for k, v in given.items() if k not in own or k in IDENTITY}
     command = Command(experiment, arm or None, run, overrides)
     command.declared.check(command.arms, overrides)
-    configs = command.configs()
-    for _, config in configs[-len(command.arms) :]:  # before anything is written
+    for _, config in command.configs()[-len(command.arms) :]:  # before anything is written
         check_sizes(config)
-    for _, config in configs:
-        if config.labels.donor_seed == config.m0_seed:
-            raise Refused(f"--donor_seed={config.m0_seed}: must be another than M0's own seed")
     return command
 
 

@@ -1,7 +1,7 @@
 """Every number a run depends on, as frozen dataclasses that check themselves; flags come from them.
 
-Four groups with disjoint field names, in the order in which a run uses them, plus the constants of
-the world of each task (introspect/tasks/). No torch here, so that `--help` is quick.
+Four groups (groups.py) and the constants of the world of each task (introspect/tasks/). No torch
+here, so that `--help` is quick.
 """
 
 import hashlib
@@ -10,103 +10,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from introspect.fields import Refused, base_type, check_fields, option
-
-LAST_SEED = 2**32 - 1
-
-
-@dataclass(frozen=True)
-class GPTConfig:
-    """The trunk. Defaults: 2 layers of width 64, 0.15 M parameters."""
-
-    n_layer: int = option(2, "transformer blocks", 1, 96)
-    n_head: int = option(4, "attention heads; must divide n_embd", 1, 512)
-    n_embd: int = option(64, "width of the residual stream", 1, 16384)
-    block_size: int = option(8, "tokens of the longest prompt", 1, 8192)
-
-    def __post_init__(self):
-        check_fields(self)
-        if self.n_embd % self.n_head:
-            fits = [str(h) for h in range(1, self.n_embd + 1) if self.n_embd % h == 0]
-            raise Refused(
-                f"--n_head={self.n_head}: must divide n_embd={self.n_embd}, so one of "
-                + ", ".join(fits)
-            )
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """How M0 learns the world: Muon on the matrices of the blocks, AdamW on the rest."""
-
-    pretrain_steps: int = option(1000, "updates", 1)
-    pretrain_batch_size: int = option(128, "subjects per update, each with all its cues", 1)
-    muon_learning_rate: float = option(5e-3, "peak rate of Muon (RMS-matched to AdamW)", 0)
-    adamw_learning_rate: float = option(3e-3, "peak rate of AdamW on embeddings and heads", 0)
-    pretrain_weight_decay: float = option(0.1, "decay of the Muon matrices", 0)
-    pretrain_warmup: float = option(0.05, "share of the updates over which rates rise", 0, 1)
-    pretrain_cooldown: float = option(0.4, "share of the updates over which rates fall to 0", 0, 1)
-
-    def __post_init__(self):
-        check_fields(self)
-
-
-@dataclass(frozen=True)
-class LabelConfig:
-    """Whose behavior the frozen labels describe. By default M0's own, all of them true."""
-
-    label_progress: float = option(
-        1.0, "labels of the checkpoint at this share of the labeled model's pretraining", 0, 1
-    )
-    donor_seed: int | None = option(
-        None, "labels of the model that this m0_seed gives; default: of M0 itself", 0, LAST_SEED
-    )
-    label_noise: float = option(0.0, "share of training labels replaced by a wrong class", 0, 1)
-    label_order: str = option(
-        "true",
-        "whose label a subject gets: its own, or, shuffled, that of another explained subject",
-        choices=("true", "shuffled"),
-    )
-
-    def __post_init__(self):
-        check_fields(self)
-
-
-@dataclass(frozen=True)
-class CotrainConfig:
-    """Explanation training: explain_weight * CE(explanation, label) + kl_weight * KL(M0 || M)."""
-
-    max_steps: int = option(800, "co-training updates; 0 measures M0 as it is", 0)
-    batch_size: int = option(32, "subjects per update, each with all its cues", 1)
-    learning_rate: float = option(1e-3, "rate of AdamW, constant after warmup_steps", 0)
-    warmup_steps: int = option(30, "updates over which the rate rises", 0)
-    weight_decay: float = option(0.01, "of AdamW", 0)
-    grad_clip: float = option(1.0, "largest norm of the gradient", 1e-12)
-    eval_interval: int = option(80, "updates between two evaluations, which are checkpoints", 1)
-    explain_weight: float = option(1.0, "weight of the labels; 0 trains no explanation", 0)
-    kl_weight: float = option(1.0, "weight of the behavioral anchor; 0 turns it off", 0)
-    anchor: str = option(
-        "explained",
-        "subjects whose behavior is anchored: those with explanation labels, or all",
-        choices=("explained", "all"),
-    )
-    channel: str = option(
-        "head",
-        "how explanations are read: head, tied (through the task head), same (on the answer "
-        "position), probe (nothing but that head is trained), verbal (a sentence, in words)",
-        choices=("head", "tied", "same", "probe", "verbal"),
-    )
-    teach_steps: int = option(
-        400, "updates in which M0 is taught the tasks that come after it, before explanations", 0
-    )
-    unexplained: str = option("", "tasks without explanation labels, as TASK[+TASK]")
-    shift: str = option(
-        "", "concurrent objective: the world with other constants, as field=value[,field=value]"
-    )
-    shift_weight: float = option(1.0, "weight of the concurrent objective, where shift is set", 0)
-
-    def __post_init__(self):
-        check_fields(self)
-
+from introspect.fields import Refused, assignments, base_type, check_fields
+from introspect.groups import (
+    GROUPS,
+    LAST_SEED,
+    CotrainConfig,
+    GPTConfig,
+    LabelConfig,
+    PretrainConfig,
+)
 
 @dataclass(frozen=True)
 class Config:
@@ -124,6 +36,8 @@ class Config:
 
     def __post_init__(self):
         shifted(self.tasks, self.cotrain.shift)
+        if self.labels.donor and donor_of(self).of_m0() == self.of_m0():
+            raise Refused(f"--donor={self.labels.donor}: must be another model than M0 itself")
         unexplained = self.cotrain.unexplained.split("+") if self.cotrain.unexplained else []
         for name in unexplained:
             if name not in self.tasks:
@@ -171,17 +85,9 @@ class Config:
     def sha256(self) -> str:
         return digest(self.flat())
 
-    def with_m0_seed(self, m0_seed: int) -> "Config":
-        """The same world seen by a model of other initial weights and batches."""
-        return replace(self, m0_seed=m0_seed)
-
-
-GROUPS = {
-    "gpt": GPTConfig,
-    "pretrain": PretrainConfig,
-    "labels": LabelConfig,
-    "cotrain": CotrainConfig,
-}
+    def of_m0(self) -> list[Any]:
+        """The fields that decide what M0 is."""
+        return [self.m0_seed, self.world_seed, self.tasks, self.gpt, self.pretrain]
 
 
 def is_taught(task: Any) -> bool:
@@ -249,29 +155,35 @@ def build(tasks: Mapping[str, type], overrides: dict[str, Any]) -> Config:
     return Config("+".join(tasks), seed, m0_seed, world_seed, tuple(worlds), **groups)
 
 
+def rates_of(tasks: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    """The rates of the tasks' worlds that another world may have otherwise: flag -> (task, field).
+
+    The split is not part of a world.
+    """
+    return {
+        flag_of(name, f.name, tasks): (name, f)
+        for name, world in tasks.items()
+        for f in fields(world)
+        if base_type(f.type) is float and f.name != "explained_share"
+    }
+
+
 def shifted(tasks: Mapping[str, Any], shift: str) -> dict[str, Any]:
     """The tasks of which a shift changes rates, as "field=value[,field=value]" says, so changed.
 
     Raises:
         Refused: not of that form, no such rate, or a value it does not take.
     """
-    rates = {
-        flag_of(name, f.name, tasks): (name, f.name)
-        for name, world in tasks.items()
-        for f in fields(world)
-        if base_type(f.type) is float and f.name != "explained_share"  # the split is not of a world
-    }
+    rates = rates_of(tasks)
     changes: dict[str, dict[str, float]] = {}
-    for part in shift.split(",") if shift else ():
-        flag, _, value = part.partition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            number = None
-        if flag not in rates or number is None:
-            raise Refused(f"--shift={shift}: must be rate=number, of the rates {', '.join(rates)}")
+    try:
+        given = assignments(shift, {flag: f for flag, (_, f) in rates.items()})
+    except ValueError:
+        named = ", ".join(rates)
+        raise Refused(f"--shift={shift}: must be rate=number, of the rates {named}") from None
+    for flag, value in given.items():
         name, field = rates[flag]
-        changes.setdefault(name, {})[field] = number
+        changes.setdefault(name, {})[field.name] = value
     try:
         found = {name: replace(tasks[name], **fields) for name, fields in changes.items()}
         for task in found.values():
@@ -279,6 +191,30 @@ def shifted(tasks: Mapping[str, Any], shift: str) -> dict[str, Any]:
         return found
     except ValueError as e:
         raise Refused(f"--shift={shift}: {e}") from None
+
+
+def donor_of(cfg: Config) -> Config:
+    """The configuration whose M0 gives the labels: that of the run, or of its donor.
+
+    Raises:
+        Refused: the donor is not of the form "field=value[,field=value]", or impossible.
+    """
+    if not cfg.labels.donor:
+        return cfg
+    own = {f.name: f for group in (GPTConfig, PretrainConfig) for f in fields(group)}
+    own = {"m0_seed": Config.__dataclass_fields__["m0_seed"], **own}
+    kinds = own | {flag: field for flag, (_, field) in rates_of(cfg.tasks).items()}
+    try:
+        changes = assignments(cfg.labels.donor, kinds)
+    except ValueError as e:
+        those = "m0_seed, order_seed, M0's size and pretraining, rates of its world"
+        raise Refused(f"--donor={cfg.labels.donor}: {e}; must be of {those}") from None
+    try:
+        same = {k: v for k, v in cfg.flat().items() if k != "task"}
+        types = {name: type(world) for name, world in cfg.tasks.items()}
+        return build(types, same | changes | {"donor": ""})
+    except ValueError as e:
+        raise Refused(f"--donor={cfg.labels.donor}: {e}") from None
 
 
 def digest(value: Any) -> str:

@@ -17,10 +17,13 @@ import torch
 from torch import Tensor
 
 from introspect import checkpoint
+from introspect.adapters import trainable
 from introspect.config import Config, shifted
+from introspect.controls import controls
+from introspect.counterfactual import explanation_labels
 from introspect.labels import Frozen, all_sha256, frozen_labels
 from introspect.losses import behavior_kl, explanation_loss
-from introspect.measure import Snapshot, examples, m0_of, measure_all
+from introspect.measure import Snapshot, examples, items, m0_of, measure_all
 from introspect.model import GPT
 from introspect.optim import set_rates
 from introspect.parts import Part, parts_of
@@ -39,7 +42,8 @@ def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str)
 
     Tasks share each batch equally; each term is a mean over its tasks.
     """
-    c = cfg.cotrain
+    c, refreshed = cfg.cotrain, cfg.labels.refreshed
+    seed = cfg.seed if c.draw_seed is None else c.draw_seed
     held = [(p, of.reference.to(device)) for p, of in zip(parts, frozen)]  # what an anchor holds
     classes = [p.interview.channel.classes for p in parts]
     targets = [f(of.targets, of.target_answers).to(device) for f, of in zip(classes, frozen)]
@@ -57,22 +61,25 @@ def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str)
 
     def supervised(model: GPT, step: int) -> dict[str, list[Tensor]]:
         """Explanations of subjects with labels and, for the anchor, answers of the same pass."""
-        draw = rng(cfg.seed, "explain", step)
+        draw = rng(seed, "explain", step)
         terms: dict[str, list[Tensor]] = {"explanation": [], "kl": []}
         for part, labeled, reference, target in explained:
             batch = draw.choice(labeled, share(explained), replace=False)
             subjects = torch.from_numpy(batch).to(device)
-            if c.kl_weight and c.anchor == "explained":  # one packed pass serves both terms
+            anchored_here = c.kl_weight and c.anchor == "explained"
+            if anchored_here or refreshed:  # one packed pass serves both
                 answers, said = part.interview.both(model, subjects)
-                terms["kl"].append(behavior_kl(answers, reference[subjects]))
             else:
                 said = part.interview.explanations(model, subjects)
-            terms["explanation"].append(explanation_loss(said, target[subjects]))
+            if anchored_here:
+                terms["kl"].append(behavior_kl(answers, reference[subjects]))
+            labels = current_labels(part, answers) if refreshed else target[subjects]
+            terms["explanation"].append(explanation_loss(said, labels))
         return terms
 
     def anchored(model: GPT, step: int) -> list[Tensor]:
         """The anchor on subjects of all tasks that M0 knows, with labels or without."""
-        draw, terms = rng(cfg.seed, "anchor", step), []
+        draw, terms = rng(seed, "anchor", step), []
         for part, reference in learned:
             batch = draw.choice(part.world.n_subject, share(learned), replace=False)
             subjects = torch.from_numpy(batch).to(device)
@@ -82,7 +89,7 @@ def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str)
 
     def shift(model: GPT, step: int) -> list[Tensor]:
         """The concurrent objective: to answer as the shifted worlds do."""
-        draw = rng(cfg.seed, "shift", step)
+        draw = rng(seed, "shift", step)
         return [loss_of_world(model, p.interview, w, share(moved), draw) for p, w in moved]
 
     def loss(model: GPT, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -97,6 +104,14 @@ def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str)
         return total, {name: mean.detach() for name, mean in means.items()}
 
     return loss
+
+
+def current_labels(part: Part, answers: Tensor) -> Tensor:
+    """E(M) of the model that has just answered `answers` (B, V, K), in the channel's classes."""
+    given, (with_cue, _) = answers.detach().argmax(-1), zip(*part.world.pairs)
+    pairs = torch.tensor(part.world.pairs, device=given.device)
+    labels = explanation_labels(given, pairs, len(part.world.answers))
+    return part.interview.channel.classes(labels, given[:, with_cue])
 
 
 def passes_of(cfg: Config) -> int:
@@ -116,8 +131,8 @@ def run(
 ) -> dict[str, Any]:
     """One run, complete: M0, frozen labels, co-training, measures. Continues what is in `out`.
 
-    Writes out/metrics.jsonl (a line an evaluation), out/result.json, out/examples.json and the
-    checkpoints; returns what is in result.json. A finished run is returned as it is.
+    Writes out/metrics.jsonl (a line an evaluation), out/result.json, out/examples.json,
+    out/items.jsonl (a line a held-out item) and the checkpoints; returns what is in result.json. A finished run is returned as it is.
     """
     if done := finished(out):
         return done
@@ -125,9 +140,9 @@ def run(
     m0, frozen = frozen_labels(cfg, parts, cache, device)
     loss_at = objective(cfg, parts, frozen, device)
     model = copy.deepcopy(teach(cfg, m0, parts, cache, device)).train()
-    trained = (model.explain_head if c.channel == "probe" else model).requires_grad_(True)
+    trained = trainable(model, cfg)
     optimizer = torch.optim.AdamW(
-        trained.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay, fused=True
+        trained, lr=c.learning_rate, weight_decay=c.weight_decay, fused=True
     )
     step, rows, seconds = 0, [], 0.0
     if saved := checkpoint.newest(out / "checkpoints"):
@@ -163,7 +178,7 @@ def run(
         # 3. one update
         optimizer.zero_grad(set_to_none=True)
         total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(trained.parameters(), c.grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(trained, c.grad_clip)
         check_finite(step, title, loss=total, gradient=norm)
         set_rates([optimizer], [c.learning_rate], min(1.0, (step + 1) / max(1, c.warmup_steps)))
         optimizer.step()
@@ -172,6 +187,7 @@ def run(
 
     snapshots = [Snapshot(model, *of) for of in zip(parts, frozen)]
     write_json(out / "examples.json", {"examples": examples(snapshots, N_EXAMPLE)})
+    write_lines(out / "items.jsonl", items(snapshots))
     write_lines(out / "metrics.jsonl", rows)
     final = {k: v for k, v in rows[-1].items() if k not in ("step", "seconds") and "/" not in k}
     result = {
@@ -179,6 +195,7 @@ def run(
         "arm": arm,
         "seed": cfg.seed,
         **final,
+        "controls": controls(snapshots),
         "m0": m0_of(parts, frozen),
         "config_sha256": cfg.sha256(),
         "labels_sha256": all_sha256(frozen),

@@ -37,6 +37,11 @@ def sentences(labels: Tensor, with_cue: Tensor, n_answer: int) -> Tensor:
     return torch.where(labels == n_answer, n_answer + with_cue, labels)
 
 
+def turned(labels: Tensor, rows: Tensor, n_label: int) -> Tensor:
+    """`labels` (N, P), those of `rows` (N,) bool turned to the next class: (k + 1) mod n_label."""
+    return torch.where(rows[:, None], (labels + 1) % n_label, labels)
+
+
 def with_noise(labels: Tensor, share: float, n_label: int, seed: int) -> Tensor:
     """`labels` with exactly round(share * n) of them replaced by another class, uniformly chosen.
 

@@ -1,5 +1,6 @@
 """Every experiment, declared: a question, arms that differ in what it asks about, paired seeds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,18 +8,28 @@ from introspect.config import Config, build
 from introspect.fields import Refused
 from introspect.worlds import find_tasks
 
+OTHER = 1000  # the seed of other models, orders and batches; that of no world
+Fields = dict[str, Any]  # field -> its value, or a function from the seed to its value
+
 
 @dataclass(frozen=True)
 class Experiment:
     question: str
-    arms: dict[str, dict[str, Any]]  # arm -> the fields in which it differs from the base
-    base: dict[str, Any] = field(default_factory=dict)  # fields that differ from the defaults
+    arms: dict[str, Fields]  # arm -> the fields in which it differs from the base
+    base: Fields = field(default_factory=dict)  # fields that differ from the defaults
     n_seed: int = 6
     task: str = "hint"  # where the user names no other
+    more_tasks: tuple[str, ...] = ()  # on which it is also run where claims are checked
+    besides: str = ""  # what is measured of its finished runs besides (lab.BESIDES)
+    open: str = ""  # what it does not control, beyond what none does
+
+    def sets(self, arm: str, seed: int) -> dict[str, Any]:
+        """The fields of an arm, with their values for a seed."""
+        return {k: v(seed) if callable(v) else v for k, v in self.arms[arm].items()}
 
     def config(self, arm: str, task: str, overrides: dict[str, Any], seed: int) -> Config:
         """The run of one arm and seed; the user's fields change the base, the arm has its own."""
-        fields = {**self.base, **overrides, **self.arms[arm], "seed": seed}
+        fields = {**self.base, **overrides, **self.sets(arm, seed), "seed": seed}
         return build(find_tasks(task), fields)
 
     def check(self, arms: list[str], overrides: dict[str, Any]) -> None:
@@ -29,22 +40,186 @@ class Experiment:
                 raise Refused(f"--{name}={value}: is part of the experiment, {sets}")
 
 
+def dial(name: str, values: list[Any], key: str) -> dict[str, Fields]:
+    """An arm for each value of one field.
+
+    >>> dial("noise", [0.1, 0.3], "label_noise")
+    {'noise-0.1': {'label_noise': 0.1}, 'noise-0.3': {'label_noise': 0.3}}
+    """
+    return {f"{name}-{value}": {key: value} for value in values}
+
+
+SPARSE = {"eval_interval": 200}  # few evaluations, which do not move training, save time
+FAMILY = f"m0_seed={OTHER},n_layer=3,n_embd=96,pretrain_steps=800"  # nothing in common but the world
+
+ANCHOR = Experiment(
+    question="Do explanations follow the model that is, rather than the model that gave the "
+    "labels, and does that need the behavioral anchor?",
+    arms={"reg": {}, "noreg": {"kl_weight": 0.0}},
+    more_tasks=("verdict", "refusal"),
+    open="how much of the lower Self of noreg comes from a model that knows less.",
+)
+JABBERWOCKY = Experiment(
+    question="Are explanations true of a behavior that was taught without any explanation "
+    "labels, while labels of another task were trained on?",
+    arms={
+        "reg": {},
+        "noreg": {"kl_weight": 0.0},
+        "shuffled": {"label_order": "shuffled"},
+        "nolabels": {"explain_weight": 0.0},
+    },
+    base={"anchor": "all"},
+    task="hint+jabberwocky",
+    open="the new behavior has the answers and the kind of cue of hint; the paper's differs more.",
+)
+
+
+def shifts(flag: str, up: float, down: float, task: str) -> Experiment:
+    """Another objective moves the behavior, up and down, beside twins without explanations."""
+    arms = {"reg": {}, "up": {"shift": f"{flag}={up}"}, "down": {"shift": f"{flag}={down}"}}
+    twins = {f"{name}-twin": {**arms[name], "explain_weight": 0.0} for name in ("up", "down")}
+    return Experiment(
+        question=f"Do explanations follow a behavior that another objective moves, {flag} to {up} "
+        f"and to {down}, while the labels stay?",
+        arms=arms | twins,
+        base=SPARSE,
+        task=task,
+    )
+
+
 EXPERIMENTS = {
-    "anchor": Experiment(
-        question="Do explanations follow the model that is, rather than the model that gave the "
-        "labels, and does that need the behavioral anchor?",
-        arms={"reg": {}, "noreg": {"kl_weight": 0.0}},
+    "anchor": ANCHOR,
+    "jabberwocky": JABBERWOCKY,
+    "disagreement": Experiment(
+        question="How much may labels disagree with the behavior, in a way that can be learned?",
+        arms={"reg": {}, **dial("turned", [0.1, 0.2, 0.3, 0.4], "turned_share")},
+        base=SPARSE,
     ),
-    "jabberwocky": Experiment(
-        question="Are explanations true of a behavior that was taught without any explanation "
-        "labels, while labels of another task were trained on?",
+    "noise": Experiment(
+        question="Does coupling survive labels that are wrong at random?",
+        arms={"reg": {}, **dial("noise", [0.1, 0.3, 0.5, 0.7], "label_noise")},
+        base=SPARSE,
+    ),
+    "progress": Experiment(
+        question="Does coupling survive labels of earlier checkpoints of the same model?",
+        arms={"reg": {}, **dial("at", [0.8, 0.6, 0.4], "label_progress")},
+        base=SPARSE,
+    ),
+    "foreign": Experiment(
+        question="Does coupling survive labels of a model of another family?",
+        arms=dial("share", [0.0, 0.25, 0.5, 0.75, 1.0], "donor_share"),
+        base={**SPARSE, "donor": FAMILY},
+    ),
+    "donors": Experiment(
+        question="Does coupling survive labels of a model that differs in one thing?",
         arms={
             "reg": {},
-            "noreg": {"kl_weight": 0.0},
-            "shuffled": {"label_order": "shuffled"},
-            "nolabels": {"explain_weight": 0.0},
+            "seed": {"donor": f"m0_seed={OTHER}"},
+            "order": {"donor": f"order_seed={OTHER}"},
+            "width": {"donor": "n_embd=96"},
+            "depth": {"donor": "n_layer=3"},
+            "length": {"donor": "pretrain_steps=600"},
         },
-        base={"anchor": "all"},
-        task="hint+jabberwocky",
+        base=SPARSE,
+    ),
+    "shift": shifts("hint_reliability", 0.8, 0.4, "hint"),
+    "shift-refusal": shifts("cue_reliability", 0.95, 0.6, "refusal"),
+    "capacity": Experiment(
+        question="How much room does explanation training need, in ranks of low-rank adapters?",
+        arms={"reg": {}, **dial("rank", [1, 4, 16, 64], "adapter_rank")},
+        base=SPARSE,
+    ),
+    "rate": Experiment(
+        question="Does a higher learning rate widen the gap?",
+        arms={"reg": {}, **dial("rate", [2.5e-4, 5e-4, 2e-3], "learning_rate")},
+        base=SPARSE,
+    ),
+    "constant": Experiment(
+        question="Do labels that hardly vary collapse to the most frequent explanation?",
+        arms={"reg": {}, "rare": {"hint_reliability": 0.1}},
+        base=SPARSE,
+    ),
+    "controls": Experiment(
+        question="What do explainers get that cannot look, or that are another model?",
+        arms={
+            "reg": {},
+            "few": {"max_steps": 40},
+            "shuffled": {"label_order": "shuffled"},
+            "other": {  # another M0 learns to explain this one, from the same labels
+                "m0_seed": OTHER,
+                "world_seed": lambda seed: seed,
+                "donor": lambda seed: f"m0_seed={seed}",
+            },
+        },
+        base=SPARSE,
+    ),
+    "matrix": Experiment(
+        question="Does a run match its own answers better than a run that drifted beside it does?",
+        arms={"reg": {}, "again": {"draw_seed": OTHER}},
+        base=SPARSE,
+    ),
+    "circuits": Experiment(
+        question="Do answers and explanations rest on the same circuits?",
+        arms={"reg": {}, "noreg": {"kl_weight": 0.0}},
+        base=SPARSE,
+        besides="circuits",
+        open="which circuit it is; a patch of the names moves all that is computed of them.",
+    ),
+    "knowledge": Experiment(
+        question="Does coupling depend on where knowledge lives, in one embedding a fact or in "
+        "what is computed of a pair?",
+        arms={"pairs": {}, "names": {"knowledge": "names"}},
+        base={**SPARSE, "n_entity": 16, "n_attribute": 32, "max_steps": 400},
+        besides="probes",
+        open="512 facts, since there are as many names; prompts of names are one token shorter.",
+    ),
+    "channels": Experiment(
+        question="Does coupling depend on how explanations are read?",
+        arms={"head": {}, **{c: {"channel": c} for c in ("tied", "same", "verbal", "probe")}},
+        base=SPARSE,
+    ),
+    "refreshing": Experiment(
+        question="Are labels that are refreshed all the time better than frozen ones?",
+        arms={
+            "frozen": {},
+            "refreshed": {"refreshed": True},
+            "refreshed-held": {"refreshed": True, "anchor": "all"},
+            "frozen-held": {"anchor": "all"},
+        },
+        base=SPARSE,
+    ),
+    "scale": Experiment(
+        question="How does the gap depend on the size of the model, on how many facts there are, "
+        "and on how long M0 was trained?",
+        arms={
+            "reg": {},
+            **dial("width", [32, 96], "n_embd"),
+            **{f"facts-{n}": {"n_entity": n, "n_attribute": n} for n in (32, 64)},
+            **dial("length", [500, 2000], "pretrain_steps"),
+        },
+        base=SPARSE,
     ),
 }
+
+
+def conditions(names: list[str]) -> dict[str, Fields]:
+    """The arms of these experiments as arms of one, each different condition once."""
+    found: dict[str, Fields] = {}
+    for name in names:
+        of = EXPERIMENTS[name]
+        for arm, sets in of.arms.items():
+            fields = {k: v for k, v in {**of.base, **sets}.items() if k not in SPARSE}
+            if fields not in found.values():
+                found[f"{name} {arm}"] = fields
+    return found
+
+
+EXPERIMENTS["prediction"] = Experiment(
+    question="Can the gap be foretold from how far labels moved and how well they fit?",
+    arms=conditions(
+        ["circuits", "disagreement", "noise", "progress", "rate", "donors", "capacity", "foreign"]
+        + ["refreshing", "shift", "scale"]
+    ),
+    base=SPARSE,
+    open="the channel: each but head is one condition, so that it cannot be fitted and tested.",
+)

@@ -68,6 +68,27 @@ def check_fields(config: Any) -> None:
             raise Refused(f"--{f.name}={value}: must be {allowed(f)}")
 
 
+def assignments(text: str, kinds: dict[str, Any]) -> dict[str, Any]:
+    """What "field=value[,field=value]" sets, of the dataclass fields `kinds`.
+
+    >>> from dataclasses import make_dataclass
+    >>> kinds = fields(make_dataclass("Sized", [("width", int), ("rate", float)]))
+    >>> assignments("width=3,rate=1", {f.name: f for f in kinds})
+    {'width': 3, 'rate': 1.0}
+
+    Raises:
+        ValueError: not of that form, no such field, or a value of another type.
+    """
+    found = {}
+    for part in text.split(",") if text else ():
+        flag, _, value = part.partition("=")
+        try:
+            found[flag] = base_type(kinds[flag].type)(value)
+        except (KeyError, ValueError):
+            raise ValueError(f"{part!r} is not a field with its value") from None
+    return found
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """" (did you mean X?)" where a valid name is close."""
     close = difflib.get_close_matches(name, list(names), n=1)

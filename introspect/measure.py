@@ -41,6 +41,11 @@ class Snapshot:
         self.original = classes(frozen.original, frozen.original_answers)
         self.current = classes(self.labels, self.now[:, self.pairs[:, 0]])
 
+    def of_answers(self, answers: Tensor) -> Tensor:
+        """The labels (N, P) of a model that gives these answers (N, V)."""
+        labels = explanation_labels(answers, self.pairs, len(self.world.answers))
+        return self.channel.classes(labels, answers[:, self.pairs[:, 0]])
+
     def rows(self, split: str) -> Tensor:
         return torch.from_numpy(self.part.subjects(split))
 
@@ -152,6 +157,29 @@ def examples(snapshots: Sequence[Snapshot], n: int) -> list[dict[str, str]]:
         order = rng(0, "examples").permutation(len(moved))
         order = order[np.argsort(~moved[order], kind="stable")]
         found += [describe(snapshot, int(rows[i // n_pair]), int(i % n_pair)) for i in order[:n]]
+    return found
+
+
+def items(snapshots: Sequence[Snapshot]) -> list[dict[str, str]]:
+    """Every held-out item of the explained tasks: what is said, what is true now and was then.
+
+    `group` names the fact that an item rests on (the first, of several).
+    """
+    found = []
+    for s in snapshots:
+        for subject in s.rows("held_out").tolist() if s.part.explained else ():
+            for pair, (x, _) in enumerate(s.world.pairs):
+                classes = (t[subject, pair] for t in (s.explanation, s.current, s.original))
+                said, now, then = (s.channel.words(int(k)) for k in classes)
+                found.append(
+                    {
+                        "item": f"{s.world.text(subject, x)} - {s.world.cues[pair]}",
+                        "group": f"{s.part.name} {s.world.rests_on[subject, 0]}",
+                        "explanation": said,
+                        "current": now,
+                        "original": then,
+                    }
+                )
     return found
 
 

@@ -7,6 +7,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -46,6 +47,15 @@ def coupling(explanation: Tensor, current: Tensor, original: Tensor) -> Coupling
         drift=int(differ.sum()) / n,
         preference=int((now & differ).sum()) / decided if decided else None,
     )
+
+
+def balanced(explanation: Tensor, current: Tensor) -> float:
+    """Mean over the classes k of `current` of the share of its items that are explained by k.
+
+    1 / (number of classes) for a constant explanation and for one that knows nothing.
+    """
+    hits = (explanation == current).double()
+    return float(torch.stack([hits[current == k].mean() for k in current.unique()]).mean())
 
 
 def majority_share(labels: Tensor) -> float:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from introspect.config import GPTConfig
+from introspect.groups import GPTConfig
 
 
 class CausalSelfAttention(nn.Module):

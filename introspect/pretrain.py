@@ -143,6 +143,7 @@ def learn(
     optimizers = muon_and_adamw(model, cfg.pretrain)
     peaks = [group["lr"] for o in optimizers for group in o.param_groups]
     passes = cfg.pretrain.pretrain_batch_size
+    order = cfg.m0_seed if cfg.pretrain.order_seed is None else cfg.pretrain.order_seed
     step = 0
     if saved := checkpoint.newest(folder, until):
         step, state, _ = saved
@@ -155,7 +156,7 @@ def learn(
     progress(stage.title, -step * passes)
     while step < until:
         # 1. one batch of each task
-        draw = rng(cfg.m0_seed, stage.stream, step)
+        draw = rng(order, stage.stream, step)
         n = passes // len(parts)
         losses = [loss_of_world(model, part.interview, part.world, n, draw) for part in parts]
 

@@ -194,7 +194,7 @@ def background(study: dict[str, Any]) -> list[str]:
     }
     words = ["python train.py", study["experiment"], f"--seed={first}"]
     words += [f"--seeds={len(study['seeds'])}", f"--device={versions['device']}"]
-    words += [shlex.quote(f"--{k}={v}") for k, v in config.items() if v is not None]
+    words += [shlex.quote(f"--{k}={flag_text(v)}") for k, v in config.items() if v is not None]
     command = " \\\n    ".join(" ".join(words[i : i + 3]) for i in range(0, len(words), 3))
     made = ", ".join(f"{name} {version}" for name, version in versions.items())
     return [
@@ -206,6 +206,11 @@ def background(study: dict[str, Any]) -> list[str]:
         f"```\n{command}\n```",
         clean(f"Made with {made}. The last call of the command took {study['seconds']} s."),
     ]
+
+
+def flag_text(value: Any) -> str:
+    """A value as its flag takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def write_report(out: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
-from introspect.config import Config
+from introspect.config import Config, donor_of
 from introspect.cotrain import finished, passes_of, run
 from introspect.parts import parts_of
 from introspect.pretrain import Diverged, Progress, pretrain, taught_key, teach
@@ -61,8 +61,8 @@ def perform_all(
     """
     found: Found = {job: done for job in jobs if (done := finished(job.out))}
     todo = [job for job in jobs if job not in found]
-    by_key = {taught_key(job.config, device): job for job in reversed(todo)}
-    m0s = [job._replace(out=None) for job in reversed(by_key.values())]
+    by_key = {key: m0 for job in reversed(todo) for key, m0 in needs(job, device).items()}
+    m0s = list(reversed(by_key.values()))
     with tqdm(
         total=sum(map(passes_of_m0, m0s)) + sum(map(passes_of_run, todo)),
         disable=None if todo else True,  # None: silent where stderr is not a terminal
@@ -89,6 +89,12 @@ def perform_all(
     )
 
 
+def needs(job: Job, device: str) -> dict[str, Job]:
+    """The M0s that a run starts from, its own and its donor's, by the hash of what decides each."""
+    configs = job.config, donor_of(job.config)
+    return {taught_key(cfg, device): Job(job.arm, cfg, None) for cfg in configs}
+
+
 def passes_of_m0(job: Job) -> int:
     cfg = job.config
     taught = cfg.cotrain.teach_steps if len(cfg.learned) < len(cfg.tasks) else 0
@@ -113,10 +119,11 @@ def in_this_process(
 def in_workers(
     m0s: list[Job], jobs: list[Job], cache: Path, device: str, progress: Progress, n_worker: int
 ) -> Found:
-    """Results by job, from worker processes. A run starts once its M0 is there."""
+    """Results by job, from worker processes. A run starts once its M0s are there."""
     context = multiprocessing.get_context("spawn")
     ticks = context.Queue()
     found: Found = {}
+    lacks = {job: needs(job, device).keys() for job in jobs}  # M0s that are not there yet
     with ProcessPoolExecutor(n_worker, context, initializer=prepare, initargs=(ticks,)) as pool:
         try:
             waiting = {pool.submit(in_worker, job, cache, device): job for job in m0s}
@@ -126,8 +133,10 @@ def in_workers(
                 for future in done:
                     job = waiting.pop(future)
                     record(found, job, future.result(), jobs, device)
-                    for follower in followers(job, jobs, device):
-                        if follower not in found:
+                    made = set() if job.out else {taught_key(job.config, device)}
+                    for follower in [j for j, keys in lacks.items() if keys & made]:
+                        lacks[follower] -= made
+                        if not lacks[follower] and follower not in found:
                             waiting[pool.submit(in_worker, follower, cache, device)] = follower
         except BaseException:
             for worker in multiprocessing.active_children():
@@ -136,17 +145,13 @@ def in_workers(
     return found
 
 
-def followers(job: Job, jobs: list[Job], device: str) -> list[Job]:
-    """The runs that start from the M0 that `job` makes."""
-    key = taught_key(job.config, device)
-    return [] if job.out else [j for j in jobs if taught_key(j.config, device) == key]
-
-
 def record(found: Found, job: Job, outcome: Outcome, jobs: list[Job], device: str) -> None:
     """Note the outcome of a job; where an M0 diverged, also of the runs that wanted it."""
     found[job] = outcome
-    if isinstance(outcome, Failure):
-        found.update({j: Failure(j, outcome.error) for j in followers(job, jobs, device)})
+    if isinstance(outcome, Failure) and not job.out:
+        key = taught_key(job.config, device)
+        wanted = [j for j in jobs if key in needs(j, device)]
+        found.update({j: Failure(j, outcome.error) for j in wanted})
 
 
 def attempt(job: Job, cache: Path, device: str, progress: Progress) -> Outcome:

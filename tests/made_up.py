@@ -99,7 +99,7 @@ def write_study(out, gaps, failed=(), change=lambda result: None, prompts=("zorp
         "seeds": list(range(max(map(len, gaps.values())))),
         **summarize(sorted(results, key=lambda result: result["seed"]), lines),
         "failed": [{"arm": a, "seed": s, "error": e} for a, s, e in failed],
-        "config": {"task": "hint", "n_layer": 3, "learning_rate": 0.0015, "donor_seed": None},
+        "config": {"task": "hint", "n_layer": 3, "learning_rate": 0.0015, "draw_seed": None},
         "seconds": 116.5,
         "versions": {"python": "3.11.7", "torch": "2.13.0+cpu", "device": "cpu"},
     }

@@ -11,8 +11,8 @@ import torch
 
 import train
 from introspect.cli import RunConfig, parse
-from introspect.config import GROUPS
 from introspect.fields import Refused
+from introspect.groups import GROUPS
 from introspect.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
@@ -59,8 +59,12 @@ BAD = [  # arguments, what the line has to name: what was given, and what is all
     ("--explained_share=1.5", "--explained_share=1.5", "from 0 to 1"),
     ("--hint_reliability=2", "--hint_reliability=2.0", "from 0 to 1"),
     ("--label_noise=1.1", "--label_noise=1.1", "from 0 to 1"),
-    ("--donor_seed=-3", "--donor_seed=-3", "from 0 to"),
-    ("--donor_seed=2", "--donor_seed=2", "another than M0's own"),
+    ("--donor=m0_seed=-3", "--m0_seed=-3", "from 0 to"),
+    ("--donor=m0_seed=2 --seeds=3", "--donor=m0_seed=2", "another model than M0 itself"),
+    ("--donor=n_entity=3", "--donor=n_entity=3", "m0_seed"),
+    ("--donor_share=2", "--donor_share=2", "from 0 to 1"),
+    ("--adapter_rank=0", "--adapter_rank=0", ">= 1"),
+    ("--refreshed=maybe", "maybe", "true or false"),
     ("--shift=explained_share=0.4", "explained_share=0.4", "hint_reliability"),
     ("--shift=hint_reliability", "hint_reliability", "rate=number"),
     ("--shift=n_entity=3", "n_entity=3", "hint_reliability"),

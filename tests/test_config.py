@@ -4,8 +4,9 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 
-from introspect.config import GROUPS, Config, build, digest, shifted
+from introspect.config import build, digest, donor_of, shifted
 from introspect.fields import Refused, allowed
+from introspect.groups import GROUPS
 from introspect.tasks.hint import Hint
 
 
@@ -44,7 +45,7 @@ def test_flat_has_every_field_of_every_group_once():
     dict(n_layer=0), dict(n_layer=97), dict(n_layer=2.0), dict(n_layer="2"), dict(n_layer=True),
     dict(kl_weight=-0.1), dict(kl_weight=float("nan")), dict(kl_weight=float("inf")),
     dict(kl_weight="1"), dict(kl_weight=None), dict(kl_weight=True), dict(label_noise=1.0001),
-    dict(channel="vocal"), dict(channel=None), dict(donor_seed=-1), dict(donor_seed=1.0),
+    dict(channel="vocal"), dict(channel=None), dict(draw_seed=-1), dict(draw_seed=1.0),
     dict(grad_clip=0.0), dict(seed=-1), dict(m0_seed=True), dict(world_seed=1.0),
     dict(n_answer=1), dict(shift=3)])
 def test_a_wrong_value_is_refused_by_the_name_of_its_flag(wrong):
@@ -55,7 +56,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_flag(wrong):
 
 @pytest.mark.parametrize("right", [
     dict(n_layer=1), dict(n_layer=96), dict(kl_weight=0.0), dict(kl_weight=2), dict(label_noise=1),
-    dict(donor_seed=None), dict(donor_seed=0), dict(max_steps=0), dict(channel="probe")])
+    dict(draw_seed=None), dict(draw_seed=0), dict(max_steps=0), dict(channel="probe")])
 def test_the_ends_of_what_is_allowed_are_allowed(right):
     ((name, value),) = right.items()
     assert config(**right).flat()[name] == value
@@ -83,7 +84,7 @@ def test_what_a_field_takes_is_said_in_words():
     words = {f.name: allowed(f) for group in GROUPS.values() for f in fields(group)}
     assert words["label_noise"] == "a number from 0 to 1"
     assert words["max_steps"] == "a whole number >= 0"
-    assert words["donor_seed"] == "a whole number from 0 to 4294967295"
+    assert words["draw_seed"] == "a whole number from 0 to 4294967295"
     assert words["anchor"] == "one of explained, all"
     assert words["shift"] == "text"
 
@@ -114,9 +115,9 @@ def test_a_rate_out_of_its_range_is_refused_when_the_configuration_is_built(valu
 
 
 def test_the_hash_depends_on_every_field():
-    base = config(n_embd=64, donor_seed=1)
+    base = config(n_embd=64, draw_seed=1)
     others = {"task": "x", "channel": "tied", "anchor": "all", "shift": "guess_share=0.5"}
-    others |= {"label_order": "shuffled"}
+    others |= {"label_order": "shuffled", "donor": "m0_seed=7", "knowledge": "names"}
     hashes = {base.sha256()}
     fields = {name: value for name, value in base.flat().items() if name != "unexplained"}
     for name, value in fields.items():
@@ -131,14 +132,38 @@ def test_the_hash_depends_on_every_field():
             other = replace(base, **{key: replace(getattr(base, key), **{name: changed})})
         hashes.add(other.sha256())
     assert len(hashes) == 1 + len(fields)
-    assert config(n_embd=64, donor_seed=1).sha256() == base.sha256()
+    assert config(n_embd=64, draw_seed=1).sha256() == base.sha256()
 
 
-def test_with_m0_seed_changes_that_seed_only():
-    cfg = config(seed=1, world_seed=4)
-    other = cfg.with_m0_seed(9)
-    assert isinstance(other, Config) and other.m0_seed == 9
-    assert replace(other, m0_seed=1) == cfg
+@pytest.mark.parametrize("donor, group, field, value", [
+    ("m0_seed=9", None, "m0_seed", 9), ("n_layer=3", "gpt", "n_layer", 3),
+    ("order_seed=4", "pretrain", "order_seed", 4),
+    ("adamw_learning_rate=1e-2", "pretrain", "adamw_learning_rate", 0.01)])
+def test_a_donor_is_m0_with_the_fields_that_it_names(donor, group, field, value):
+    cfg = config(seed=1, world_seed=4, donor=donor)
+    other = donor_of(cfg)
+    changed = {field: value}
+    if group:
+        changed = {group: replace(getattr(cfg, group), **changed)}
+    assert other == replace(cfg, labels=replace(cfg.labels, donor=""), **changed)
+
+
+def test_a_donor_may_know_another_world_of_the_same_seed():
+    other = donor_of(config(seed=3, donor="rewritten_share=0.5,m0_seed=8"))
+    assert other.tasks == {"hint": Hint(rewritten_share=0.5)}
+    assert (other.m0_seed, other.world_seed, other.seed) == (8, 3, 3)
+    assert donor_of(config()) == config()
+
+
+@pytest.mark.parametrize("donor, says", [
+    ("m0_seed=0", "another model than M0 itself"), ("n_layer=2", "another model than M0 itself"),
+    ("m0_seed", "is not a field with its value; must be of m0_seed"), ("n_embd=x", "not a field with its value"),
+    ("n_entity=3", "not a field with its value"), ("kl_weight=1", "not a field with its value"),
+    ("explained_share=0.2", "not a field with its value"), ("n_head=3", "must divide n_embd=64"),
+    ("pretrain_steps=0", "--pretrain_steps=0: must be a whole number >= 1"), (",", "not a field")])
+def test_a_donor_that_is_m0_or_impossible_is_refused(donor, says):
+    with pytest.raises(Refused, match=f"^--donor={donor}: .*{says}"):
+        config(donor=donor)
 
 
 def test_a_digest_is_of_the_value_and_not_of_its_order():

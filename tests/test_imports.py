@@ -10,9 +10,10 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [  # a module may import from earlier layers only
     {"attribution", "fields", "glossary", "losses", "metrics", "packing", "page", "stats"}
     | {"streams"},
-    {"config", "counterfactual", "record", "summary", "tokenizer"},
+    {"counterfactual", "groups", "record", "summary", "tokenizer"},
+    {"config"},
     {"checkpoint", "model", "tasks.pairs", "tasks.world", "terminal"},
-    {"channels", "optim", "tasks.hint", "tasks.refusal", "tasks.rules", "tasks.verdict"},
+    {"adapters", "channels", "optim", "tasks.hint", "tasks.refusal", "tasks.rules", "tasks.verdict"},
     {"interview", "tasks.jabberwocky"},
     {"tasks"},
     {"worlds"},
@@ -24,7 +25,7 @@ LAYERS = [  # a module may import from earlier layers only
     {"bench", "cli", "figures", "recovery", "study"},
     {"report"},
 ]
-FREE_OF_TORCH = {"cli", "config", "experiments", "fields", "record", "stats", "streams"}
+FREE_OF_TORCH = {"cli", "config", "experiments", "fields", "groups", "record", "stats", "streams"}
 FREE_OF_TORCH |= {"terminal", "tokenizer", "worlds"}
 FILES = {
     ".".join(p.relative_to(ROOT / "introspect").with_suffix("").parts).removesuffix(".__init__"): p

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from introspect.checkpoint import Corrupt, load
-from introspect.config import build
+from introspect.config import build, donor_of
+from introspect.groups import LabelConfig
 from introspect.interview import Interview
 from introspect.labels import freeze, frozen_labels
 from introspect.parts import parts_of
@@ -82,7 +83,7 @@ def test_a_label_flipped_in_the_cache_is_noticed_even_with_a_consistent_manifest
 @pytest.mark.parametrize("seed, donor_seed", [(0, 1), (1, 0)])
 def test_a_donor_gives_its_own_labels_while_the_anchor_stays_m0(tmp_path, seed, donor_seed):
     m0, own, _, world = frozen(tmp_path, m0_seed=seed)
-    same_m0, donated, *_ = frozen(tmp_path, m0_seed=seed, donor_seed=donor_seed)
+    same_m0, donated, *_ = frozen(tmp_path, m0_seed=seed, donor=f"m0_seed={donor_seed}")
     donor, of_donor, *_ = frozen(tmp_path, m0_seed=donor_seed)
     assert torch.equal(donated.original, labels_of(donor, world))
     assert torch.equal(donated.original, of_donor.original)
@@ -92,17 +93,57 @@ def test_a_donor_gives_its_own_labels_while_the_anchor_stays_m0(tmp_path, seed, 
     assert not torch.equal(donated.reference, of_donor.reference)
 
 
-def test_m0_as_its_own_donor_changes_nothing(tmp_path):
-    own, donated = frozen(tmp_path)[1], frozen(tmp_path, donor_seed=0)[1]
-    assert donated.sha256() == own.sha256()
+def test_a_donor_of_other_size_world_or_order_is_asked_about_the_same_prompts(tmp_path):
+    _, own, _, world = frozen(tmp_path)
+    for donor in ("n_embd=8", "n_layer=2", "order_seed=5", "rewritten_share=1.0"):
+        m0, donated, cfg, _ = frozen(tmp_path, donor=donor)
+        learned = parts_of(donor_of(cfg), "cpu")
+        model = pretrain(donor_of(cfg), learned, tmp_path / donor, "cpu")
+        assert torch.equal(donated.original, labels_of(model, world))
+        assert torch.equal(donated.reference, own.reference)
+        assert not torch.equal(donated.original, own.original)
 
 
-@pytest.mark.parametrize("donor_seed", [None, 1])
-def test_label_progress_takes_an_earlier_checkpoint_of_the_labeled_model(tmp_path, donor_seed):
-    last = frozen(tmp_path, donor_seed=donor_seed)[1]
-    _, early, cfg, world = frozen(tmp_path, donor_seed=donor_seed, label_progress=0.3)
-    labeled = cfg if donor_seed is None else cfg.with_m0_seed(donor_seed)
-    model = pretrain(labeled, parts_of(labeled, "cpu"), tmp_path / "x", "cpu", until=2)  # .3 * 6
+def test_another_order_of_batches_keeps_the_initial_weights(tmp_path):
+    cfg, other = tiny(TINY), tiny(TINY | {"order_seed": 5})
+    ends = []
+    for c, until in ((cfg, 0), (other, 0), (cfg, 1), (other, 1)):
+        model = pretrain(c, parts_of(c, "cpu"), tmp_path, "cpu", until=until)
+        ends.append(torch.cat([p.flatten() for p in model.parameters()]))
+    assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[2], ends[3])
+
+
+def test_the_dial_of_foreign_labels_mixes_by_subject_and_only_grows(tmp_path):
+    own, donor = frozen(tmp_path)[1], frozen(tmp_path, donor="m0_seed=1")[1]
+    foreign = torch.zeros(16, dtype=torch.bool)
+    for share, n in ((0.0, 0), (0.25, 4), (0.5, 8), (1.0, 16)):
+        mixed = frozen(tmp_path, donor="m0_seed=1", donor_share=share)[1]
+        is_own = (mixed.original == own.original).all(1)
+        is_foreign = (mixed.original == donor.original).all(1)
+        assert (is_own | is_foreign).all()
+        assert is_own.sum() >= 16 - n and is_foreign.sum() >= n
+        assert not (foreign & ~is_foreign).any()  # what was foreign at a smaller share still is
+        foreign = is_foreign & ~is_own
+        assert torch.equal(mixed.reference, own.reference)
+
+
+def test_a_turned_share_turns_every_label_of_some_first_words(tmp_path):
+    _, own, _, world = frozen(tmp_path)
+    turned = frozen(tmp_path, turned_share=0.5)[1]
+    rows = (turned.original != own.original).any(1)
+    assert torch.equal(turned.original[rows], (own.original[rows] + 1) % 5)
+    assert torch.equal(turned.original[~rows], own.original[~rows])
+    words = {word: set(rows[world.slots[:, 0] == word].tolist()) for word in world.slots[:, 0]}
+    assert sorted(map(tuple, words.values())) == [(False,), (False,), (True,), (True,)]
+    assert torch.equal(turned.targets, turned.original)  # held out and explained alike
+
+
+@pytest.mark.parametrize("donor, until", [("", 2), ("m0_seed=1", 2), ("pretrain_steps=9", 3)])
+def test_label_progress_takes_an_earlier_checkpoint_of_the_labeled_model(tmp_path, donor, until):
+    last = frozen(tmp_path, donor=donor)[1]
+    _, early, cfg, world = frozen(tmp_path, donor=donor, label_progress=0.3)
+    labeled = donor_of(cfg)
+    model = pretrain(labeled, parts_of(labeled, "cpu"), tmp_path / "x", "cpu", until=until)
     assert torch.equal(early.original, labels_of(model, world))
     assert torch.equal(early.reference, last.reference)
     assert not torch.equal(early.original, last.original)
@@ -133,9 +174,9 @@ def test_the_hash_names_labels_and_targets_but_not_the_reference():
     g = torch.Generator().manual_seed(0)
     world = Hint(n_entity=4, n_attribute=4).world(0)
     logits, other = torch.randn(2, 16, 5, 4, generator=g)
-    plain = freeze(logits, logits, world, 0.0, 0)
-    assert freeze(logits, other, world, 0.0, 0).sha256() == plain.sha256()
-    assert freeze(other, logits, world, 0.0, 0).sha256() != plain.sha256()
-    assert freeze(logits, logits, world, 0.1, 0).sha256() != plain.sha256()
+    plain = freeze(logits, logits, world, LabelConfig(), 0)
+    assert freeze(logits, other, world, LabelConfig(), 0).sha256() == plain.sha256()
+    assert freeze(other, logits, world, LabelConfig(), 0).sha256() != plain.sha256()
+    assert freeze(logits, logits, world, LabelConfig(label_noise=0.1), 0).sha256() != plain.sha256()
     moved = plain._replace(original=plain.original.flip(0))
     assert moved.sha256() != plain.sha256()

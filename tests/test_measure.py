@@ -10,6 +10,7 @@ import scipy.stats
 import torch
 
 from introspect.channels import Heads
+from introspect.groups import LabelConfig
 from introspect.labels import freeze
 from introspect.measure import Snapshot, competence, examples, measure, measure_all
 from introspect.parts import Part
@@ -23,7 +24,7 @@ def tables(seed):
     g = torch.Generator().manual_seed(seed)
     reference, noise = torch.randn(2, 20, 4, 3, generator=g)
     spoken = torch.randint(4, (20, 3), generator=g)
-    frozen = freeze(reference, reference, WORLD, 0.2, seed=0)
+    frozen = freeze(reference, reference, WORLD, LabelConfig(label_noise=0.2), 0)
     return Snapshot(None, part_of(WORLD, reference + noise, spoken), frozen), frozen
 
 
@@ -106,7 +107,7 @@ def test_subjects_that_rest_on_one_fact_are_one_unit():
     facts = np.arange(20)[:, None] // 4
     world = replace(WORLD, explained=facts[:, 0] > 2, rests_on=facts)
     reference, spoken = FROZEN.reference, SNAPSHOT.explanation
-    frozen = freeze(reference, reference, world, 0.0, 0)
+    frozen = freeze(reference, reference, world, LabelConfig(), 0)
     answers = torch.nn.functional.one_hot(SNAPSHOT.now, 3).float()
     found = measure([Snapshot(None, part_of(world, answers, spoken), frozen)], "held_out")
     sides = [[(said == now) - (said == then) for said, now, then in zip(*(t[s].tolist() for t in (
@@ -120,7 +121,7 @@ def test_subjects_that_rest_on_one_fact_are_one_unit():
 def test_the_interval_is_none_where_there_is_one_subject():
     world = Hint(n_entity=2, n_attribute=2, n_answer=3, explained_share=0.25).world(0)
     reference, spoken = FROZEN.reference[:4], torch.randint(4, (4, 3))
-    frozen = freeze(reference, reference, world, 0.0, 0)
+    frozen = freeze(reference, reference, world, LabelConfig(), 0)
     one = [Snapshot(None, part_of(world, reference, spoken), frozen)]
     assert measure(one, "train")["gap_low"] is measure(one, "train")["gap_high"] is None
     assert measure(one, "held_out")["gap_low"] is not None
@@ -146,7 +147,7 @@ def test_competence_is_that_of_a_loop_over_all_subjects():
 
 
 def test_competence_describes_m0_and_not_the_donor_of_the_labels():
-    donated = freeze(-FROZEN.reference, FROZEN.reference, WORLD, 0.5, seed=1)
+    donated = freeze(-FROZEN.reference, FROZEN.reference, WORLD, LabelConfig(label_noise=0.5), 1)
     assert not torch.equal(donated.original, FROZEN.original)
     assert competence(WORLD, donated.reference) == competence(WORLD, FROZEN.reference)
 

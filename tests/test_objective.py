@@ -10,6 +10,7 @@ import torch
 
 from introspect import cotrain, pretrain
 from introspect.cotrain import objective
+from introspect.groups import LabelConfig
 from introspect.labels import all_sha256, freeze, frozen_labels
 from introspect.parts import parts_of
 from introspect.worlds import worlds_of
@@ -21,7 +22,8 @@ from tests.several import WORLDS, config
 def shuffled_labels(seed, noise=0.0, world=WORLDS[0]):
     K = len(world.answers)
     logits = torch.randn(world.n_subject, 5, K, generator=torch.Generator().manual_seed(1))
-    return freeze(logits, logits, world, noise, seed, shuffled=True)
+    how = LabelConfig(label_noise=noise, label_order="shuffled")
+    return freeze(logits, logits, world, how, seed)
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=["hint", "refusal"])
@@ -66,7 +68,8 @@ def test_labels_of_a_mixture_are_those_of_each_task_and_hashed_together(tmp_path
         rows = [[K if row[x] == row[y] else row[y] for x, y in part.world.pairs] for row in answers]
         with_cue = [[row[x] for x, _ in part.world.pairs] for row in answers]
         assert labels.original.tolist() == rows and labels.original_answers.tolist() == with_cue
-        own = freeze(reference, reference, part.world, 0.0, cfg.seed, shuffled=True)
+        how = LabelConfig(label_order="shuffled")
+        own = freeze(reference, reference, part.world, how, cfg.seed)
         assert labels.sha256() == own.sha256()
     assert len(list(tmp_path.glob("labels-*"))) == 3
     _, again = frozen_labels(cfg, parts, tmp_path, "cpu")
@@ -107,7 +110,7 @@ def losses(cfg, disturb, name, steps=3):
         g = torch.Generator().manual_seed(i)
         size = part.world.n_subject, len(part.world.prompts), len(part.world.answers)
         reference = torch.randn(size, generator=g)
-        labels = freeze(reference, reference, part.world, 0.0, 0)
+        labels = freeze(reference, reference, part.world, LabelConfig(), 0)
         frozen.append(disturb(labels, part.world) if part.name == name else labels)
     loss_of = objective(cfg, parts, frozen, "cpu")
     return torch.stack([loss_of(model, step)[0].detach() for step in range(steps)])
@@ -150,7 +153,7 @@ def test_each_term_of_a_loss_is_a_mean_over_its_tasks():
     for head in (model.task_head, model.explain_head):
         torch.nn.init.zeros_(head.weight)  # every answer, every explanation equally likely
     frozen = [
-        freeze(torch.zeros(size), torch.zeros(size), part.world, 0.0, 0)
+        freeze(torch.zeros(size), torch.zeros(size), part.world, LabelConfig(), 0)
         for part in parts
         for size in [(part.world.n_subject, len(part.world.prompts), len(part.world.answers))]
     ]
@@ -165,7 +168,7 @@ def test_a_shift_of_one_task_is_trained_in_that_task_alone(monkeypatch):
     cfg = config("hint+refusal+rules", shift="refusal.cue_reliability=0.25", shift_weight=3.0)
     parts, model = parts_of(cfg, "cpu"), pretrain.new_model(cfg, worlds_of(cfg))
     frozen = [
-        freeze(logits, logits, part.world, 0.0, 0)
+        freeze(logits, logits, part.world, LabelConfig(), 0)
         for part in parts
         for logits in [part.interview.everything(model)[0]]
     ]

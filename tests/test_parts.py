@@ -12,6 +12,7 @@ import torch
 from introspect import pretrain
 from introspect.channels import Heads, Verbal
 from introspect.config import build
+from introspect.groups import LabelConfig
 from introspect.interview import Interview
 from introspect.labels import freeze
 from introspect.measure import Snapshot, competence, examples, m0_of, measure, measure_all
@@ -139,7 +140,7 @@ def tables(number, explained=True):
     asked = SimpleNamespace(
         everything=lambda model: (reference + noise, spoken), channel=Heads("head", world, None)
     )
-    frozen = freeze(reference, reference, world, 0.3, seed=0)
+    frozen = freeze(reference, reference, world, LabelConfig(label_noise=0.3), 0)
     part = Part(name, world, asked, explained, taught=False)
     return Snapshot(None, part, frozen), frozen
 
@@ -263,7 +264,8 @@ def test_on_channel_verbal_labels_name_the_answer_that_stays_of_whom_they_descri
     """Of M0 for the original labels, of another subject for shuffled ones, of the model now."""
     world, g = WORLDS[0], torch.Generator().manual_seed(0)
     reference, now = torch.randn(2, 20, 5, 4, generator=g)
-    frozen = freeze(reference, reference, world, 0.3, seed=0, shuffled=True)
+    how = LabelConfig(label_noise=0.3, label_order="shuffled")
+    frozen = freeze(reference, reference, world, how, 0)
     asked = SimpleNamespace(
         everything=lambda model: (now, torch.zeros(20, 4, dtype=torch.int64)),
         channel=Verbal(world, "cpu"),

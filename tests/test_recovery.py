@@ -8,7 +8,8 @@ import scipy.stats
 import torch
 
 from introspect.attribution import shapley
-from introspect.config import GPTConfig
+from introspect.groups import LabelConfig
+from introspect.groups import GPTConfig
 from introspect.interview import Interview
 from introspect.labels import freeze
 from introspect.measure import Snapshot
@@ -51,7 +52,7 @@ def part_of(world=WORLD, channel="head", among=None):
 def snapshot_of(model, channel="head"):
     part = part_of(channel=channel)
     answers, _ = part.interview.everything(model)
-    return Snapshot(model, part, freeze(answers, answers, WORLD, 0.0, 0))
+    return Snapshot(model, part, freeze(answers, answers, WORLD, LabelConfig(), 0))
 
 
 def flipped(text, which):

@@ -1,0 +1,64 @@
+"""Low-rank adapters: how much room explanation training gets (Hu et al. 2021, arXiv:2106.09685).
+
+    y = W x + B (A x),   A (r, inputs) drawn at random, B (outputs, r) zero at first
+
+A and B are trained and W is not, so that the change of W has at most rank r. There is no other
+factor before B: our choice, since the paper names its ranks only.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from introspect.config import Config
+from introspect.model import GPT
+
+MATRICES = ("attn.qkv", "attn.proj", "mlp.up", "mlp.down")  # of each block
+
+
+class LowRank(nn.Module):
+    """A frozen linear map without bias and a trained addition of rank r."""
+
+    def __init__(self, linear: nn.Linear, rank: int, generator: torch.Generator):
+        super().__init__()
+        outputs, inputs = linear.weight.shape
+        self.linear = linear
+        a = torch.empty(rank, inputs).normal_(0, inputs**-0.5, generator=generator)
+        self.a = nn.Parameter(a.to(linear.weight))
+        self.b = nn.Parameter(linear.weight.new_zeros(outputs, rank))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + (x @ self.a.T) @ self.b.T
+
+
+def adapt(model: GPT, rank: int, seed: int) -> list[nn.Parameter]:
+    """Put an addition of this rank beside every matrix of the trunk, which stays as it is.
+
+    The model computes what it did, since every addition is zero at first.
+
+    Returns:
+        A and B of every matrix, which alone are to be trained.
+    """
+    generator, found = torch.Generator().manual_seed(seed), []
+    for block in model.blocks:
+        for name in MATRICES:
+            module, _, last = name.rpartition(".")
+            inner = block.get_submodule(module)
+            adapter = LowRank(getattr(inner, last), rank, generator)
+            setattr(inner, last, adapter)
+            found += [adapter.a, adapter.b]
+    return found
+
+
+def trainable(model: GPT, cfg: Config) -> list[nn.Parameter]:
+    """The weights that co-training moves; the others are frozen. Adapters are put in where asked.
+
+    All weights; or, in channel `probe`, the explanation head; or adapters and the head that says
+    the explanation.
+    """
+    c = cfg.cotrain
+    head = model.lm_head if c.channel == "verbal" else model.explain_head
+    if c.channel != "probe" and c.adapter_rank is None:
+        return list(model.requires_grad_(True).parameters())
+    model.requires_grad_(False)
+    added = adapt(model, c.adapter_rank, cfg.seed) if c.adapter_rank and c.channel != "probe" else []
+    return [*added, *head.requires_grad_(True).parameters()]
