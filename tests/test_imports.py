@@ -11,7 +11,7 @@ LAYERS = [  # a module may import from earlier layers only
     {"attribution", "fields", "glossary", "losses", "metrics", "packing", "page", "stats"}
     | {"streams"},
     {"config", "counterfactual", "record", "summary", "tokenizer"},
-    {"checkpoint", "model", "tasks.pairs", "tasks.world", "terminal"},
+    {"calibration", "checkpoint", "model", "tasks.pairs", "tasks.world", "terminal"},
     {"channels", "optim", "tasks.hint", "tasks.refusal", "tasks.rules", "tasks.verdict"},
     {"interview", "tasks.jabberwocky"},
     {"tasks"},
@@ -25,7 +25,7 @@ LAYERS = [  # a module may import from earlier layers only
     {"report"},
 ]
 FREE_OF_TORCH = {"cli", "config", "experiments", "fields", "record", "stats", "streams"}
-FREE_OF_TORCH |= {"terminal", "tokenizer", "worlds"}
+FREE_OF_TORCH |= {"calibration", "page", "summary", "terminal", "tokenizer", "worlds"}
 FILES = {
     ".".join(p.relative_to(ROOT / "introspect").with_suffix("").parts).removesuffix(".__init__"): p
     for p in (ROOT / "introspect").rglob("*.py")
