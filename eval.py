@@ -3,6 +3,7 @@
     python eval.py run DIR        a run: asks its last checkpoint again; a study: its table
     python eval.py run DIR DIR..  several studies: their gaps, one below the other
     python eval.py bench          how long an update takes on this machine
+    python eval.py calibrate      how often intervals and verdicts are right, on simulated data
 """
 
 from dataclasses import dataclass
@@ -27,9 +28,14 @@ def main(argv: list[str]) -> int:
         "dirs", type=Path, nargs="+", metavar="DIR", help="a folder that train.py wrote"
     )
     add_flags(commands.add_parser("bench", help="time an update, packed and not"), BenchConfig)
+    calibrate = commands.add_parser("calibrate", help="how often intervals and verdicts are right")
+    add_flags(calibrate, CalibrateConfig)
     args = parser.parse_args(argv)
+    given = {k: v for k, v in vars(args).items() if k != "command"}
     if args.command == "bench":
-        return time_updates(BenchConfig(**{k: v for k, v in vars(args).items() if k != "command"}))
+        return time_updates(BenchConfig(**given))
+    if args.command == "calibrate":
+        return count_errors(CalibrateConfig(**given))
     out, *others = args.dirs
     known = out / "config.json"
     if others or (out / "result.json").exists() and not known.exists():
@@ -61,6 +67,25 @@ def time_updates(bench: BenchConfig) -> int:
     from introspect.bench import bench as table
 
     print(table(build(find_tasks("hint"), {}), device, bench.repeats))
+    return DONE
+
+
+@dataclass(frozen=True)
+class CalibrateConfig:
+    """How much is simulated."""
+
+    repeats: int = option(2000, "studies a row of the table", 1)
+    seed: int = option(0, "of the simulated data", 0)
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+def count_errors(config: CalibrateConfig) -> int:
+    """How often intervals cover, and how often verdicts are right."""
+    from introspect.calibration import calibrate, table
+
+    print(table(calibrate(config.repeats, config.seed)))
     return DONE
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from introspect.measure import Snapshot, share
-from introspect.metrics import balanced, majority_share
+from introspect.metrics import adjusted_gap, balanced, majority_share
 
 
 def controls(snapshots: Sequence[Snapshot]) -> dict[str, float]:
@@ -19,6 +19,7 @@ def controls(snapshots: Sequence[Snapshot]) -> dict[str, float]:
             the cue changes now; and in M0.
         said_most: share of the explanation that is given most often.
         balanced: Self, each class of label counting the same.
+        adjusted: the gap beyond what the frequencies of explanations and labels give.
     """
     explained = [s for s in snapshots if s.part.explained]
 
@@ -28,6 +29,13 @@ def controls(snapshots: Sequence[Snapshot]) -> dict[str, float]:
     explanation, current = joined(lambda s: s.explanation), joined(lambda s: s.current)
     original, own = joined(lambda s: s.original), joined(lambda s: s.of_answers(s.before))
     ideal = joined(lambda s: s.of_answers(torch.from_numpy(s.world.ideal.argmax(-1))))
+
+    cue = torch.cat(
+        [
+            torch.arange(len(s.world.pairs)).repeat(len(s.rows("held_out"))) + number * 2**16
+            for number, s in enumerate(explained)
+        ]
+    )
 
     def change(of_snapshot) -> float:
         """Share of "would change": the classes below K, in every channel."""
@@ -42,4 +50,5 @@ def controls(snapshots: Sequence[Snapshot]) -> dict[str, float]:
         "change_then": change(lambda s: s.of_answers(s.before)),
         "said_most": majority_share(explanation),
         "balanced": balanced(explanation, current),
+        "adjusted": adjusted_gap(explanation, current, original, cue),
     }

@@ -80,19 +80,27 @@ def differences(results: dict[str, dict[int, dict]]) -> dict[str, Any]:
     return paired
 
 
-def verdict(gap: dict[str, Any]) -> str:
-    """What the interval of a gap says.
+def verdict(gap: dict[str, Any], adjusted: dict[str, Any] | None = None) -> str:
+    """What the interval of a gap says and, where it is given, that of the adjusted gap.
+
+    With both, a side is named only where both exclude zero on it, because where the frequencies of
+    labels drift each has a sign of its own: the gap of explanations that know nothing of the model,
+    and the adjusted gap of those that know both models and side with neither.
 
     >>> verdict({"mean": 0.1, "low": 0.02, "high": 0.18, "n": 3})
     'coupling: explanations follow the model that is'
     """
-    if gap["n"] < 3:  # two seeds can agree by luck, and their interval shrinks to nothing
-        return f"no verdict at n = {gap['n']}"
-    if gap["low"] > 0:
+    both = [gap] if adjusted is None else [gap, adjusted]
+    n = min(of["n"] for of in both)
+    if n < 3:  # two seeds can agree by luck, and their interval shrinks to nothing
+        return f"no verdict at n = {n}"
+    if all(of["low"] > 0 for of in both):
         return "coupling: explanations follow the model that is"
-    if gap["high"] < 0:
+    if all(of["high"] < 0 for of in both):
         return "reversed: explanations stay with the model that was"
-    return f"no difference seen at n = {gap['n']}"
+    if gap["low"] > 0 or gap["high"] < 0:
+        return f"not told from label frequencies at n = {n}"
+    return f"no difference seen at n = {n}"
 
 
 def summarize(

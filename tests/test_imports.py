@@ -12,21 +12,22 @@ LAYERS = [  # a module may import from earlier layers only
     | {"streams"},
     {"counterfactual", "groups", "record", "summary", "tokenizer"},
     {"config"},
-    {"checkpoint", "model", "tasks.pairs", "tasks.world", "terminal"},
-    {"adapters", "channels", "optim", "tasks.hint", "tasks.refusal", "tasks.rules", "tasks.verdict"},
-    {"interview", "tasks.jabberwocky"},
+    {"calibration", "checkpoint", "model", "tasks.pairs", "tasks.world", "terminal"},
+    {"adapters", "channels", "optim", "tasks.hint", "tasks.refusal", "tasks.rules"},
+    {"interview", "tasks.jabberwocky", "tasks.verdict"},
     {"tasks"},
     {"worlds"},
     {"experiments", "parts"},
     {"pretrain"},
     {"labels"},
     {"measure"},
+    {"controls"},
     {"cotrain"},
     {"bench", "cli", "figures", "recovery", "study"},
     {"report"},
 ]
 FREE_OF_TORCH = {"cli", "config", "experiments", "fields", "groups", "record", "stats", "streams"}
-FREE_OF_TORCH |= {"terminal", "tokenizer", "worlds"}
+FREE_OF_TORCH |= {"calibration", "page", "summary", "terminal", "tokenizer", "worlds"}
 FILES = {
     ".".join(p.relative_to(ROOT / "introspect").with_suffix("").parts).removesuffix(".__init__"): p
     for p in (ROOT / "introspect").rglob("*.py")

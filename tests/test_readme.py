@@ -54,6 +54,12 @@ def test_the_table_of_attributions_is_the_committed_one():
     assert text == (RESULTS / name / "recovery.txt").read_text().rstrip("\n")
 
 
+def test_the_table_of_calibration_is_the_committed_one():
+    """That the command prints it is a test of the command."""
+    text = README.split("<!-- calibration -->\n```\n")[1].split("\n```\n")[0]
+    assert text == (RESULTS / "calibration.txt").read_text().rstrip("\n")
+
+
 @pytest.mark.parametrize("task", ["anchor", "verdict", "refusal", "rules"])
 def test_every_m0_is_competent_its_cue_matters_and_no_explanation_is_nearly_always_true(task):
     m0 = study(task)["m0"]

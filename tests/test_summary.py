@@ -94,6 +94,28 @@ def test_the_verdict_follows_the_interval(low, high, word):
     assert verdict({"mean": 0.1, "low": low, "high": high, "n": 3}).startswith(word)
 
 
+@pytest.mark.parametrize(
+    "gap, adjusted, word",
+    [
+        ((0.1, 0.2), (0.01, 0.1), "coupling: "),
+        ((-0.2, -0.1), (-0.1, -0.01), "reversed: "),
+        ((0.1, 0.2), (-0.01, 0.1), "not told from label frequencies at n = 3"),
+        ((-0.2, -0.1), (-0.1, 0.01), "not told from label frequencies at n = 3"),
+        ((0.1, 0.2), (-0.2, -0.1), "not told from label frequencies at n = 3"),
+        ((-0.1, 0.2), (0.01, 0.1), "no difference seen at n = 3"),
+        ((-0.1, 0.2), (-0.2, -0.1), "no difference seen at n = 3"),
+        ((0, 0), (0, 0), "no difference seen at n = 3"),
+    ],
+)
+def test_with_an_adjusted_gap_the_verdict_takes_both(gap, adjusted, word):
+    both = [{"mean": 0, "low": low, "high": high, "n": 3} for low, high in (gap, adjusted)]
+    assert verdict(*both).startswith(word)
+
+
+def test_an_adjusted_gap_of_fewer_seeds_gives_no_verdict():
+    assert verdict(interval([0.1, 0.2, 0.3]), interval([0.1])) == "no verdict at n = 1"
+
+
 def test_one_seed_gives_no_verdict_and_two_that_agree_by_luck_neither():
     assert verdict(interval([0.4])) == "no verdict at n = 1"
     assert verdict(interval([0.4, 0.4])) == "no verdict at n = 2"
