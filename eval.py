@@ -2,21 +2,25 @@
 
     python eval.py run DIR        a run: asks its last checkpoint again; a study: its table
     python eval.py run DIR DIR..  several studies: their gaps, one below the other
+    python eval.py experiment NAME  the claims about one experiment: runs what is missing
+    python eval.py claims         all of them, with a verdict each
     python eval.py bench          how long an update takes on this machine
     python eval.py calibrate      how often intervals and verdicts are right, on simulated data
 """
 
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from introspect.cli import DONE, add_flags, one_line, parser_of, resolve_device
+from introspect.cli import DIVERGED, DONE, add_flags, n_core, one_line, parser_of, resolve_device
 from introspect.config import Config, build
 from introspect.experiments import EXPERIMENTS
-from introspect.fields import Refused, check_fields, option
+from introspect.fields import Refused, check_fields, nearest, option
 from introspect.record import read_json, read_lines
 from introspect.worlds import find_tasks, sources, worlds_of
 
+CLAIMED = list(EXPERIMENTS)  # claims are made about all of them
 DESCRIBED = {"experiment", "arm", "device", "source", "cache", "config"}  # in a config.json
 
 
@@ -30,12 +34,19 @@ def main(argv: list[str]) -> int:
     add_flags(commands.add_parser("bench", help="time an update, packed and not"), BenchConfig)
     calibrate = commands.add_parser("calibrate", help="how often intervals and verdicts are right")
     add_flags(calibrate, CalibrateConfig)
+    one = commands.add_parser("experiment", help="run an experiment and judge the claims about it")
+    one.add_argument("name", metavar="NAME", help=f"of {', '.join(CLAIMED)}")
+    add_flags(one, LabConfig)
+    add_flags(commands.add_parser("claims", help="run all experiments, judge all"), LabConfig)
     args = parser.parse_args(argv)
     given = {k: v for k, v in vars(args).items() if k != "command"}
     if args.command == "bench":
         return time_updates(BenchConfig(**given))
     if args.command == "calibrate":
         return count_errors(CalibrateConfig(**given))
+    if args.command in ("experiment", "claims"):
+        names = [given.pop("name")] if args.command == "experiment" else CLAIMED
+        return judge_claims(names, LabConfig(**given))
     out, *others = args.dirs
     known = out / "config.json"
     if others or (out / "result.json").exists() and not known.exists():
@@ -44,7 +55,7 @@ def main(argv: list[str]) -> int:
         raise Refused(f"{out}: must be a folder that train.py wrote; it has no config.json")
     description = read_json(known, DESCRIBED)
     experiment, task = description["experiment"], description["config"].get("task")
-    if experiment not in EXPERIMENTS or not isinstance(task, str):
+    if experiment not in (*EXPERIMENTS, "claims") or not isinstance(task, str):
         raise Refused(f"{known}: there is no experiment {experiment} or no task {task}")
     measure = measure_run if description["arm"] else tabulate_study
     return measure(out, description)
@@ -89,6 +100,47 @@ def count_errors(config: CalibrateConfig) -> int:
     return DONE
 
 
+@dataclass(frozen=True)
+class LabConfig:
+    """How claims are checked. Runs that are there are not run again."""
+
+    seeds: int = option(5, "how many", 1, 1000)
+    seed: int = option(0, "the first of them", 0, 10**6)
+    jobs: int | None = option(None, "runs at a time; default: one a core", 1)
+    out_dir: str = option("out/claims", "folder for runs, M0s and labels")
+    results_dir: str = option("data/results", "folder for tables, figures and the log")
+    device: str = option("auto", "cuda where it is, else cpu", choices=("auto", "cpu", "cuda"))
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+def judge_claims(names: list[str], asked: LabConfig) -> int:
+    """Run what is missing of these experiments, print the table, write what was found."""
+    for name in names:
+        if name not in CLAIMED:
+            near = nearest(name, CLAIMED)
+            raise Refused(f"{name}: no such experiment{near or '; --help names them'}")
+    started, device = time.monotonic(), resolve_device(asked.device)
+    from introspect.lab import Lab, perform, rows_of, studies_of
+    from introspect.publish import log, show, write_all
+
+    lab = Lab(Path(asked.out_dir), device, asked.jobs or n_core(), {})
+    seeds = range(asked.seed, asked.seed + asked.seeds)
+    found = perform(lab, studies_of(names), seeds)
+    rows, results = rows_of(found), Path(asked.results_dir)
+    write_all(results, found, rows)
+    if names == CLAIMED:
+        log(results / "LOG.md", rows, seeds)
+    print(show(rows))
+    failed = [text for of in found.values() for text in of.failed]
+    for text in failed:
+        print(f"diverged: {text}", file=sys.stderr)
+    minutes = (time.monotonic() - started) / 60
+    print(f"{minutes:.1f} min; in {results}: a folder for each experiment, runs in {lab.out}")
+    return DIVERGED if failed else DONE
+
+
 def measure_run(out: Path, description: dict) -> int:
     """Ask the last checkpoint everything again and hold the answers against result.json.
 
@@ -99,7 +151,7 @@ def measure_run(out: Path, description: dict) -> int:
     from introspect.recovery import can_flip, recovery, show_recovery
     from introspect.terminal import show_run
 
-    run = load_run(out, description)
+    run = load(out, description)
     parts = [snapshot.part for snapshot in run.snapshots]
     measured = {**measure_all(run.snapshots), "labels_sha256": all_sha256(run.frozen)}
     named = {"task": run.config.task, "arm": description["arm"], "seed": run.config.seed}
@@ -116,16 +168,6 @@ def measure_run(out: Path, description: dict) -> int:
     return DONE
 
 
-class Run(NamedTuple):
-    """A run as its folder has it."""
-
-    config: Config
-    model: Any  # of the last checkpoint
-    frozen: list  # labels of each task
-    snapshots: list  # of each task
-    step: int
-
-
 def config_of(description: dict) -> Config:
     """The configuration that a config.json describes."""
     fields = dict(description["config"])
@@ -135,43 +177,12 @@ def config_of(description: dict) -> Config:
     return config
 
 
-def load_run(out: Path, description: dict) -> Run:
-    """The last checkpoint of a run, asked everything.
+def load(out: Path, description: dict):
+    """The run in a folder that train.py wrote."""
+    from introspect.loading import load_run
 
-    Raises:
-        Refused: its checkpoint or its labels are not there or not of its config.json.
-    """
     device = resolve_device(description["device"])
-    import torch
-
-    from introspect import checkpoint
-    from introspect.adapters import trainable
-    from introspect.labels import labels_folder, load_labels
-    from introspect.measure import Snapshot
-    from introspect.parts import parts_of
-    from introspect.pretrain import new_model
-
-    torch.set_num_threads(1)
-    config = config_of(description)
-    saved = checkpoint.newest(out / "checkpoints")
-    if not saved:
-        raise Refused(f"{out}: must hold a checkpoint; train.py with the same --out_dir makes one")
-    cache, frozen = out / description["cache"], []
-    for name in config.tasks:
-        labels = labels_folder(config, name, cache, device)
-        if not labels.exists():
-            raise Refused(f"{labels}: the frozen labels of {out} must be there; was one moved?")
-        frozen.append(load_labels(labels))
-    step, state, _ = saved
-    parts = parts_of(config, device, config.cotrain.channel)
-    model = new_model(config, {part.name: part.world for part in parts}).to(device)
-    trainable(model, config)  # puts adapters in, where the run has some
-    try:
-        model.load_state_dict(state["model"])
-    except RuntimeError:
-        raise Refused(f"{out}: its checkpoint must be of its config.json, and is not") from None
-    model.eval().requires_grad_(False)
-    return Run(config, model, frozen, [Snapshot(model, *of) for of in zip(parts, frozen)], step)
+    return load_run(out, config_of(description), out / description["cache"], device)
 
 
 def tabulate_studies(folders: list[Path]) -> int:
@@ -206,7 +217,7 @@ def tabulate_study(out: Path, description: dict) -> int:
     found: dict[str, list] = {}  # arm, and task where there are several -> of each of its runs
     if any(map(can_flip, worlds_of(config_of(described[0])).values())):
         for folder, result, description in zip(folders, results, described):
-            run = load_run(folder, description)
+            run = load(folder, description)
             for snapshot in run.snapshots:
                 if can_flip(snapshot.world):
                     several = f" {snapshot.part.name}" if len(run.snapshots) > 1 else ""

@@ -60,5 +60,6 @@ def trainable(model: GPT, cfg: Config) -> list[nn.Parameter]:
     if c.channel != "probe" and c.adapter_rank is None:
         return list(model.requires_grad_(True).parameters())
     model.requires_grad_(False)
-    added = adapt(model, c.adapter_rank, cfg.seed) if c.adapter_rank and c.channel != "probe" else []
+    adapted = c.adapter_rank and c.channel != "probe"
+    added = adapt(model, c.adapter_rank, cfg.seed) if adapted else []
     return [*added, *head.requires_grad_(True).parameters()]

@@ -106,8 +106,7 @@ class Command:
 
     @property
     def jobs(self) -> int:
-        cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-        return self.run.jobs or len(cores)
+        return self.run.jobs or n_core()
 
     def config(self, arm: str, seed: int) -> Config:
         return self.declared.config(arm, self.task, self.overrides, seed)
@@ -133,6 +132,11 @@ class Command:
     def configs(self) -> list[tuple[str, Config]]:
         """(arm, config) of every run, seeds in the outer loop so that M0s are shared early."""
         return [(arm, self.config(arm, seed)) for seed in self.seeds for arm in self.arms]
+
+
+def n_core() -> int:
+    """Cores that this process may use."""
+    return len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
 
 
 def parse(argv: list[str]) -> Command:

@@ -20,6 +20,7 @@ from introspect.groups import (
     PretrainConfig,
 )
 
+
 @dataclass(frozen=True)
 class Config:
     """One run, complete: these fields and the packages' versions decide every number of it."""

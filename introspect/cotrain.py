@@ -132,7 +132,8 @@ def run(
     """One run, complete: M0, frozen labels, co-training, measures. Continues what is in `out`.
 
     Writes out/metrics.jsonl (a line an evaluation), out/result.json, out/examples.json,
-    out/items.jsonl (a line a held-out item) and the checkpoints; returns what is in result.json. A finished run is returned as it is.
+    out/items.jsonl (a line a held-out item) and the checkpoints; returns what is in result.json. A
+    finished run is returned as it is.
     """
     if done := finished(out):
         return done

@@ -1,6 +1,5 @@
 """Every experiment, declared: a question, arms that differ in what it asks about, paired seeds."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +26,10 @@ class Experiment:
         """The fields of an arm, with their values for a seed."""
         return {k: v(seed) if callable(v) else v for k, v in self.arms[arm].items()}
 
+    def fields(self, arm: str, seed: int) -> dict[str, Any]:
+        """What differs from the defaults in the run of an arm and seed."""
+        return {**self.base, **self.sets(arm, seed), "seed": seed}
+
     def config(self, arm: str, task: str, overrides: dict[str, Any], seed: int) -> Config:
         """The run of one arm and seed; the user's fields change the base, the arm has its own."""
         fields = {**self.base, **overrides, **self.sets(arm, seed), "seed": seed}
@@ -50,7 +53,7 @@ def dial(name: str, values: list[Any], key: str) -> dict[str, Fields]:
 
 
 SPARSE = {"eval_interval": 200}  # few evaluations, which do not move training, save time
-FAMILY = f"m0_seed={OTHER},n_layer=3,n_embd=96,pretrain_steps=800"  # nothing in common but the world
+FAMILY = f"m0_seed={OTHER},n_layer=3,n_embd=96,pretrain_steps=800"  # but the world, all is other
 
 ANCHOR = Experiment(
     question="Do explanations follow the model that is, rather than the model that gave the "

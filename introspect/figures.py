@@ -103,6 +103,46 @@ def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None
     return inline(text.getvalue(), split, len(arms))
 
 
+def dots(arms: dict[str, list[dict[str, Any]]]) -> str | None:
+    """An SVG file with Self, Orig and gap of every arm, a row an arm: the mean over seeds with its
+    95 % interval, and every seed; or None where matplotlib is not installed.
+
+    Args:
+        arms: arm -> results of its runs.
+    """
+    try:
+        import matplotlib.figure
+        import matplotlib.style
+    except ImportError:
+        return None
+    with matplotlib.style.context(["default", LOOK]):
+        height = 1.0 + 0.3 * len(arms)
+        figure = matplotlib.figure.Figure((9, height), layout="constrained", facecolor="white")
+        sides, gaps = figure.subplots(1, 2, sharey=True)
+        for row, results in enumerate(arms.values()):
+            drawn = (sides, "orig", 0.12), (sides, "self", -0.12), (gaps, "gap", 0.0)
+            for panel, key, lift in drawn:
+                values, at = [result[key] for result in results], row + lift
+                of, color = interval(values), COLORS[key]
+                panel.plot(values, [at] * len(values), "o", color=color, markersize=3, alpha=0.35)
+                if of["low"] is not None:
+                    panel.plot([of["low"], of["high"]], [at, at], color=color, linewidth=1.2)
+                panel.plot(of["mean"], at, "o", color=color, markersize=5.5)
+            constant = interval([result["majority_now"] for result in results])["mean"]
+            sides.plot(constant, row - 0.12, "|", color="#777777", markersize=9)
+        sides.set(yticks=range(len(arms)), yticklabels=list(arms), ylim=(len(arms) - 0.5, -0.5))
+        sides.set_title("Self (blue), Orig (orange), best constant (tick)", loc="left", fontsize=9)
+        gaps.set_title("gap = Self - Orig", loc="left", fontsize=9)
+        gaps.axvline(0, color="#999999", linewidth=0.8, zorder=0)
+        for panel in (sides, gaps):
+            panel.grid(axis="y", color="#eeeeee")
+            panel.set_axisbelow(True)
+        text = io.StringIO()
+        undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=undated)
+    return text.getvalue()
+
+
 def draw(panel: Any, line: Series, key: str) -> tuple[str, float, str]:
     """The mean with its band and the single seeds; returns the label for the line's end."""
     color, dot = COLORS[key], "o" if len(line.steps) == 1 else None

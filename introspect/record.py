@@ -88,8 +88,25 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in ("config", "cache")} | config["config"]
 
 
+def commit() -> str:
+    """The commit of the source that runs, read from its .git; "unknown" where there is none."""
+    git = Path(__file__).parents[1] / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        loose = git / head[5:]
+        if loose.exists():
+            return loose.read_text().strip()
+        packed = (git / "packed-refs").read_text().splitlines()
+        return next(line.split()[0] for line in packed if line.endswith(f" {head[5:]}"))
+    except (OSError, StopIteration):
+        return "unknown"
+
+
 def versions(device: str) -> dict[str, str]:
     """What besides the configuration decides the last digits of a result."""
     found = {package: version(package) for package in ("torch", "numpy", "tiktoken")}
     python = {"python": platform.python_version()}
-    return {"introspect": __version__, **python, **found, "device": device}
+    own = {"introspect": __version__, "commit": commit()}
+    return {**own, **python, **found, "device": device}

@@ -34,7 +34,7 @@ class Hint(PairFacts):
     n_answer: int = option(4, "answers A, B, ...; a hint names one of them", 2, len(LETTERS))
     knowledge: str = option(
         "pairs",
-        "what a fact is about: a pair of names, or one name of its own (as many as there are pairs)",
+        "what a fact is about: a pair of names, or one name of its own, for as many facts",
         choices=("pairs", "names"),
     )
     hint_reliability: float = option(0.6, "how often a hint equals the answer, else uniform", 0, 1)

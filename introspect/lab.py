@@ -1,0 +1,211 @@
+"""The claims lab: every run that the claims need, and from them every verdict.
+
+Runs are named by the hash of their configuration and shared by all experiments. What is finished is
+taken from disk, so that the same call goes on after a kill and does nothing when all is done.
+"""
+
+import multiprocessing
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from introspect.claims import CLAIMS, Claim
+from introspect.config import Config
+from introspect.experiments import EXPERIMENTS
+from introspect.loading import load_run
+from introspect.patching import shared_circuits
+from introspect.probes import where_known
+from introspect.quantities import Run
+from introspect.record import claim_folder, read_json, write_json
+from introspect.stats import holm, p_value
+from introspect.study import Failure, Job, perform_all, prepare
+from introspect.summary import interval
+from introspect.worlds import check_sizes, sources
+
+ALPHA = 0.05  # of the whole table, after Holm
+BESIDES = {  # what is measured of a finished run besides -> how, of its model and its task
+    "circuits": lambda run: shared_circuits(run.model, run.snapshots[0]),
+    "probes": lambda run: where_known(run.model, run.snapshots[0].part),
+}
+
+
+class Study(NamedTuple):
+    """An experiment on one task."""
+
+    experiment: str
+    task: str
+
+    @property
+    def name(self) -> str:
+        """That of its folder: the task of its own is not named."""
+        own = EXPERIMENTS[self.experiment].task == self.task
+        return self.experiment if own else f"{self.experiment}-{self.task}"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where runs are, and with what they are made."""
+
+    out: Path
+    device: str
+    jobs: int
+    overrides: dict[str, Any]  # fields that differ from those of the experiments, in every run
+
+    @property
+    def cache(self) -> Path:
+        return self.out / "cache"
+
+
+def studies_of(names: Iterable[str]) -> list[Study]:
+    """The experiments of these names, each on every task on which it has claims."""
+    return [
+        Study(name, task)
+        for name in names
+        for task in (EXPERIMENTS[name].task, *EXPERIMENTS[name].more_tasks)
+    ]
+
+
+def jobs_of(lab: Lab, study: Study, seeds: Sequence[int]) -> dict[tuple[str, int], Job]:
+    """(arm, seed) -> its run. A run has the same name wherever it is asked for."""
+    experiment, found = EXPERIMENTS[study.experiment], {}
+    for seed in seeds:
+        for arm in experiment.arms:
+            config = experiment.config(arm, study.task, lab.overrides, seed)
+            out = lab.out / "runs" / f"{study.task}-{config.sha256()[:16]}"
+            found[arm, seed] = Job(f"{study.name} {arm}", config, out)
+    return found
+
+
+def describe(lab: Lab, config: Config) -> dict[str, Any]:
+    """What config.json of a run of the lab says."""
+    return {
+        "experiment": "claims",
+        "arm": config.sha256()[:16],
+        "first_seed": config.seed,
+        "device": lab.device,
+        "source": sources(config),
+        "cache": "../../cache",
+        "config": config.flat(),
+    }
+
+
+class Found(NamedTuple):
+    """What was run for a study."""
+
+    runs: dict[int, dict[str, Run]]  # seed -> arm -> run
+    failed: list[str]  # what diverged, in words
+
+
+def perform(lab: Lab, studies: Sequence[Study], seeds: Sequence[int]) -> dict[Study, Found]:
+    """Run what is missing of these studies, and measure what is to be measured besides."""
+    asked = {study: jobs_of(lab, study, seeds) for study in studies}
+    jobs = {job.out: job for of in asked.values() for job in of.values()}  # each run once
+    for job in jobs.values():
+        check_sizes(job.config)
+    for folder, job in jobs.items():
+        claim_folder(folder, describe(lab, job.config))
+    _, failures = perform_all(list(jobs.values()), lab.cache, lab.device, lab.jobs, "claims")
+    failed = {failure.job.out: failure for failure in failures}
+    besides = {
+        (job.out, EXPERIMENTS[study.experiment].besides): job.config
+        for study, of in asked.items()
+        for job in of.values()
+        if EXPERIMENTS[study.experiment].besides and job.out not in failed
+    }
+    measure_besides(lab, besides)
+    return {study: gather(of, failed) for study, of in asked.items()}
+
+
+def gather(jobs: dict[tuple[str, int], Job], failed: dict[Path, Failure]) -> Found:
+    """The runs of a study by seed and arm."""
+    runs: dict[int, dict[str, Run]] = {}
+    words = []
+    for (arm, seed), job in jobs.items():
+        if job.out in failed:
+            words.append(f"{arm} of seed {seed}: {failed[job.out].error}")
+        else:
+            result = read_json(job.out / "result.json", {"gap", "controls"})
+            runs.setdefault(seed, {})[arm] = Run(result, job.out)
+    return Found(runs, words)
+
+
+def measure_besides(lab: Lab, wanted: dict[tuple[Path, str], Config]) -> None:
+    """Write NAME.json into the folder of each run, where it is missing."""
+    todo = [
+        (folder, name, config)
+        for (folder, name), config in wanted.items()
+        if not (folder / f"{name}.json").exists()
+    ]
+    do = partial(measure_one, lab)
+    shown = partial(tqdm, total=len(todo), desc="measured besides", disable=None if todo else True)
+    if lab.jobs == 1 or len(todo) < 2:
+        for one in shown(todo):
+            do(one)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(lab.jobs, context, initializer=prepare, initargs=(None,)) as pool:
+        list(shown(pool.map(do, todo)))
+
+
+def measure_one(lab: Lab, wanted: tuple[Path, str, Config]) -> None:
+    folder, name, config = wanted
+    run = load_run(folder, config, lab.cache, lab.device)
+    write_json(folder / f"{name}.json", BESIDES[name](run))
+
+
+class Row(NamedTuple):
+    """A claim with what the runs say of it."""
+
+    claim: Claim
+    study: Study
+    values: dict[int, float]  # seed -> what was measured
+    interval: dict[str, Any]  # mean, low, high, n
+    p: float | None  # two-sided, against 0; None where the claim is no direction
+    adjusted: float | None  # after Holm, over all rows of the table
+    verdict: str
+
+
+def rows_of(found: dict[Study, Found]) -> list[Row]:
+    """Every claim about these studies, in the order of the claims, judged together."""
+    judged = []
+    for claim in CLAIMS:
+        study = Study(claim.experiment, claim.task)
+        if study not in found:
+            continue
+        arms = set(EXPERIMENTS[claim.experiment].arms)
+        runs = {s: of for s, of in found[study].runs.items() if arms <= of.keys()}  # paired
+        values = {seed: claim.of(of) for seed, of in runs.items()}
+        judged.append((claim, study, {s: v for s, v in values.items() if v == v}))  # no nan
+    ps = [
+        p_value(list(values.values())) if len(values) > 2 and not claim.within else None
+        for claim, _, values in judged
+    ]
+    tested = iter(holm([p for p in ps if p is not None]))
+    rows = []
+    for (claim, study, values), p in zip(judged, ps):
+        of, adjusted = interval(list(values.values())), None if p is None else next(tested)
+        rows.append(Row(claim, study, values, of, p, adjusted, judge(claim, of, adjusted)))
+    return rows
+
+
+def judge(claim: Claim, of: dict[str, Any], adjusted: float | None) -> str:
+    """What the 95 % interval of a claim's number says of it.
+
+    A direction is reproduced, or reversed, where the interval excludes 0; "alone" says that Holm's
+    correction over the table does not leave it. A place is reproduced where the interval meets it.
+    """
+    if of["n"] < 3:  # two seeds can agree by luck
+        return f"no verdict at n = {of['n']}"
+    if claim.within:
+        meets = of["low"] <= claim.within[1] and of["high"] >= claim.within[0]
+        return "reproduced" if meets else "elsewhere"
+    low, high = sorted((claim.sign * of["low"], claim.sign * of["high"]))
+    if low <= 0 <= high:
+        return f"not seen at n = {of['n']}"
+    word = "reproduced" if low > 0 else "reversed"
+    return word if adjusted < ALPHA else f"{word}, alone"

@@ -1,0 +1,192 @@
+"""What the lab found, written down: a folder an experiment, the table of claims, the log."""
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from introspect.claims import CLAIMS
+from introspect.experiments import EXPERIMENTS
+from introspect.figures import dots
+from introspect.lab import ALPHA, Found, Row, Study
+from introspect.objections import OBJECTIONS
+from introspect.page import aligned, clean, table
+from introspect.quantities import Run
+from introspect.record import write_json, write_lines, write_text
+from introspect.summary import interval, number
+from introspect.terminal import estimate
+
+MEASURED = ("self", "orig", "gap", "drift", "compatibility", "preference", "majority_now")
+NAMES = ("Self", "Orig", "gap", "drift d", "compatibility", "preference", "majority")
+OPEN = (
+    "a seed sets world, split, M0 and batches together; their parts in the spread are not told "
+    "apart.",
+    "one size of model and of world, where they are not what is asked about.",
+    "settings were chosen on development seeds for a clear gap (LOG.md).",
+)
+
+
+def as_dict(row: Row) -> dict[str, Any]:
+    """A row of the table as claims.json has it: enough to judge it again."""
+    claim = row.claim
+    return {
+        "name": claim.name,
+        "says": claim.says,
+        "measured": claim.measured,
+        "paper": claim.paper,
+        "experiment": claim.experiment,
+        "task": claim.task,
+        "values": {str(seed): value for seed, value in row.values.items()},
+        **row.interval,
+        "p": row.p,
+        "adjusted": row.adjusted,
+        "verdict": row.verdict,
+    }
+
+
+HEAD = ["claim", "what it says", "measured", "on", "paper", "here, 95 %", "n", "Holm p", "verdict"]
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row of the table of claims."""
+    adjusted = row["adjusted"]
+    return [
+        row["name"],
+        row["says"],
+        row["measured"],
+        row["task"],
+        row["paper"],
+        estimate(row, "gap"),
+        str(row["n"]),
+        "" if adjusted is None else f"{adjusted:.3f}" if adjusted >= 0.001 else "< 0.001",
+        row["verdict"],
+    ]
+
+
+def claims_table(claims: dict[str, Any]) -> str:
+    """The table of the README, in Markdown; the last column is what makes a row."""
+    rows = [[*cells(row), f"experiment {row['experiment']}"] for row in claims["rows"]]
+    return table([[*HEAD, "python eval.py"], *rows])
+
+
+def objections_table(claims: dict[str, Any]) -> str:
+    """Every objection of the paper's readers, with the rows that speak to it."""
+    rows = [["objection", "rows", "what they say", "not answered"]]
+    for objection in OBJECTIONS:
+        found = [row["verdict"] for row in claims["rows"] if row["name"] in objection.claims]
+        counted = [f"{found.count(word)} {word}" for word in dict.fromkeys(found)]
+        says = ", ".join(counted) or "nothing here does"
+        rows.append([objection.text, ", ".join(objection.claims) or "none", says, objection.rest])
+    return table(rows)
+
+
+def show(rows: Sequence[Row]) -> str:
+    """The table for the terminal."""
+    found = [cells(as_dict(row)) for row in rows]
+    kept = [0, 2, 3, 5, 6, 7, 8]
+    lines = [[line[i] for i in kept] for line in (HEAD, *found)]
+    return "\n".join([aligned(lines), *tally(rows)])
+
+
+def tally(rows: Sequence[Row]) -> list[str]:
+    """How the verdicts are distributed."""
+    words = [row.verdict for row in rows]
+    counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    tested = sum(row.p is not None for row in rows)
+    return [
+        f"{len(rows)} rows: {counts}.",
+        f"Holm's correction is over the {tested} rows that have a direction, at {ALPHA:g} in all; "
+        '"alone" marks those whose own interval excludes 0 and that it does not leave.',
+    ]
+
+
+def write_all(results: Path, found: dict[Study, Found], rows: list[Row]) -> None:
+    """A folder for each study and, where all experiments were run, claims.json."""
+    for study, of in found.items():
+        about = [row for row in rows if (row.claim.experiment, row.claim.task) == study]
+        write_study(results / study.name, study, of, about)
+    seeds = sorted({seed for of in found.values() for seed in of.runs})
+    if {study.experiment for study in found} >= {claim.experiment for claim in CLAIMS}:
+        write_json(results / "claims.json", {"seeds": seeds, "rows": [*map(as_dict, rows)]})
+
+
+def write_study(out: Path, study: Study, found: Found, rows: list[Row]) -> None:
+    """out/runs.jsonl, README.md and figure.svg of one study."""
+    out.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for seed, by_arm in sorted(found.runs.items()):
+        for arm, run in by_arm.items():
+            kept = {k: v for k, v in run.result.items() if k not in ("arm", "seconds")}
+            sets = EXPERIMENTS[study.experiment].fields(arm, seed)
+            lines.append({"arm": arm, "fields": sets, **kept})
+    write_lines(out / "runs.jsonl", lines)
+    by_arm = arms_of(found)
+    drawn = dots({arm: [run.result for run in runs] for arm, runs in by_arm.items()})
+    if drawn:
+        write_text(out / "figure.svg", drawn)
+    write_text(out / "README.md", readme(study, found, rows, drawn is not None))
+
+
+def arms_of(found: Found) -> dict[str, list[Run]]:
+    """The runs of each arm, in the order of the seeds."""
+    arms = dict.fromkeys(arm for by_arm in found.runs.values() for arm in by_arm)
+    return {arm: [of[arm] for _, of in sorted(found.runs.items()) if arm in of] for arm in arms}
+
+
+def readme(study: Study, found: Found, rows: list[Row], drawn: bool) -> str:
+    """The report of one study: question, command, claims, arms, what was not controlled."""
+    experiment, seeds = EXPERIMENTS[study.experiment], sorted(found.runs)
+    runs = [run for by_arm in found.runs.values() for run in by_arm.values()]
+    made = [", ".join(f"{k} {v}" for k, v in run.result["versions"].items()) for run in runs]
+    made = list(dict.fromkeys(made))
+    named = [cells(as_dict(row)) for row in rows]
+    arms = [["arm", "differs in", "n", *NAMES]]
+    for arm, runs in arms_of(found).items():
+        sets = experiment.sets(arm, seeds[0])
+        of = [interval([run.result[key] for run in runs]) for key in MEASURED]
+        said = [estimate(of[i], "gap") if key == "gap" else number(of[i]["mean"])
+                for i, key in enumerate(MEASURED)]
+        differs = ", ".join(f"{k}={v}" for k, v in sets.items()) or "nothing"
+        arms.append([arm, differs, str(len(runs)), *said])
+    base = ", ".join(f"{k}={v}" for k, v in experiment.base.items())
+    blocks = [
+        f"# {clean(study.name)}",
+        clean(experiment.question),
+        f"```sh\npython eval.py experiment {study.experiment} --seeds={len(seeds)}\n```",
+        f"Task {clean(study.task)}. Seeds {', '.join(map(str, seeds))}."
+        + (f" All arms: {clean(base)}." if base else ""),
+        "## Claims",
+        table([HEAD, *named]) if named else "No claim rests on this task.",
+        "## Arms",
+        *(["![Self, Orig and gap of every arm, with every seed](figure.svg)"] if drawn else []),
+        table(arms),
+        "Held-out items; means over seeds, the gap with its 95 % interval by Student's t. Values "
+        "of fields that depend on the seed are those of the first. Every run is in "
+        "[runs.jsonl](runs.jsonl).",
+        *(["Diverged: " + clean("; ".join(found.failed))] if found.failed else []),
+        "## Not controlled",
+        "\n".join(f"- {clean(text)}" for text in filter(None, (experiment.open, *OPEN))),
+        *("Made with " + clean(text) + "." for text in made),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def log(path: Path, rows: Sequence[Row], seeds: Sequence[int]) -> None:
+    """Put a dated entry with every row on top of the log, unless the newest one says the same."""
+    text = path.read_text(encoding="utf-8") if path.exists() else "# Log\n\n"
+    lines = [
+        f"Asked: do the claims hold? {len(rows)} rows, judged together",
+        f"Ran:   `python eval.py claims --seeds={len(seeds)}`; seeds {', '.join(map(str, seeds))}",
+    ]
+    for i, row in enumerate(rows):
+        claim, negative = row.claim, "" if row.verdict.startswith("reproduced") else " (negative)"
+        lines.append(
+            f"{'Saw:   ' if i == 0 else '       '}{claim.name} {claim.task}, {claim.measured}: "
+            f"{estimate(row.interval, 'gap')}, {row.verdict}{negative}"
+        )
+    body = "\n".join([*lines, "So:    " + tally(rows)[0]])
+    if body in text:
+        return
+    head, newest, rest = text.partition("## ")
+    entry = f"## {datetime.date.today().isoformat()}: the claims\n\n{body}\n\n"
+    write_text(path, head + entry + newest + rest)
