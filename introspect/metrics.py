@@ -5,9 +5,10 @@
     original      E(M0), the frozen label
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
-from torch import Tensor
+Labels = Any  # class ids in a tensor or in a numpy array
 
 
 class Coupling(NamedTuple):
@@ -23,7 +24,7 @@ class Coupling(NamedTuple):
         return self.self_match - self.orig_match
 
 
-def coupling(explanation: Tensor, current: Tensor, original: Tensor) -> Coupling:
+def coupling(explanation: Labels, current: Labels, original: Labels) -> Coupling:
     """Exact-match agreement of explanations with the current and with the original labels.
 
         gap = drift * (P(explanation = current | differ) - P(explanation = original | differ))
@@ -34,10 +35,10 @@ def coupling(explanation: Tensor, current: Tensor, original: Tensor) -> Coupling
     Raises:
         ValueError: empty or unequal inputs, for which a mean would be meaningless.
     """
-    if not explanation.shape == current.shape == original.shape or explanation.numel() == 0:
+    n = math.prod(explanation.shape)
+    if not explanation.shape == current.shape == original.shape or n == 0:
         shapes = [tuple(t.shape) for t in (explanation, current, original)]
         raise ValueError(f"need three equal, non-empty shapes, got {shapes}")
-    n = explanation.numel()
     now, then, differ = explanation == current, explanation == original, current != original
     decided = int(((now | then) & differ).sum())
     return Coupling(
@@ -48,6 +49,6 @@ def coupling(explanation: Tensor, current: Tensor, original: Tensor) -> Coupling
     )
 
 
-def majority_share(labels: Tensor) -> float:
-    """Share of the most frequent label: what a constant explanation gets."""
+def majority_share(labels: Labels) -> float:
+    """Share of the most frequent label in a tensor: what a constant explanation gets."""
     return int(labels.flatten().bincount().max()) / labels.numel()

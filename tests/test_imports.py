@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [  # a module may import from earlier layers only
     {"attribution", "fields", "glossary", "losses", "metrics", "packing", "page", "stats"}
     | {"streams"},
-    {"config", "counterfactual", "record", "summary", "tokenizer"},
+    {"config", "counterfactual", "matrix", "record", "summary", "tokenizer"},
     {"checkpoint", "model", "tasks.pairs", "tasks.world", "terminal"},
-    {"channels", "optim", "tasks.hint", "tasks.refusal", "tasks.rules", "tasks.verdict"},
+    {"channels", "optim", "score", "tasks.hint", "tasks.refusal", "tasks.rules", "tasks.verdict"},
     {"interview", "tasks.jabberwocky"},
     {"tasks"},
     {"worlds"},
@@ -24,8 +24,8 @@ LAYERS = [  # a module may import from earlier layers only
     {"bench", "cli", "figures", "recovery", "study"},
     {"report"},
 ]
-FREE_OF_TORCH = {"cli", "config", "experiments", "fields", "record", "stats", "streams"}
-FREE_OF_TORCH |= {"terminal", "tokenizer", "worlds"}
+FREE_OF_TORCH = {"cli", "config", "experiments", "fields", "matrix", "metrics", "record", "score"}
+FREE_OF_TORCH |= {"stats", "streams", "terminal", "tokenizer", "worlds"}
 FILES = {
     ".".join(p.relative_to(ROOT / "introspect").with_suffix("").parts).removesuffix(".__init__"): p
     for p in (ROOT / "introspect").rglob("*.py")

@@ -69,6 +69,12 @@ def test_the_shape_of_the_items_does_not_matter():
     assert coupling(*rows) == coupling(*rows.view(3, 6, 4))
 
 
+@given(items)
+def test_arrays_give_what_tensors_give(rows):
+    tensors = torch.tensor(rows).T
+    assert coupling(*tensors.numpy()) == coupling(*tensors)
+
+
 @pytest.mark.parametrize("shapes", [[(0,), (0,), (0,)], [(2,), (2,), (3,)], [(4,), (2, 2), (4,)],
                                     [(1,), (4,), (4,)]])
 def test_empty_and_unequal_inputs_are_refused(shapes):
