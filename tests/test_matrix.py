@@ -140,6 +140,13 @@ def test_a_pair_of_the_matrix_is_pairwise_of_the_items_in_any_order():
     assert alone.pairs["a", "b"] == pairwise(a.explanation, a.current, b.current)
 
 
+def test_a_pair_has_the_groups_of_the_items_that_both_have():
+    a, b = made_up(0, n=40), made_up(1, n=40)
+    late = Run(a.explanation[2:], a.current[2:], groups=a.groups[2:], items=np.arange(2, 40))
+    pair = coupling_matrix({"a": late, "b": b}).pairs["a", "b"]
+    assert pair == pairwise(late.explanation, late.current, b.current[2:], late.groups)
+
+
 def test_items_and_groups_may_be_text():
     a, b = made_up(0, n=40), made_up(1, n=40)
     names = np.array([f"item {i}" for i in range(40)])

@@ -153,7 +153,9 @@ def test_several_runs_have_a_row_each_and_a_matrix(tmp_path, capsys):
         alone = said_by(capsys, write(tmp_path / "one", [r for r in both if r["run"] == name]))
         cells = [" ".join(row.split()[1:]) for row in alone.splitlines()[2:5]]
         assert row.split()[:3] == [name, "200", "50"] and all(cell in row for cell in cells)
+    assert each.split("\n")[0].split() == "run items groups Self Orig gap leans to".split()
     assert [row.split()[0] for row in rest.splitlines()] == ["run", "x", "y"]
+    assert rest.split("\n")[0].split()[1:4] == ["drift", "d", "preference"]
     matrix = coupling_matrix(runs)
     x = f"x {matrix.agreement[0, 0]:.3f} {matrix.agreement[0, 1]:.3f}"
     assert x in " ".join(table.split())
@@ -162,6 +164,8 @@ def test_several_runs_have_a_row_each_and_a_matrix(tmp_path, capsys):
         "y", "x", "200", f"{pair.own:.3f}", f"{pair.other:.3f}", str(pair.n_differ),
         str(pair.n_decided),
     ]
+    prefers = f" {pair.preference['mean']:.3f} [{pair.preference['low']:.3f}, "
+    assert prefers in sides.splitlines()[2]
     assert f"  {matrix.advantage['mean']:+.3f} [{matrix.advantage['low']:+.3f}, " in means
     assert f"  {matrix.preference['mean']:.3f} [{matrix.preference['low']:.3f}, " in means
     assert "says" not in said_by(capsys, write(path, without(both, "item")))
