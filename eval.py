@@ -1,8 +1,9 @@
-"""Measure what train.py made.
+"""Measure what train.py made, or what any other model said.
 
     python eval.py run DIR        a run: asks its last checkpoint again; a study: its table
     python eval.py run DIR DIR..  several studies: their gaps, one below the other
-    python eval.py experiment NAME  the claims about one experiment: runs what is missing
+    python eval.py score FILE..   Self, Orig and gap of your own model, from lines of JSON
+    python eval.py experiment X   the claims about one experiment: runs what is missing
     python eval.py claims         all of them, with a verdict each
     python eval.py bench          how long an update takes on this machine
     python eval.py calibrate      how often intervals and verdicts are right, on simulated data
@@ -13,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from introspect import score
 from introspect.cli import DIVERGED, DONE, add_flags, n_core, one_line, parser_of, resolve_device
 from introspect.config import Config, build
 from introspect.experiments import EXPERIMENTS
@@ -31,6 +33,13 @@ def main(argv: list[str]) -> int:
     run.add_argument(
         "dirs", type=Path, nargs="+", metavar="DIR", help="a folder that train.py wrote"
     )
+    scored = commands.add_parser(
+        "score",
+        help="Self, Orig and gap of any model, from lines of JSON",
+        description=score.__doc__,
+        formatter_class=parser.formatter_class,
+    )
+    scored.add_argument("files", type=Path, nargs="+", metavar="FILE", help="of such lines")
     add_flags(commands.add_parser("bench", help="time an update, packed and not"), BenchConfig)
     calibrate = commands.add_parser("calibrate", help="how often intervals and verdicts are right")
     add_flags(calibrate, CalibrateConfig)
@@ -44,6 +53,9 @@ def main(argv: list[str]) -> int:
         return time_updates(BenchConfig(**given))
     if args.command == "calibrate":
         return count_errors(CalibrateConfig(**given))
+    if args.command == "score":
+        print(score.show(score.read(args.files)))
+        return DONE
     if args.command in ("experiment", "claims"):
         names = [given.pop("name")] if args.command == "experiment" else CLAIMED
         return judge_claims(names, LabConfig(**given))

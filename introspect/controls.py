@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from introspect.frequency import adjusted_gap, balanced
 from introspect.measure import Snapshot, share
-from introspect.metrics import adjusted_gap, balanced, majority_share
+from introspect.metrics import majority_share
 
 
 def controls(snapshots: Sequence[Snapshot]) -> dict[str, float]:

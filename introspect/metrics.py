@@ -4,14 +4,13 @@
     current       E(M), the label that its behavior now would give
     original      E(M0), the frozen label
 
-The gap has a part that needs no knowledge of the model: a label that is often said can become more
-frequent. `by_frequency` is that part, `adjusted_gap` is the rest.
+The gap has a part that needs no knowledge of the model (frequency.py).
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+Labels = Any  # class ids in a tensor or in a numpy array
 
 
 class Coupling(NamedTuple):
@@ -27,7 +26,7 @@ class Coupling(NamedTuple):
         return self.self_match - self.orig_match
 
 
-def coupling(explanation: Tensor, current: Tensor, original: Tensor) -> Coupling:
+def coupling(explanation: Labels, current: Labels, original: Labels) -> Coupling:
     """Exact-match agreement of explanations with the current and with the original labels.
 
         gap = drift * (P(explanation = current | differ) - P(explanation = original | differ))
@@ -39,7 +38,7 @@ def coupling(explanation: Tensor, current: Tensor, original: Tensor) -> Coupling
         ValueError: empty or unequal inputs, for which a mean would be meaningless.
     """
     check_shapes(explanation, current, original)
-    n = explanation.numel()
+    n = math.prod(explanation.shape)
     now, then, differ = explanation == current, explanation == original, current != original
     decided = int(((now | then) & differ).sum())
     return Coupling(
@@ -50,74 +49,13 @@ def coupling(explanation: Tensor, current: Tensor, original: Tensor) -> Coupling
     )
 
 
-def balanced(explanation: Tensor, current: Tensor) -> float:
-    """Mean over the classes k of `current` of the share of its items that are explained by k.
-
-    1 / (number of classes) for a constant explanation and for one that knows nothing.
-    """
-    hits = (explanation == current).double()
-    return float(torch.stack([hits[current == k].mean() for k in current.unique()]).mean())
-
-
-def by_frequency(explanation: Tensor, current: Tensor, original: Tensor, cue: Tensor) -> float:
-    """The gap that the same explanations would have if they were dealt out at random.
-
-        sum_c n_c / n sum_k said(k | c) (now(k | c) - then(k | c)),   cues c, labels k
-
-    said, now and then are shares of label k among the n_c items with cue c, as explanation, as
-    current and as original label. This is the mean of the gap over all ways to deal out the
-    explanations of each cue among its subjects (our choice). It is above zero where labels that
-    are often said have become more frequent, whatever the explanations know of the model.
-
-    Args:
-        explanation, current, original: class ids of one shape, (n,) or (N, P).
-        cue: which cue an item has, any ids, of the same shape.
-
-    Returns:
-        -1..1.
-
-    Raises:
-        ValueError: empty or unequal inputs.
-    """
-    items, _, dealt = by_cue(explanation, current, original, cue)
-    return float((dealt.double() / items).sum()) / explanation.numel()
-
-
-def adjusted_gap(explanation: Tensor, current: Tensor, original: Tensor, cue: Tensor) -> float:
-    """gap - by_frequency: what explanations gain by being said of the right subjects.
-
-    Exactly 0 for an explanation that depends on the cue alone, a constant one among them; 0 on
-    average for explanations dealt out at random within each cue. Not 0 where explanations that are
-    half of the time true now and half of the time true then have a gap of 0 and frequencies alone
-    would give them another: it goes beside the gap, not in its place. Arguments and errors are
-    those of `by_frequency`; range -2..2.
-    """
-    items, sides, dealt = by_cue(explanation, current, original, cue)
-    return float(((sides * items - dealt).double() / items).sum()) / explanation.numel()
-
-
-def by_cue(
-    explanation: Tensor, current: Tensor, original: Tensor, cue: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Whole numbers of every cue, (C,) each: its items n_c; how many more of its explanations equal
-    the current label than the original one; n_c times what that would be if dealt at random."""
-    check_shapes(explanation, current, original, cue)
-    _, c = cue.flatten().unique(return_inverse=True)
-    labels = torch.stack([explanation.flatten(), current.flatten(), original.flatten()])
-    classes, labels = labels.unique(return_inverse=True)  # (K,), (3, n)
-    C, K = int(c.max()) + 1, len(classes)
-    said, now, then = ((c * K + row).bincount(minlength=C * K).view(C, K) for row in labels)
-    side = (labels[0] == labels[1]).long() - (labels[0] == labels[2]).long()  # (n,)
-    return c.bincount(), c.new_zeros(C).index_add(0, c, side), (said * (now - then)).sum(1)
-
-
-def check_shapes(*inputs: Tensor) -> None:
+def check_shapes(*inputs: Labels) -> None:
     shapes = [tuple(t.shape) for t in inputs]
-    if len(set(shapes)) > 1 or inputs[0].numel() == 0:
+    if len(set(shapes)) > 1 or math.prod(shapes[0]) == 0:
         count = {3: "three", 4: "four"}[len(inputs)]
         raise ValueError(f"need {count} equal, non-empty shapes, got {shapes}")
 
 
-def majority_share(labels: Tensor) -> float:
-    """Share of the most frequent label: what a constant explanation gets."""
+def majority_share(labels: Labels) -> float:
+    """Share of the most frequent label in a tensor: what a constant explanation gets."""
     return int(labels.flatten().bincount().max()) / labels.numel()

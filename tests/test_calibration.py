@@ -45,7 +45,8 @@ from introspect.calibration import (
     table,
 )
 from introspect.counterfactual import explanation_labels
-from introspect.metrics import adjusted_gap, coupling
+from introspect.frequency import adjusted_gap
+from introspect.metrics import coupling
 from introspect.stats import wilson
 from introspect.streams import rng
 from introspect.summary import interval, verdict

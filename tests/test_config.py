@@ -157,7 +157,8 @@ def test_a_donor_may_know_another_world_of_the_same_seed():
 
 @pytest.mark.parametrize("donor, says", [
     ("m0_seed=0", "another model than M0 itself"), ("n_layer=2", "another model than M0 itself"),
-    ("m0_seed", "is not a field with its value; must be of m0_seed"), ("n_embd=x", "not a field with its value"),
+    ("m0_seed", "is not a field with its value; must be of m0_seed"),
+    ("n_embd=x", "not a field with its value"),
     ("n_entity=3", "not a field with its value"), ("kl_weight=1", "not a field with its value"),
     ("explained_share=0.2", "not a field with its value"), ("n_head=3", "must divide n_embd=64"),
     ("pretrain_steps=0", "--pretrain_steps=0: must be a whole number >= 1"), (",", "not a field")])

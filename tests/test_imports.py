@@ -10,24 +10,26 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [  # a module may import from earlier layers only
     {"attribution", "fields", "glossary", "losses", "metrics", "packing", "page", "stats"}
     | {"streams"},
-    {"counterfactual", "groups", "record", "summary", "tokenizer"},
+    {"counterfactual", "frequency", "groups", "matrix", "record", "summary", "tokenizer"},
     {"config"},
     {"calibration", "checkpoint", "model", "tasks.pairs", "tasks.world", "terminal"},
-    {"adapters", "channels", "optim", "tasks.hint", "tasks.refusal", "tasks.rules"},
-    {"interview", "tasks.jabberwocky", "tasks.verdict"},
+    {"adapters", "channels", "optim", "score", "tasks.hint", "tasks.refusal", "tasks.rules"},
+    {"interview", "quantities", "tasks.jabberwocky", "tasks.verdict"},
     {"tasks"},
     {"worlds"},
-    {"experiments", "parts"},
+    {"claims", "experiments", "objections", "parts"},
     {"pretrain"},
     {"labels"},
     {"measure"},
-    {"controls"},
+    {"controls", "loading"},
     {"cotrain"},
     {"bench", "cli", "figures", "recovery", "study"},
-    {"report"},
+    {"lab", "report"},
+    {"publish"},
 ]
-FREE_OF_TORCH = {"cli", "config", "experiments", "fields", "groups", "record", "stats", "streams"}
-FREE_OF_TORCH |= {"calibration", "page", "summary", "terminal", "tokenizer", "worlds"}
+FREE_OF_TORCH = {"cli", "config", "experiments", "fields", "groups", "matrix", "metrics", "record"}
+FREE_OF_TORCH |= {"calibration", "page", "quantities", "score", "stats", "streams", "summary"}
+FREE_OF_TORCH |= {"claims", "objections", "terminal", "tokenizer", "worlds"}
 FILES = {
     ".".join(p.relative_to(ROOT / "introspect").with_suffix("").parts).removesuffix(".__init__"): p
     for p in (ROOT / "introspect").rglob("*.py")

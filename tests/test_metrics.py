@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from introspect.metrics import adjusted_gap, by_frequency, coupling, majority_share
+from introspect.frequency import adjusted_gap, by_frequency
+from introspect.metrics import coupling, majority_share
 
 items = st.lists(st.tuples(*[st.integers(0, 2)] * 3), min_size=1, max_size=30)
 
@@ -69,6 +70,12 @@ def test_exchanging_the_labels_turns_gap_and_preference_around(rows):
 def test_the_shape_of_the_items_does_not_matter():
     rows = torch.randint(3, (3, 24), generator=torch.Generator().manual_seed(0))
     assert coupling(*rows) == coupling(*rows.view(3, 6, 4))
+
+
+@given(items)
+def test_arrays_give_what_tensors_give(rows):
+    tensors = torch.tensor(rows).T
+    assert coupling(*tensors.numpy()) == coupling(*tensors)
 
 
 @pytest.mark.parametrize("shapes", [[(0,), (0,), (0,)], [(2,), (2,), (3,)], [(4,), (2, 2), (4,)],
