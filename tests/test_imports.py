@@ -17,7 +17,7 @@ LAYERS = [  # a module may import from earlier layers only
     {"tasks"},
     {"worlds"},
     {"experiments", "parts"},
-    {"pretrain"},
+    {"patching", "pretrain"},
     {"labels"},
     {"measure"},
     {"cotrain"},
