@@ -17,7 +17,7 @@ LAYERS = [  # a module may import from earlier layers only
     {"tasks"},
     {"worlds"},
     {"experiments", "parts"},
-    {"patching", "pretrain"},
+    {"patching", "pretrain", "probes"},
     {"labels"},
     {"measure"},
     {"cotrain"},
