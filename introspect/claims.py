@@ -11,9 +11,9 @@ from introspect.quantities import (
     Statistic,
     above_most_frequent,
     advantage,
+    besides,
     crossing,
     early,
-    extra,
     gap,
     minus,
     of,
@@ -58,7 +58,7 @@ def shift(task: str, experiment: str) -> list[Claim]:
     """C8 on one task."""
 
     def moved(key: str, twin: str = "") -> Statistic:
-        return minus(*(of(f"{arm}{twin}", f"controls.{key}") for arm in ("up", "down")))
+        return minus(*(of(arm + twin, "controls", key) for arm in ("up", "down")))
 
     said = "another objective moves the behavior, explanations follow"
     rows = [
@@ -106,7 +106,7 @@ CLAIMS = [
     Claim(
         "C4", "the agreement that is needed", "about 0.7, 0.6 at least", "disagreement",
         "agreement on training items at which the gap is 0",
-        crossing(TURNED, "train.compatibility", "gap"), within=(0.6, 0.7),
+        crossing(TURNED, ("train", "compatibility"), ("gap",)), within=(0.6, 0.7),
     ),
     *dialed(
         "C5", "coupling survives random noise in the labels", "survives, " + UNKNOWN, "noise",
@@ -123,7 +123,7 @@ CLAIMS = [
     Claim(
         "C7", "with them, explanations follow the model now and not its own past", NONE, "foreign",
         "Self - agreement with M0's own labels, share-1.0",
-        minus(of("share-1.0", "self"), of("share-1.0", "controls.own")),
+        minus(of("share-1.0", "self"), of("share-1.0", "controls", "own")),
     ),
     Claim(
         "C7", "at a price in accuracy", "-19 %", "foreign", "Self, share-1.0 - share-0.0",
@@ -138,22 +138,22 @@ CLAIMS = [
     Claim(
         "C9", "a behavior that was never explained is explained", "79.8 %", "jabberwocky",
         "Self - best constant on jabberwocky, reg",
-        above_most_frequent("reg", "tasks.jabberwocky."), "hint+jabberwocky",
+        above_most_frequent("reg", "tasks", "jabberwocky"), "hint+jabberwocky",
     ),
     Claim(
         "C9", "because of true labels of another task", NONE, "jabberwocky",
         "Self on jabberwocky, reg - shuffled",
-        minus(*(of(arm, "tasks.jabberwocky.self") for arm in ("reg", "shuffled"))),
+        minus(*(of(arm, "tasks", "jabberwocky", "self") for arm in ("reg", "shuffled"))),
         "hint+jabberwocky",
     ),
     Claim(
         "C10", "answers and explanations rest on shared circuits", "seen, " + UNKNOWN, "circuits",
         "explanations that follow a patch, above patches elsewhere, reg",
-        extra("reg", "circuits", "shared"),
+        besides("reg", "circuits", "query", "follow_shared"),
     ),
     Claim(
         "C10", "more so with the anchor", UNKNOWN, "circuits", "the same, reg - noreg",
-        minus(*(extra(arm, "circuits", "shared") for arm in ("reg", "noreg"))),
+        minus(*(besides(arm, "circuits", "query", "follow_shared") for arm in ("reg", "noreg"))),
     ),
     Claim(
         "C11", "with enough room there is coupling", "from rank 96 on", "capacity",
@@ -174,12 +174,12 @@ CLAIMS = [
     Claim(
         "C13", "labels that hardly vary collapse to the most frequent one", "seen, " + UNKNOWN,
         "constant", "most frequent explanation, said - true, rare",
-        minus(of("rare", "controls.said_most"), of("rare", "majority_now")),
+        minus(of("rare", "controls", "said_most"), of("rare", "majority_now")),
     ),
     Claim(
         "C13", "so that other explanations are lost", UNKNOWN, "constant",
         "Self by class, reg - rare",
-        minus(*(of(arm, "controls.balanced") for arm in ("reg", "rare"))),
+        minus(*(of(arm, "controls", "balanced") for arm in ("reg", "rare"))),
     ),
     Claim(
         "C14", "explanations are truer than the best constant one", NONE, "controls",
@@ -205,13 +205,13 @@ CLAIMS = [
     Claim(
         "C14", "coupling is more than frequencies that move", NONE, "controls",
         "gap of reg above that of the same explanations dealt out anew",
-        of("reg", "controls.adjusted"),
+        of("reg", "controls", "adjusted"),
     ),
     Claim(
         "C14", "and more than knowing the world", NONE, "controls",
         "gap of reg - gap of ideal answers",
         minus(
-            gap("reg"), minus(of("reg", "controls.ideal_self"), of("reg", "controls.ideal_orig"))
+            gap("reg"), minus(of("reg", "controls", "ideal_self"), of("reg", "controls", "ideal_orig"))
         ),
     ),
     Claim(
@@ -234,7 +234,7 @@ CLAIMS = [
     Claim(
         "N1", "a single name's embedding holds its fact, a pair's do not", NONE, "knowledge",
         "probe of the embeddings above the best constant, names - pairs",
-        minus(*(extra(arm, "probes", "embed") for arm in ("names", "pairs"))),
+        minus(*(besides(arm, "probes", "embed subject") for arm in ("names", "pairs"))),
     ),
     *dialed("N2", "every channel couples", NONE, "channels", ["tied", "same", "verbal"]),
     Claim(

@@ -67,6 +67,11 @@ class Interview:
         self._questions = plan(questions)
         self._all = plan(world.prompts + questions)
 
+    @property
+    def plan(self) -> Plan:
+        """What `both` asks in one pass."""
+        return self._prompts if self.channel.at_answer else self._all
+
     @staticmethod
     def _read(model: GPT, subjects: Tensor, plan: Plan) -> Tensor:
         """(B, S, C) residual stream at the end of each sequence of the plan."""
@@ -103,13 +108,13 @@ class Interview:
         return self._answer(model, answers), self.channel.log_probs(model, queries)
 
     @torch.no_grad()
+    def heard(self, model: GPT, subjects: Tensor) -> tuple[Tensor, Tensor]:
+        """Answers as logits (B, V, K), and what is said of every pair as class ids (B, P)."""
+        answers, queries = self._hidden(model, subjects)
+        return self._answer(model, answers), self.channel.say(model, queries)
+
     def everything(self, model: GPT) -> tuple[Tensor, Tensor]:
-        """Answers of all N subjects as logits (N, V, K), and what is said of every pair as class
-        ids (N, P), on the CPU."""
-        device = self.with_cue.device
-        answers, said = [], []
-        for chunk in torch.arange(self.n_subject, device=device).split(CHUNK):
-            read, queries = self._hidden(model, chunk)
-            answers.append(self._answer(model, read))
-            said.append(self.channel.say(model, queries))
+        """What is heard about all N subjects, logits (N, V, K) and class ids (N, P), on the CPU."""
+        everyone = torch.arange(self.n_subject, device=self.with_cue.device)
+        answers, said = zip(*(self.heard(model, chunk) for chunk in everyone.split(CHUNK)))
         return torch.cat(answers).cpu(), torch.cat(said).cpu()

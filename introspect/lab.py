@@ -29,7 +29,7 @@ from introspect.worlds import check_sizes, sources
 
 ALPHA = 0.05  # of the whole table, after Holm
 BESIDES = {  # what is measured of a finished run besides -> how, of its model and its task
-    "circuits": lambda run: shared_circuits(run.model, run.snapshots[0]),
+    "circuits": lambda run: shared_circuits(run.model, run.snapshots[0].part),
     "probes": lambda run: where_known(run.model, run.snapshots[0].part),
 }
 

@@ -4,6 +4,9 @@ Shapes, used in every comment below:
     B batch   T tokens   C = n_embd   H = n_head   D = C / H   A tokens that are read (`at`)
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -139,3 +142,15 @@ class GPT(nn.Module):
         ['embed', 'blocks.0.attn_out', 'blocks.0.mlp_out', 'blocks.0.resid']
         """
         return {n: m for n, m in self.named_modules() if isinstance(m, nn.Identity)}
+
+    @contextmanager
+    def hooked(self, point: str, see: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+        """Inside, `see` gets the input of the module `point`, and replaces it unless it returns
+        None. A hook point passes its input on; that of `attn.proj` are the heads side by side, that
+        of `mlp.down` the neurons. Nothing stays of it afterwards, nor after an error."""
+        module = self.get_submodule(point)
+        handle = module.register_forward_pre_hook(lambda _, inputs: see(*inputs))
+        try:
+            yield
+        finally:
+            handle.remove()

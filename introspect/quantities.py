@@ -22,16 +22,17 @@ Runs = dict[str, Run]  # of one seed, by arm
 Statistic = Callable[[Runs], float]
 
 
-def value_of(run: Run, key: str) -> float:
-    """A number of a result; "train.gap" is one level down."""
-    found: Any = run.result
-    for part in key.split("."):
-        found = found[part]
-    return found
+def value_of(result: dict[str, Any], *keys: str) -> float:
+    """A number of a result, one level down a key."""
+    found: Any = result
+    for key in keys:
+        found = found[key]
+    return float("nan") if found is None else found
 
 
-def of(arm: str, key: str) -> Statistic:
-    return lambda runs: value_of(runs[arm], key)
+def of(arm: str, *keys: str) -> Statistic:
+    """A number of the result of an arm."""
+    return lambda runs: value_of(runs[arm].result, *keys)
 
 
 def gap(arm: str) -> Statistic:
@@ -42,9 +43,9 @@ def minus(a: Statistic, b: Statistic) -> Statistic:
     return lambda runs: a(runs) - b(runs)
 
 
-def above_most_frequent(arm: str, part: str = "") -> Statistic:
+def above_most_frequent(arm: str, *within: str) -> Statistic:
     """Self minus what the best constant explanation gets now."""
-    return minus(of(arm, f"{part}self"), of(arm, f"{part}majority_now"))
+    return minus(of(arm, *within, "self"), of(arm, *within, "majority_now"))
 
 
 def early(arm: str, key: str, evaluation: int = 1) -> Statistic:
@@ -52,19 +53,20 @@ def early(arm: str, key: str, evaluation: int = 1) -> Statistic:
     return lambda runs: read_lines(runs[arm].folder / "metrics.jsonl")[evaluation][key]
 
 
-def extra(arm: str, name: str, key: str) -> Statistic:
-    """A number of what was measured of a finished run besides (lab.EXTRAS)."""
-    return lambda runs: read_json(runs[arm].folder / f"{name}.json", {key})[key]
+def besides(arm: str, name: str, *keys: str) -> Statistic:
+    """A number of what was measured of a finished run besides (lab.BESIDES)."""
+    return lambda runs: value_of(read_json(runs[arm].folder / f"{name}.json", set()), *keys)
 
 
-def crossing(arms: list[str], x: str, y: str) -> Statistic:
+def crossing(arms: list[str], x: tuple[str, ...], y: tuple[str, ...]) -> Statistic:
     """The x at which y changes its sign along a dial, by the line between two neighbors.
 
     The first change counts, in the order of the arms; nan where there is none.
     """
 
     def value(runs: Runs) -> float:
-        points = [(value_of(runs[arm], x), value_of(runs[arm], y)) for arm in arms]
+        results = [runs[arm].result for arm in arms]
+        points = [(value_of(of, *x), value_of(of, *y)) for of in results]
         for (x0, y0), (x1, y1) in zip(points, points[1:]):
             if y0 * y1 <= 0 and y0 != y1:
                 return x0 + (x1 - x0) * y0 / (y0 - y1)
@@ -122,9 +124,9 @@ def privileged(arm: str, other: str) -> Statistic:
 
 def features(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
     """Of each run: 1, drift d, agreement c of training labels with behavior, d c; and its gap."""
-    d = np.array([value_of(run, "drift") for run in runs.values()])
-    c = np.array([value_of(run, "train.compatibility") for run in runs.values()])
-    gaps = np.array([value_of(run, "gap") for run in runs.values()])
+    results = [run.result for run in runs.values()]
+    keys = ("drift",), ("train", "compatibility"), ("gap",)
+    d, c, gaps = (np.array([value_of(of, *key) for of in results]) for key in keys)
     return np.stack([np.ones_like(d), d, c, d * c], axis=1), gaps
 
 

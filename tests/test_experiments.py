@@ -12,7 +12,8 @@ def test_arms_differ_in_the_declared_fields_only(name):
     experiment = EXPERIMENTS[name]
     flat = {a: experiment.config(a, experiment.task, {}, 0).flat() for a in experiment.arms}
     base = experiment.config(next(iter(experiment.arms)), experiment.task, {}, 0).flat()
-    for arm, sets in experiment.arms.items():
+    for arm in experiment.arms:
+        sets = experiment.sets(arm, 0)
         differing = {key for key in base if flat[arm][key] != base[key]}
         assert differing <= sets.keys()
         assert all(flat[arm][key] == value for key, value in sets.items())

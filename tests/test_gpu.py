@@ -8,7 +8,10 @@ import torch
 import train
 from introspect.config import build
 from introspect.interview import Interview
+from introspect.parts import Part
+from introspect.patching import shared_circuits
 from introspect.pretrain import new_model
+from introspect.probes import where_known
 from introspect.record import read_json
 from introspect.tasks.hint import Hint
 from tests.tiny import TINY
@@ -27,6 +30,20 @@ def test_a_model_answers_and_explains_as_on_the_cpu():
     on_gpu = Interview(world, device="cuda").everything(model.cuda())
     for a, b in zip(on_cpu, on_gpu):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
+
+
+def test_circuits_and_probes_are_found_where_the_model_is():
+    config = build({"hint": Hint}, {"n_entity": 8, "n_attribute": 8})
+    world = config.tasks["hint"].world(0)
+    model = new_model(config, {"hint": world})
+    found = []
+    for device in ("cpu", "cuda"):
+        part = Part("hint", world, Interview(world, device=device), True, False)
+        model.to(device)
+        found.append((shared_circuits(model, part), where_known(model, part)))
+    (circuits, known), (circuits_gpu, known_gpu) = found
+    assert circuits["all"]["n_items"] == pytest.approx(circuits_gpu["all"]["n_items"], rel=0.05)
+    assert known == pytest.approx(known_gpu, abs=0.1)
 
 
 def test_a_run_that_lost_its_last_checkpoint_continues_on_the_device(tmp_path):

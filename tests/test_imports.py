@@ -18,7 +18,7 @@ LAYERS = [  # a module may import from earlier layers only
     {"tasks"},
     {"worlds"},
     {"claims", "experiments", "objections", "parts"},
-    {"pretrain"},
+    {"patching", "pretrain", "probes"},
     {"labels"},
     {"measure"},
     {"controls", "loading"},
