@@ -86,6 +86,7 @@ def dialed(name: str, says: str, paper: str, experiment: str, arms: list[str]) -
     return [Claim(name, says, paper, experiment, f"gap of {arm}", gap(arm)) for arm in arms]
 
 
+HEADS = "blocks.1.attn.proj query"  # of the last block, where answers and explanations are read
 TURNED = ["reg", *(f"turned-{share}" for share in (0.1, 0.2, 0.3, 0.4))]
 CLAIMS = [
     *core("hint"),
@@ -114,7 +115,7 @@ CLAIMS = [
     ),
     *dialed(
         "C6", "labels of an earlier checkpoint do", "survives, " + UNKNOWN, "progress",
-        ["at-0.8", "at-0.6", "at-0.4"],
+        ["at-0.95", "at-0.85", "at-0.6"],
     ),
     Claim(
         "C7", "labels of another family do", "Self > Orig at 100 %", "foreign", "gap of share-1.0",
@@ -149,11 +150,11 @@ CLAIMS = [
     Claim(
         "C10", "answers and explanations rest on shared circuits", "seen, " + UNKNOWN, "circuits",
         "explanations that follow a patch, above patches elsewhere, reg",
-        besides("reg", "circuits", "query", "follow_shared"),
+        besides("reg", "circuits", HEADS, "follow_shared"),
     ),
     Claim(
         "C10", "more so with the anchor", UNKNOWN, "circuits", "the same, reg - noreg",
-        minus(*(besides(arm, "circuits", "query", "follow_shared") for arm in ("reg", "noreg"))),
+        minus(*(besides(arm, "circuits", HEADS, "follow_shared") for arm in ("reg", "noreg"))),
     ),
     Claim(
         "C11", "with enough room there is coupling", "from rank 96 on", "capacity",
@@ -210,9 +211,7 @@ CLAIMS = [
     Claim(
         "C14", "and more than knowing the world", NONE, "controls",
         "gap of reg - gap of ideal answers",
-        minus(
-            gap("reg"), minus(of("reg", "controls", "ideal_self"), of("reg", "controls", "ideal_orig"))
-        ),
+        minus(gap("reg"), minus(*(of("reg", "controls", f"ideal_{k}") for k in ("self", "orig")))),
     ),
     Claim(
         "C14", "a model explains itself better than another model explains it",
@@ -248,7 +247,11 @@ CLAIMS = [
     ),
     Claim(
         "N4", "drift and agreement predict the gap of other conditions", NONE, "prediction",
-        "R2 on conditions that were not fitted", prediction,
+        "R2, every second arm fitted, the others predicted", prediction(by_experiment=False),
+    ),
+    Claim(
+        "N4", "and of experiments of another kind", NONE, "prediction",
+        "R2, every second experiment fitted, the others predicted", prediction(by_experiment=True),
     ),
     Claim(
         "N5", "a wider model couples more", NONE, "scale", "gap, width-96 - width-32",

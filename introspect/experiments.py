@@ -52,8 +52,18 @@ def dial(name: str, values: list[Any], key: str) -> dict[str, Fields]:
     return {f"{name}-{value}": {key: value} for value in values}
 
 
+SHUFFLED = {"shuffled": {"label_order": "shuffled"}}  # the control of every experiment
 SPARSE = {"eval_interval": 200}  # few evaluations, which do not move training, save time
 FAMILY = f"m0_seed={OTHER},n_layer=3,n_embd=96,pretrain_steps=800"  # but the world, all is other
+
+CHANNELS = {name: {"channel": name} for name in ("tied", "same", "verbal", "probe")}
+FEW_FACTS = {  # as many as there are names, and a regime in which pairs couple nonetheless
+    "n_entity": 16,
+    "n_attribute": 32,
+    "max_steps": 400,
+    "batch_size": 16,
+    "learning_rate": 2e-3,
+}
 
 ANCHOR = Experiment(
     question="Do explanations follow the model that is, rather than the model that gave the "
@@ -84,7 +94,7 @@ def shifts(flag: str, up: float, down: float, task: str) -> Experiment:
     return Experiment(
         question=f"Do explanations follow a behavior that another objective moves, {flag} to {up} "
         f"and to {down}, while the labels stay?",
-        arms=arms | twins,
+        arms=arms | twins | SHUFFLED,
         base=SPARSE,
         task=task,
     )
@@ -95,22 +105,22 @@ EXPERIMENTS = {
     "jabberwocky": JABBERWOCKY,
     "disagreement": Experiment(
         question="How much may labels disagree with the behavior, in a way that can be learned?",
-        arms={"reg": {}, **dial("turned", [0.1, 0.2, 0.3, 0.4], "turned_share")},
+        arms={"reg": {}, **dial("turned", [0.1, 0.2, 0.3, 0.4], "turned_share"), **SHUFFLED},
         base=SPARSE,
     ),
     "noise": Experiment(
         question="Does coupling survive labels that are wrong at random?",
-        arms={"reg": {}, **dial("noise", [0.1, 0.3, 0.5, 0.7], "label_noise")},
+        arms={"reg": {}, **dial("noise", [0.1, 0.3, 0.5, 0.7], "label_noise"), **SHUFFLED},
         base=SPARSE,
     ),
     "progress": Experiment(
         question="Does coupling survive labels of earlier checkpoints of the same model?",
-        arms={"reg": {}, **dial("at", [0.8, 0.6, 0.4], "label_progress")},
+        arms={"reg": {}, **dial("at", [0.95, 0.85, 0.6], "label_progress"), **SHUFFLED},
         base=SPARSE,
     ),
     "foreign": Experiment(
         question="Does coupling survive labels of a model of another family?",
-        arms=dial("share", [0.0, 0.25, 0.5, 0.75, 1.0], "donor_share"),
+        arms=dial("share", [0.0, 0.25, 0.5, 0.75, 1.0], "donor_share") | SHUFFLED,
         base={**SPARSE, "donor": FAMILY},
     ),
     "donors": Experiment(
@@ -122,6 +132,7 @@ EXPERIMENTS = {
             "width": {"donor": "n_embd=96"},
             "depth": {"donor": "n_layer=3"},
             "length": {"donor": "pretrain_steps=600"},
+            **SHUFFLED,
         },
         base=SPARSE,
     ),
@@ -129,17 +140,17 @@ EXPERIMENTS = {
     "shift-refusal": shifts("cue_reliability", 0.95, 0.6, "refusal"),
     "capacity": Experiment(
         question="How much room does explanation training need, in ranks of low-rank adapters?",
-        arms={"reg": {}, **dial("rank", [1, 4, 16, 64], "adapter_rank")},
+        arms={"reg": {}, **dial("rank", [1, 4, 16, 64], "adapter_rank"), **SHUFFLED},
         base=SPARSE,
     ),
     "rate": Experiment(
         question="Does a higher learning rate widen the gap?",
-        arms={"reg": {}, **dial("rate", [2.5e-4, 5e-4, 2e-3], "learning_rate")},
+        arms={"reg": {}, **dial("rate", [2.5e-4, 5e-4, 2e-3], "learning_rate"), **SHUFFLED},
         base=SPARSE,
     ),
     "constant": Experiment(
         question="Do labels that hardly vary collapse to the most frequent explanation?",
-        arms={"reg": {}, "rare": {"hint_reliability": 0.1}},
+        arms={"reg": {}, "rare": {"hint_reliability": 0.1}, **SHUFFLED},
         base=SPARSE,
     ),
     "controls": Experiment(
@@ -147,7 +158,7 @@ EXPERIMENTS = {
         arms={
             "reg": {},
             "few": {"max_steps": 40},
-            "shuffled": {"label_order": "shuffled"},
+            **SHUFFLED,
             "other": {  # another M0 learns to explain this one, from the same labels
                 "m0_seed": OTHER,
                 "world_seed": lambda seed: seed,
@@ -158,12 +169,12 @@ EXPERIMENTS = {
     ),
     "matrix": Experiment(
         question="Does a run match its own answers better than a run that drifted beside it does?",
-        arms={"reg": {}, "again": {"draw_seed": OTHER}},
+        arms={"reg": {}, "again": {"draw_seed": OTHER}, **SHUFFLED},
         base=SPARSE,
     ),
     "circuits": Experiment(
         question="Do answers and explanations rest on the same circuits?",
-        arms={"reg": {}, "noreg": {"kl_weight": 0.0}},
+        arms={"reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED},
         base=SPARSE,
         besides="circuits",
         open="which circuit it is; a patch of the names moves all that is computed of them.",
@@ -171,14 +182,14 @@ EXPERIMENTS = {
     "knowledge": Experiment(
         question="Does coupling depend on where knowledge lives, in one embedding a fact or in "
         "what is computed of a pair?",
-        arms={"pairs": {}, "names": {"knowledge": "names"}},
-        base={**SPARSE, "n_entity": 16, "n_attribute": 32, "max_steps": 400},
+        arms={"pairs": {}, "names": {"knowledge": "names"}, **SHUFFLED},
+        base={**SPARSE, **FEW_FACTS},
         besides="probes",
         open="512 facts, since there are as many names; prompts of names are one token shorter.",
     ),
     "channels": Experiment(
         question="Does coupling depend on how explanations are read?",
-        arms={"head": {}, **{c: {"channel": c} for c in ("tied", "same", "verbal", "probe")}},
+        arms={"head": {}, **CHANNELS, **SHUFFLED},
         base=SPARSE,
     ),
     "refreshing": Experiment(
@@ -188,6 +199,7 @@ EXPERIMENTS = {
             "refreshed": {"refreshed": True},
             "refreshed-held": {"refreshed": True, "anchor": "all"},
             "frozen-held": {"anchor": "all"},
+            **SHUFFLED,
         },
         base=SPARSE,
     ),
@@ -199,6 +211,7 @@ EXPERIMENTS = {
             **dial("width", [32, 96], "n_embd"),
             **{f"facts-{n}": {"n_entity": n, "n_attribute": n} for n in (32, 64)},
             **dial("length", [500, 2000], "pretrain_steps"),
+            **SHUFFLED,
         },
         base=SPARSE,
     ),
@@ -206,13 +219,18 @@ EXPERIMENTS = {
 
 
 def conditions(names: list[str]) -> dict[str, Fields]:
-    """The arms of these experiments as arms of one, each different condition once."""
+    """The arms of these experiments as arms of one, each different condition once.
+
+    Without those that train no frozen labels of their own subjects, and the channel that moves
+    nothing: there is no gap to predict.
+    """
     found: dict[str, Fields] = {}
     for name in names:
         of = EXPERIMENTS[name]
         for arm, sets in of.arms.items():
             fields = {k: v for k, v in {**of.base, **sets}.items() if k not in SPARSE}
-            if fields not in found.values():
+            none = fields.keys() & {"explain_weight", "label_order", "refreshed"}
+            if not none and fields not in found.values() and arm != "probe":
                 found[f"{name} {arm}"] = fields
     return found
 
@@ -221,8 +239,8 @@ EXPERIMENTS["prediction"] = Experiment(
     question="Can the gap be foretold from how far labels moved and how well they fit?",
     arms=conditions(
         ["circuits", "disagreement", "noise", "progress", "rate", "donors", "capacity", "foreign"]
-        + ["refreshing", "shift", "scale"]
+        + ["refreshing", "shift", "channels", "scale"]
     ),
     base=SPARSE,
-    open="the channel: each but head is one condition, so that it cannot be fitted and tested.",
+    open="the channel is no predictor: each but head is one condition, fitted or tested.",
 )

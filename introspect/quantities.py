@@ -130,18 +130,21 @@ def features(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([np.ones_like(d), d, c, d * c], axis=1), gaps
 
 
-def prediction(runs: Runs) -> float:
-    """R2 = 1 - sum (gap - predicted)^2 / sum (gap - mean)^2 on the arms of every second experiment,
-    by least squares on those of the others; the mean is that of the arms that were fitted.
+def prediction(by_experiment: bool) -> Statistic:
+    """R2 = 1 - sum (gap - predicted)^2 / sum (gap - mean)^2 on arms that were not fitted, by least
+    squares on the others; the mean is that of the arms that were fitted.
 
-    Whole experiments are held out, so that no arm lies between two that were fitted. 1 is perfect;
-    0 is no better than that mean, and it can be below. The arms are called "experiment arm".
+    Every second arm is held out, or every second experiment, so that no arm lies between two that
+    were fitted. 1 is perfect; 0 is no better than that mean, and it can be below. The arms are
+    called "experiment arm".
     """
-    x, y = features(runs)
-    experiments = [arm.split()[0] for arm in runs]
-    held_out = list(dict.fromkeys(experiments))[1::2]
-    test = np.isin(experiments, held_out)
-    fit = ~test
-    weights, *_ = np.linalg.lstsq(x[fit], y[fit], rcond=None)
-    errors = y[test] - x[test] @ weights
-    return 1 - float((errors**2).sum() / ((y[test] - y[fit].mean()) ** 2).sum())
+
+    def value(runs: Runs) -> float:
+        x, y = features(runs)
+        units = [arm.split()[0] if by_experiment else arm for arm in runs]
+        test = np.isin(units, list(dict.fromkeys(units))[1::2])
+        weights, *_ = np.linalg.lstsq(x[~test], y[~test], rcond=None)
+        errors, spread = y[test] - x[test] @ weights, y[test] - y[~test].mean()
+        return 1 - float(errors @ errors) / float(spread @ spread)
+
+    return value
