@@ -120,7 +120,10 @@ EXPERIMENTS = {
     ),
     "foreign": Experiment(
         question="Does coupling survive labels of a model of another family?",
-        arms=dial("share", [0.0, 0.25, 0.5, 0.75, 1.0], "donor_share") | SHUFFLED,
+        arms={
+            **dial("share", [0.0, 0.25, 0.5, 0.75, 1.0], "donor_share"),
+            "shuffled": {"label_order": "shuffled", "donor_share": 0.0},
+        },
         base={**SPARSE, "donor": FAMILY},
     ),
     "donors": Experiment(
@@ -137,7 +140,7 @@ EXPERIMENTS = {
         base=SPARSE,
     ),
     "shift": shifts("hint_reliability", 0.8, 0.4, "hint"),
-    "shift-refusal": shifts("cue_reliability", 0.95, 0.6, "refusal"),
+    "shift-refusal": shifts("cue_reliability", 0.9, 0.7, "refusal"),
     "capacity": Experiment(
         question="How much room does explanation training need, in ranks of low-rank adapters?",
         arms={"reg": {}, **dial("rank", [1, 4, 16, 64], "adapter_rank"), **SHUFFLED},
