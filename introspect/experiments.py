@@ -20,6 +20,7 @@ class Experiment:
     task: str = "hint"  # where the user names no other
     more_tasks: tuple[str, ...] = ()  # on which it is also run where claims are checked
     besides: str = ""  # what is measured of its finished runs besides (lab.BESIDES)
+    items: bool = False  # whether the items of its first seed are published as well
     open: str = ""  # what it does not control, beyond what none does
 
     def sets(self, arm: str, seed: int) -> dict[str, Any]:
@@ -174,6 +175,9 @@ EXPERIMENTS = {
         question="Does a run match its own answers better than a run that drifted beside it does?",
         arms={"reg": {}, "again": {"draw_seed": OTHER}, **SHUFFLED},
         base=SPARSE,
+        items=True,
+        open="two runs of one M0 differ in their batches only; runs of other recipes may drift more "
+        "alike or less.",
     ),
     "circuits": Experiment(
         question="Do answers and explanations rest on the same circuits?",

@@ -12,7 +12,7 @@ from introspect.lab import ALPHA, Found, Row, Study
 from introspect.objections import OBJECTIONS
 from introspect.page import aligned, clean, table
 from introspect.quantities import Run
-from introspect.record import write_json, write_lines, write_text
+from introspect.record import read_lines, write_json, write_lines, write_text
 from introspect.summary import interval, number
 from introspect.terminal import estimate
 
@@ -120,6 +120,11 @@ def write_study(out: Path, study: Study, found: Found, rows: list[Row]) -> None:
             sets = EXPERIMENTS[study.experiment].fields(arm, seed)
             lines.append({"arm": arm, "fields": sets, **kept})
     write_lines(out / "runs.jsonl", lines)
+    if EXPERIMENTS[study.experiment].items:
+        first = found.runs[min(found.runs)]
+        of_arm = {arm: read_lines(run.folder / "items.jsonl", "item") for arm, run in first.items()}
+        rows_of_items = [{"run": arm, **item} for arm, of in of_arm.items() for item in of]
+        write_lines(out / "items.jsonl", rows_of_items)
     by_arm = arms_of(found)
     drawn = dots({arm: [run.result for run in runs] for arm, runs in by_arm.items()})
     if drawn:
