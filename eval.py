@@ -1,7 +1,8 @@
-"""Measure what train.py made.
+"""Measure what train.py made, or what any other model said.
 
     python eval.py run DIR        a run: asks its last checkpoint again; a study: its table
     python eval.py run DIR DIR..  several studies: their gaps, one below the other
+    python eval.py score FILE..   Self, Orig and gap of your own model, from lines of JSON
     python eval.py bench          how long an update takes on this machine
     python eval.py calibrate      how often intervals and verdicts are right, on simulated data
 """
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from introspect import score
 from introspect.cli import DONE, add_flags, one_line, parser_of, resolve_device
 from introspect.config import Config, build
 from introspect.experiments import EXPERIMENTS
@@ -27,6 +29,13 @@ def main(argv: list[str]) -> int:
     run.add_argument(
         "dirs", type=Path, nargs="+", metavar="DIR", help="a folder that train.py wrote"
     )
+    scored = commands.add_parser(
+        "score",
+        help="Self, Orig and gap of any model, from lines of JSON",
+        description=score.__doc__,
+        formatter_class=parser.formatter_class,
+    )
+    scored.add_argument("files", type=Path, nargs="+", metavar="FILE", help="of such lines")
     add_flags(commands.add_parser("bench", help="time an update, packed and not"), BenchConfig)
     calibrate = commands.add_parser("calibrate", help="how often intervals and verdicts are right")
     add_flags(calibrate, CalibrateConfig)
@@ -36,6 +45,9 @@ def main(argv: list[str]) -> int:
         return time_updates(BenchConfig(**given))
     if args.command == "calibrate":
         return count_errors(CalibrateConfig(**given))
+    if args.command == "score":
+        print(score.show(score.read(args.files)))
+        return DONE
     out, *others = args.dirs
     known = out / "config.json"
     if others or (out / "result.json").exists() and not known.exists():
