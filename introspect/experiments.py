@@ -176,8 +176,8 @@ EXPERIMENTS = {
         arms={"reg": {}, "again": {"draw_seed": OTHER}, **SHUFFLED},
         base=SPARSE,
         items=True,
-        open="two runs of one M0 differ in their batches only; runs of other recipes may drift more "
-        "alike or less.",
+        open="two runs of one M0 differ in their batches only; other recipes may drift more alike, "
+        "or less.",
     ),
     "circuits": Experiment(
         question="Do answers and explanations rest on the same circuits?",

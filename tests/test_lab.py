@@ -12,7 +12,7 @@ from introspect.experiments import EXPERIMENTS
 from introspect.fields import Refused
 from introspect.lab import Lab, Study, jobs_of, judge, perform, rows_of, studies_of
 from introspect.quantities import gap
-from introspect.record import read_json, read_lines
+from introspect.record import read_json, read_lines, write_json
 from introspect.score import read
 from introspect.stats import holm
 from introspect.study import needs
@@ -221,9 +221,8 @@ def test_a_folder_of_another_configuration_is_not_touched(made):
     lab, found = made
     folder = found[MATRIX].runs[0]["reg"].folder
     config = read_json(folder / "config.json", set())
-    (folder / "config.json").write_text((folder / "config.json").read_text().replace("0.01", "0.02"))
-    with pytest.raises(Refused, match="holds another run"):
+    other = {**config, "config": {**config["config"], "weight_decay": 0.5}}
+    write_json(folder / "config.json", other)
+    with pytest.raises(Refused, match="holds another run, with weight_decay=0.5"):
         perform(lab, [MATRIX], [0])
-    from introspect.record import write_json
-
     write_json(folder / "config.json", config)
