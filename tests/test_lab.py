@@ -7,11 +7,12 @@ import pytest
 import scipy.stats
 
 import eval as eval_script
+import introspect.lab as lab_module
 from introspect.claims import CLAIMS, Claim
 from introspect.experiments import EXPERIMENTS
 from introspect.fields import Refused
 from introspect.lab import Lab, Study, jobs_of, judge, perform, rows_of, studies_of
-from introspect.quantities import gap
+from introspect.quantities import gap, minus, of
 from introspect.record import read_json, read_lines, write_json
 from introspect.score import read
 from introspect.stats import holm
@@ -20,9 +21,15 @@ from introspect.summary import interval
 
 TINY = dict(
     n_entity=6, n_attribute=6, n_embd=16, n_head=2, pretrain_steps=12, pretrain_batch_size=8,
-    batch_size=4, max_steps=6, eval_interval=2,
+    batch_size=4, max_steps=6, eval_interval=2, learning_rate=0.03, muon_learning_rate=0.05,
+    adamw_learning_rate=0.03,
 )  # fmt: skip
 MATRIX = Study("matrix", "hint")
+CLAIMED = [  # of runs so small that some of the real claims have no number
+    Claim("C1", "one", "", "matrix", "", gap("reg")),
+    Claim("C2", "two", "", "matrix", "", minus(of("reg", "self"), of("again", "self"))),
+    Claim("C3", "three", "", "matrix", "", of("shuffled", "drift"), sign=-1),
+]
 
 
 def lab_in(folder: Path, jobs: int = 1) -> Lab:
@@ -136,22 +143,35 @@ def test_a_place_is_reproduced_where_the_interval_meets_it(values, word):
     assert judge(claim(within=(0.6, 0.7)), interval(values), None) == word
 
 
-def test_rows_are_paired_by_seed_and_corrected_over_the_table(made):
+def test_rows_are_paired_by_seed_and_corrected_over_the_table(made, monkeypatch):
     _, found = made
+    monkeypatch.setattr(lab_module, "CLAIMS", CLAIMED)
     rows = rows_of(found)
-    about = [c for c in CLAIMS if c.experiment == "matrix"]
-    assert [row.claim for row in rows] == about and len(rows) > 1
+    assert [row.claim for row in rows] == CLAIMED and len(rows) > 1
     for row in rows:
-        values = [row.claim.of(found[MATRIX].runs[s]) for s in (0, 1, 2)]
-        assert list(row.values.values()) == values and row.interval == interval(values)
-        assert row.p == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue)
+        runs = found[MATRIX].runs
+        values = {s: row.claim.of(runs[s]) for s in runs}
+        assert row.values == values and row.interval == interval(list(values.values()))
+        assert row.p == pytest.approx(scipy.stats.ttest_1samp(list(values.values()), 0).pvalue)
     assert [row.adjusted for row in rows] == holm([row.p for row in rows])
 
 
-def test_a_seed_without_one_of_the_arms_is_left_out(made):
+def test_a_seed_without_a_number_is_left_out(made, monkeypatch):
+    _, found = made
+    monkeypatch.setattr(lab_module, "CLAIMS", [replace(CLAIMED[0], of=only_of_seed_2)])
+    (row,) = rows_of(found)
+    assert row.values == {2: 0.5} and row.p is None and row.verdict == "no verdict at n = 1"
+
+
+def only_of_seed_2(runs):
+    return 0.5 if runs["reg"].result["seed"] == 2 else float("nan")
+
+
+def test_a_seed_without_one_of_the_arms_is_left_out(made, monkeypatch):
     _, found = made
     runs = {s: dict(of) for s, of in found[MATRIX].runs.items()}
     del runs[1]["again"]
+    monkeypatch.setattr(lab_module, "CLAIMS", CLAIMED)
     rows = rows_of({MATRIX: found[MATRIX]._replace(runs=runs)})
     assert all(list(row.values) == [0, 2] for row in rows)
     assert all(row.verdict == "no verdict at n = 2" for row in rows)
