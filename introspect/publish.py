@@ -1,6 +1,7 @@
 """What the lab found, written down: a folder an experiment, the table of claims, the log."""
 
 import datetime
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def as_dict(row: Row) -> dict[str, Any]:
         "task": claim.task,
         "values": {str(seed): value for seed, value in row.values.items()},
         **row.interval,
+        "also": row.also,
         "p": row.p,
         "adjusted": row.adjusted,
         "verdict": row.verdict,
@@ -174,6 +176,15 @@ def readme(study: Study, found: Found, rows: list[Row], drawn: bool) -> str:
         *("Made with " + clean(text) + "." for text in made),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def fill(path: Path, claims: dict[str, Any]) -> None:
+    """Put the tables between their markers, <!-- claims --> and <!-- /claims -->, in a README."""
+    text = path.read_text(encoding="utf-8")
+    for name, block in (("claims", claims_table(claims)), ("objections", objections_table(claims))):
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
+        text = marked.sub(lambda found: f"{found[1]}{block}\n{found[2]}", text)
+    write_text(path, text)
 
 
 def log(path: Path, rows: Sequence[Row], seeds: Sequence[int]) -> None:

@@ -26,7 +26,7 @@ TINY = dict(
 )  # fmt: skip
 MATRIX = Study("matrix", "hint")
 CLAIMED = [  # of runs so small that some of the real claims have no number
-    Claim("C1", "one", "", "matrix", "", gap("reg")),
+    Claim("C1", "one", "", "matrix", "", gap("reg"), also=of("reg", "self")),
     Claim("C2", "two", "", "matrix", "", minus(of("reg", "self"), of("again", "self"))),
     Claim("C3", "three", "", "matrix", "", of("shuffled", "drift"), sign=-1),
 ]
@@ -51,11 +51,11 @@ def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
 def test_every_arm_and_seed_is_run_with_its_own_fields(made):
     lab, found = made
     runs = found[MATRIX].runs
-    assert {s: list(of) for s, of in runs.items()} == {
+    assert {s: list(by_arm) for s, by_arm in runs.items()} == {
         s: ["reg", "again", "shuffled"] for s in (0, 1, 2)
     }
-    for seed, of in runs.items():
-        for arm, run in of.items():
+    for seed, by_arm in runs.items():
+        for arm, run in by_arm.items():
             config = EXPERIMENTS["matrix"].config(arm, "hint", TINY, seed)
             assert run.result["config_sha256"] == config.sha256()
     assert found[MATRIX].failed == []
@@ -72,8 +72,8 @@ def test_workers_find_the_same(made, tmp_path):
     def numbers(found):
         return {
             (seed, arm): {k: v for k, v in run.result.items() if k != "seconds"}
-            for seed, of in found[MATRIX].runs.items()
-            for arm, run in of.items()
+            for seed, by_arm in found[MATRIX].runs.items()
+            for arm, run in by_arm.items()
         }
 
     _, found = made
@@ -131,7 +131,19 @@ def claim(sign=1, within=None) -> Claim:
     ([0.1, 0.1], 1, 0.0, "no verdict at n = 2"), ([], 1, None, "no verdict at n = 0"),
 ])  # fmt: skip
 def test_the_verdict_is_that_of_the_interval(values, sign, adjusted, word):
-    assert judge(claim(sign), interval(values), adjusted) == word
+    assert judge(claim(sign), interval(values), None, adjusted) == word
+
+
+@pytest.mark.parametrize("gaps, adjusted_gaps, word", [
+    ([0.1, 0.11, 0.12], [0.1, 0.11, 0.13], "reproduced"),
+    ([-0.1, -0.11, -0.12], [-0.1, -0.11, -0.13], "reversed"),
+    ([0.1, 0.11, 0.12], [0.0, 0.0, 0.0], "not told from frequencies at n = 3"),
+    ([0.1, 0.11, 0.12], [-0.1, -0.11, -0.13], "not told from frequencies at n = 3"),
+    ([0.1, -0.11, 0.12], [0.1, 0.11, 0.13], "not seen at n = 3"),
+    ([0.1, -0.11, 0.12], [0.1, -0.11, 0.13], "not seen at n = 3"),
+])  # fmt: skip
+def test_a_gap_leans_to_a_side_where_the_adjusted_gap_does_too(gaps, adjusted_gaps, word):
+    assert judge(claim(), interval(gaps), interval(adjusted_gaps), 0.01) == word
 
 
 @pytest.mark.parametrize("values, word", [
@@ -140,7 +152,7 @@ def test_the_verdict_is_that_of_the_interval(values, sign, adjusted, word):
     ([0.39, 0.40, 0.41], "elsewhere"),
 ])  # fmt: skip
 def test_a_place_is_reproduced_where_the_interval_meets_it(values, word):
-    assert judge(claim(within=(0.6, 0.7)), interval(values), None) == word
+    assert judge(claim(within=(0.6, 0.7)), interval(values), None, None) == word
 
 
 def test_rows_are_paired_by_seed_and_corrected_over_the_table(made, monkeypatch):
@@ -152,13 +164,17 @@ def test_rows_are_paired_by_seed_and_corrected_over_the_table(made, monkeypatch)
         runs = found[MATRIX].runs
         values = {s: row.claim.of(runs[s]) for s in runs}
         assert row.values == values and row.interval == interval(list(values.values()))
-        assert row.p == pytest.approx(scipy.stats.ttest_1samp(list(values.values()), 0).pvalue)
+        also = [row.claim.also(runs[s]) for s in runs] if row.claim.also else None
+        assert row.also == (interval(also) if also else None)
+        both = [v for v in (list(values.values()), also) if v]
+        ps = [scipy.stats.ttest_1samp(v, 0).pvalue for v in both]
+        assert row.p == pytest.approx(max(ps))
     assert [row.adjusted for row in rows] == holm([row.p for row in rows])
 
 
 def test_a_seed_without_a_number_is_left_out(made, monkeypatch):
     _, found = made
-    monkeypatch.setattr(lab_module, "CLAIMS", [replace(CLAIMED[0], of=only_of_seed_2)])
+    monkeypatch.setattr(lab_module, "CLAIMS", [replace(CLAIMED[1], of=only_of_seed_2)])
     (row,) = rows_of(found)
     assert row.values == {2: 0.5} and row.p is None and row.verdict == "no verdict at n = 1"
 
@@ -169,7 +185,7 @@ def only_of_seed_2(runs):
 
 def test_a_seed_without_one_of_the_arms_is_left_out(made, monkeypatch):
     _, found = made
-    runs = {s: dict(of) for s, of in found[MATRIX].runs.items()}
+    runs = {s: dict(by_arm) for s, by_arm in found[MATRIX].runs.items()}
     del runs[1]["again"]
     monkeypatch.setattr(lab_module, "CLAIMS", CLAIMED)
     rows = rows_of({MATRIX: found[MATRIX]._replace(runs=runs)})
