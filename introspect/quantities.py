@@ -50,7 +50,7 @@ def above_most_frequent(arm: str, *within: str) -> Statistic:
 
 def early(arm: str, key: str, evaluation: int = 1) -> Statistic:
     """A number of an evaluation on the way; 0 is before the first update."""
-    return lambda runs: read_lines(runs[arm].folder / "metrics.jsonl")[evaluation][key]
+    return lambda runs: value_of(read_lines(runs[arm].folder / "metrics.jsonl")[evaluation], key)
 
 
 def besides(arm: str, name: str, *keys: str) -> Statistic:
@@ -98,14 +98,14 @@ def advantage(a: str, b: str) -> Statistic:
 
 def preference(a: str, b: str) -> Statistic:
     """Of explanations that are true of one of two runs only, the share true of the explaining one,
-    minus 0.5; the mean of both."""
+    minus 0.5; the mean of both. nan where one of them has no such explanation."""
 
     def value(runs: Runs) -> float:
         one, two = items_of(runs[a], runs[b])
         pairs = pairwise(one.explanation, one.current, two.current), pairwise(
             two.explanation, two.current, one.current
         )
-        return float(np.mean([pair.preference["mean"] for pair in pairs])) - 0.5
+        return float(np.mean([value_of(pair.preference, "mean") for pair in pairs])) - 0.5
 
     return value
 
