@@ -130,6 +130,14 @@ def test_a_is_drawn_by_the_seed_with_variance_one_over_inputs_and_b_is_zero():
     assert not torch.equal(first[0], first[4])  # each matrix has draws of its own
 
 
+def test_the_seed_of_a_run_and_not_that_of_its_m0_draws_its_adapters():
+    drawn = []
+    for seed, m0_seed in ((0, 0), (0, 1), (1, 0)):
+        cfg = small(SMALL | dict(adapter_rank=2, seed=seed, m0_seed=m0_seed))
+        drawn.append(trainable(model_of(cfg), cfg)[0])
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
 def test_what_is_drawn_for_adapters_leaves_other_draws_alone():
     model = model_of(small(SMALL))
     torch.manual_seed(0)
@@ -139,17 +147,19 @@ def test_what_is_drawn_for_adapters_leaves_other_draws_alone():
     assert torch.equal(torch.rand(1), expected)
 
 
-@pytest.mark.parametrize("outputs, inputs", [(48, 16), (16, 64)])
-def test_full_rank_can_be_any_change_and_a_lower_rank_its_best_part(outputs, inputs):
-    """Least squares for B given A: exact from rank `inputs` on; below, a change is not reached."""
+@pytest.mark.parametrize("outputs, inputs", [(48, 16), (16, 16), (16, 64)])
+def test_full_rank_can_be_any_change_and_a_lower_rank_no_more_than_its_best_part(outputs, inputs):
+    """Eckart and Young: what rank r leaves of a change is its singular value r + 1."""
     g = torch.Generator().manual_seed(0)
     linear = torch.nn.Linear(inputs, outputs, bias=False, dtype=torch.float64)
     change = torch.randn(outputs, inputs, generator=g, dtype=torch.float64)
-    for rank, reached in ((inputs, True), (inputs - 1, False)):
+    u, s, vt = torch.linalg.svd(change, full_matrices=False)
+    for rank in (len(s), len(s) - 1, 1):
         adapter = LowRank(linear, rank, g)
-        adapter.b.data = torch.linalg.lstsq(adapter.a.data.T, change.T).solution.T
-        error = (matrix(adapter) - matrix(linear) - change).abs().max().item()
-        assert (error < 1e-6) == reached
+        adapter.b.data, adapter.a.data = u[:, :rank] * s[:rank], vt[:rank]
+        left = torch.linalg.matrix_norm(matrix(adapter) - matrix(linear) - change, ord=2).item()
+        assert left == pytest.approx(s[rank].item() if rank < len(s) else 0, abs=1e-9)
+    assert s[-1] > 0.01  # guard: the change needs full rank
 
 
 # --- what an update moves ---

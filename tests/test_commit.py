@@ -5,8 +5,8 @@ import pytest
 from introspect.record import commit, versions
 
 ONE, TWO, THREE = ("1" * 40, "2" * 40, "3" * 40)
-PACKED = f"# pack-refs with: peeled fully-peeled sorted \n{ONE} refs/heads/main\n" \
-         f"{TWO} refs/heads/not/main\n{THREE} refs/tags/v1\n^{TWO}\n"
+PACKED = f"# pack-refs with: peeled fully-peeled sorted \n{TWO} refs/backup/refs/heads/main\n" \
+         f"{ONE} refs/heads/main\n{TWO} refs/heads/not/main\n{THREE} refs/tags/v1\n^{TWO}\n"
 
 
 @pytest.fixture

@@ -178,6 +178,15 @@ def test_runs_of_other_items_are_refused(tmp_path, statistic, other):
         statistic("x", "y")({"x": one, "y": two})
 
 
+def test_items_in_another_order_within_a_group_are_refused(tmp_path):
+    (one, _), (two, rows) = made(tmp_path, 0), made(tmp_path, 1)
+    rows[0]["item"], rows[1]["item"] = rows[1]["item"], rows[0]["item"]
+    assert rows[0]["group"] == rows[1]["group"]
+    write_lines(two.folder / "items.jsonl", rows)
+    with pytest.raises(ValueError, match="in the same order"):
+        items_of(one, two)
+
+
 def test_items_in_another_order_are_refused_and_classes_have_one_numbering(tmp_path):
     (one, rows), (two, others) = made(tmp_path, 0), made(tmp_path, 1)
     read = items_of(one, two)
