@@ -93,9 +93,8 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in ("config", "cache")} | config["config"]
 
 
-def commit() -> str:
+def commit(git: Path = Path(__file__).parents[1] / ".git") -> str:
     """The commit of the source that runs, read from its .git; "unknown" where there is none."""
-    git = Path(__file__).parents[1] / ".git"
     try:
         head = (git / "HEAD").read_text().strip()
         if not head.startswith("ref: "):

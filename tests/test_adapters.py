@@ -1,0 +1,311 @@
+"""Low-rank adapters: nothing changes at first, little can change, and all else stays as it was."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+
+import eval as evaluation
+import train
+from introspect import checkpoint, cotrain
+from introspect.adapters import MATRICES, LowRank, adapt, trainable
+from introspect.config import build
+from introspect.cotrain import objective
+from introspect.fields import Refused
+from introspect.groups import LabelConfig
+from introspect.labels import freeze
+from introspect.loading import load_run
+from introspect.parts import parts_of
+from introspect.pretrain import new_model
+from introspect.record import read_json, read_lines
+from introspect.tasks.hint import Hint
+from introspect.worlds import worlds_of
+from tests.tiny import TINY, weights, without_time
+
+SMALL = dict(
+    n_entity=4, n_attribute=4, n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4,
+    learning_rate=0.05, warmup_steps=0,
+)
+small = partial(build, {"hint": Hint})
+
+
+def model_of(cfg):
+    return new_model(cfg, worlds_of(cfg))
+
+
+def heard(model, cfg):
+    """Logits of all answers and of all explanations."""
+    (part,) = parts_of(cfg, "cpu", cfg.cotrain.channel)
+    with torch.no_grad():
+        return part.interview.both(model, torch.arange(part.world.n_subject))
+
+
+def matrix(module):
+    """The matrix that a map without bias applies, column by column of what it makes of units."""
+    weight = module.linear.weight if isinstance(module, LowRank) else module.weight
+    with torch.no_grad():
+        return module.double()(torch.eye(weight.shape[1], dtype=torch.float64)).T
+
+
+def matrices(model):
+    """Every matrix of the trunk by name, as the model applies it."""
+    model = copy.deepcopy(model)
+    return {(i, name): matrix(block.get_submodule(name))
+            for i, block in enumerate(model.blocks) for name in MATRICES}
+
+
+def updated(cfg, steps=3):
+    """A model before and after some co-training updates, and the weights that were to move."""
+    parts, model = parts_of(cfg, "cpu", cfg.cotrain.channel), model_of(cfg)
+    (part,) = parts
+    logits = torch.randn(16, 5, 4, generator=torch.Generator().manual_seed(0))
+    frozen = [freeze(logits, logits, part.world, LabelConfig(), 0)]
+    loss_of = objective(cfg, parts, frozen, "cpu")
+    before = copy.deepcopy(model)
+    trained = trainable(model, cfg)
+    optimizer = torch.optim.SGD(trained, lr=0.5)  # no momentum, no decay: what moves has a gradient
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss_of(model, step)[0].backward()
+        optimizer.step()
+    return before, model, trained
+
+
+def moved(before, after):
+    """Names of weights that are not what they were, by their name before adapters."""
+    there = dict(before.named_parameters())
+    plain = {n.replace(".linear.", "."): p for n, p in after.named_parameters()}
+    return {n for n, p in plain.items() if n in there and not torch.equal(p, there[n])}
+
+
+# --- what an adapter is ---
+
+
+@pytest.mark.parametrize("rank", [1, 3, 40])
+def test_an_adapted_model_computes_exactly_what_it_did(rank):
+    cfg = small(SMALL)
+    model = model_of(cfg)
+    before = heard(model, cfg)
+    found = adapt(model, rank, seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(heard(model, cfg), before))
+    assert len(found) == 2 * 2 * len(MATRICES)
+    shapes = [tuple(p.shape) for p in found[:8]]
+    assert shapes == [(rank, 16), (48, rank), (rank, 16), (16, rank), (rank, 16), (64, rank),
+                      (rank, 64), (16, rank)]
+    found[1].data.fill_(1.0)  # guard: it would show if they were not used
+    assert not torch.equal(heard(model, cfg)[0], before[0])
+
+
+def test_every_matrix_of_the_trunk_has_an_adapter_and_nothing_else_has():
+    model = model_of(small(SMALL))
+    names = {n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    adapt(model, 2, seed=0)
+    adapted = {n for n, m in model.named_modules() if isinstance(m, LowRank)}
+    assert adapted == names - {"task_head", "explain_head", "lm_head"} and len(adapted) == 8
+
+
+def test_an_adapter_adds_b_a_x():
+    g = torch.Generator().manual_seed(0)
+    linear = torch.nn.Linear(5, 4, bias=False, dtype=torch.float64)
+    adapter = LowRank(linear, 2, g)
+    adapter.b.data.normal_(generator=g)
+    x = torch.randn(3, 7, 5, generator=g, dtype=torch.float64)
+    weight = (linear.weight + adapter.b @ adapter.a).detach()
+    expected = [[[sum(weight[o, i] * x[n, t, i] for i in range(5)) for o in range(4)]
+                 for t in range(7)] for n in range(3)]
+    torch.testing.assert_close(adapter(x).detach(), torch.tensor(expected, dtype=torch.float64))
+    assert adapter.a.dtype == adapter.b.dtype == torch.float64
+
+
+def test_a_is_drawn_by_the_seed_with_variance_one_over_inputs_and_b_is_zero():
+    first, again, other = (adapt(model_of(small(SMALL)), 300, seed=s) for s in (0, 0, 1))
+    assert all(torch.equal(p, q) for p, q in zip(first, again))
+    for a, of_other in zip(first[::2], other[::2]):
+        assert not torch.equal(a, of_other)
+        n, expected = a.numel(), 1 / a.shape[1]
+        assert abs(a.var().item() - expected) < 5 * expected * (2 / n) ** 0.5
+        assert abs(a.mean().item()) < 5 * (expected / n) ** 0.5
+    assert not any(b.any() for b in first[1::2])
+    assert not torch.equal(first[0], first[4])  # each matrix has draws of its own
+
+
+def test_the_seed_of_a_run_and_not_that_of_its_m0_draws_its_adapters():
+    drawn = []
+    for seed, m0_seed in ((0, 0), (0, 1), (1, 0)):
+        cfg = small(SMALL | dict(adapter_rank=2, seed=seed, m0_seed=m0_seed))
+        drawn.append(trainable(model_of(cfg), cfg)[0])
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+def test_what_is_drawn_for_adapters_leaves_other_draws_alone():
+    model = model_of(small(SMALL))
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    adapt(model, 2, seed=5)
+    assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize("outputs, inputs", [(48, 16), (16, 16), (16, 64)])
+def test_full_rank_can_be_any_change_and_a_lower_rank_no_more_than_its_best_part(outputs, inputs):
+    """Eckart and Young: what rank r leaves of a change is its singular value r + 1."""
+    g = torch.Generator().manual_seed(0)
+    linear = torch.nn.Linear(inputs, outputs, bias=False, dtype=torch.float64)
+    change = torch.randn(outputs, inputs, generator=g, dtype=torch.float64)
+    u, s, vt = torch.linalg.svd(change, full_matrices=False)
+    for rank in (len(s), len(s) - 1, 1):
+        adapter = LowRank(linear, rank, g)
+        adapter.b.data, adapter.a.data = u[:, :rank] * s[:rank], vt[:rank]
+        left = torch.linalg.matrix_norm(matrix(adapter) - matrix(linear) - change, ord=2).item()
+        assert left == pytest.approx(s[rank].item() if rank < len(s) else 0, abs=1e-9)
+    assert s[-1] > 0.01  # guard: the change needs full rank
+
+
+# --- what an update moves ---
+
+
+@pytest.mark.parametrize("channel, heads", [
+    ("head", {"explain_head.weight", "explain_head.bias"}),
+    ("tied", {"explain_head.weight", "explain_head.bias"}),
+    ("same", {"explain_head.weight", "explain_head.bias"}), ("verbal", {"lm_head.weight"})])
+def test_adapters_and_the_head_that_explains_move_and_nothing_else(channel, heads):
+    before, after, trained = updated(small(SMALL | dict(adapter_rank=2, channel=channel)))
+    assert moved(before, after) == heads
+    adapters = [m for m in after.modules() if isinstance(m, LowRank)]
+    assert len(adapters) == 8 and all(m.b.any() for m in adapters)
+    own = [p for m in adapters for p in (m.a, m.b)]
+    named = dict(after.named_parameters())
+    assert {id(p) for p in trained} == {id(p) for p in [*own, *(named[h] for h in heads)]}
+    assert {n for n, p in named.items() if p.requires_grad} == {
+        n for n, p in named.items() if id(p) in {id(t) for t in trained}}
+
+
+def test_without_a_rank_every_weight_may_move():
+    before, after, trained = updated(small(SMALL))
+    assert {"token.weight", "blocks.0.attn.qkv.weight", "norm.weight", "task_head.weight",
+            "explain_head.weight"} <= moved(before, after)
+    assert len(trained) == len(list(before.parameters())) and not any(
+        isinstance(m, LowRank) for m in after.modules())
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_the_change_of_each_matrix_has_at_most_the_rank_of_its_adapter(rank):
+    before, after, _ = updated(small(SMALL | dict(adapter_rank=rank)))
+    was, is_now = matrices(before), matrices(after)
+    ranks = {k: torch.linalg.matrix_rank(is_now[k] - was[k], rtol=1e-7).item() for k in was}
+    assert set(ranks.values()) == {rank}  # an update makes use of all of it
+    free = matrices(updated(small(SMALL))[1])
+    assert max(torch.linalg.matrix_rank(free[k] - was[k], rtol=1e-7) for k in was) > 3
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_a_probe_trains_its_head_alone_with_a_rank_or_without(rank):
+    before, after, trained = updated(small(SMALL | dict(channel="probe", adapter_rank=rank)))
+    assert moved(before, after) == {"explain_head.weight", "explain_head.bias"}
+    assert len(trained) == 2 and not any(isinstance(m, LowRank) for m in after.modules())
+
+
+def test_a_rank_is_a_whole_number_from_one_on():
+    for rank in (0, -1, 1.5):
+        with pytest.raises(Refused, match="--adapter_rank="):
+            small(SMALL | dict(adapter_rank=rank))
+
+
+# --- whole runs ---
+
+
+def one(out, *flags):
+    return train.main(["anchor/reg", *TINY, "--learning_rate=0.01", f"--out_dir={out}", *flags])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("adapted") / "run"
+    assert one(out, "--adapter_rank=2") == 0
+    return out
+
+
+def m0_of(out):
+    return checkpoint.newest(next((out / "cache").glob("m0-*")))[1]["model"]
+
+
+@pytest.mark.parametrize("channel, head", [("head", "explain_head"), ("verbal", "lm_head")])
+def test_a_run_leaves_m0_as_it_is_but_for_adapters_and_one_head(whole, tmp_path, channel, head):
+    out = whole
+    if channel != "head":
+        out = tmp_path / "run"
+        assert one(out, "--adapter_rank=2", f"--channel={channel}") == 0
+    m0, last = m0_of(out), checkpoint.newest(out / "checkpoints")[1]["model"]
+    plain = {name.replace(".linear.", "."): p for name, p in last.items()}
+    assert m0.keys() <= plain.keys()
+    added = {name.rpartition(".")[2] for name in plain.keys() - m0.keys()}
+    assert added == {"a", "b"} and len(plain) - len(m0) == 8
+    differ = {name.split(".")[0] for name in m0 if not torch.equal(m0[name], plain[name])}
+    assert differ == {head}
+    assert all(p.any() for name, p in plain.items() if name.endswith(".b"))
+
+
+def test_a_run_of_another_rank_is_another_run_with_the_same_start(whole, tmp_path):
+    one(tmp_path / "run", "--adapter_rank=1")
+    rows, others = (read_lines(out / "metrics.jsonl") for out in (whole, tmp_path / "run"))
+    assert without_time(rows[0]) == without_time(others[0])  # both are M0
+    assert not torch.equal(weights(whole), weights(tmp_path / "run"))
+    m0 = m0_of(whole)
+    assert all(torch.equal(p, m0[name]) for name, p in m0_of(tmp_path / "run").items())
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_an_adapted_run_that_was_stopped_ends_in_the_same_bytes(whole, tmp_path, monkeypatch):
+    set_rates, calls = cotrain.set_rates, iter(range(100))
+
+    def stop(*args):
+        if next(calls) == 3:
+            raise Killed
+        set_rates(*args)
+
+    monkeypatch.setattr(cotrain, "set_rates", stop)
+    with pytest.raises(Killed):
+        one(tmp_path / "run", "--adapter_rank=2")
+    monkeypatch.setattr(cotrain, "set_rates", set_rates)
+    assert checkpoint.newest(tmp_path / "run" / "checkpoints")[0] == 2
+    assert one(tmp_path / "run", "--adapter_rank=2") == 0
+    last = [max((out / "checkpoints").glob("step-*")) for out in (whole, tmp_path / "run")]
+    assert len({(step / "state.pt").read_bytes() for step in last}) == 1
+    for name in ("items.jsonl", "examples.json"):
+        assert (whole / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+    results = [without_time(read_json(out / "result.json", set()))
+               for out in (whole, tmp_path / "run")]
+    assert results[0] == results[1]
+
+
+def test_a_finished_adapted_run_is_loaded_and_says_what_its_items_say(whole):
+    description = read_json(whole / "config.json", {"config"})
+    config = evaluation.config_of(description)
+    run = load_run(whole, config, whole / description["cache"], "cpu")
+    assert run.step == 6 and config.cotrain.adapter_rank == 2
+    assert torch.equal(torch.cat([p.flatten() for p in run.model.state_dict().values()]),
+                       weights(whole))
+    assert not any(p.requires_grad for p in run.model.parameters())
+    (s,), rows = run.snapshots, (whole / "items.jsonl").read_text().splitlines()
+    said = [s.channel.words(int(k)) for k in s.explanation[s.rows("held_out")].flatten()]
+    assert len(rows) == len(said)
+    assert all(f'"explanation": "{word}"' in row for word, row in zip(said, rows))
+    with pytest.raises(Refused, match="its checkpoint must be of its config.json"):
+        plain = read_json(whole / "config.json", {"config"})
+        plain["config"]["adapter_rank"] = None
+        load_run(whole, evaluation.config_of(plain), whole / description["cache"], "cpu")
+
+
+def test_an_adapted_run_is_measured_again_with_the_same_result(whole, capsys):
+    assert evaluation.main(["run", str(whole)]) == 0
+    assert "as in result.json" in capsys.readouterr().out
+
+
+def test_a_rank_changes_nothing_of_a_run_of_channel_probe(tmp_path):
+    one(tmp_path / "probe", "--channel=probe")
+    one(tmp_path / "adapted", "--channel=probe", "--adapter_rank=2")
+    assert torch.equal(weights(tmp_path / "probe"), weights(tmp_path / "adapted"))

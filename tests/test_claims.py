@@ -1,0 +1,271 @@
+"""Claims are about what is run, measure what their words say, and are all there."""
+
+import json
+import random
+import re
+from functools import cache
+
+import numpy as np
+import pytest
+
+from introspect import claims
+from introspect.claims import CLAIMS
+from introspect.config import build
+from introspect.controls import controls
+from introspect.experiments import EXPERIMENTS
+from introspect.groups import LabelConfig
+from introspect.labels import freeze
+from introspect.lab import BESIDES
+from introspect.loading import Loaded
+from introspect.measure import Snapshot, items, measure_all
+from introspect.objections import OBJECTIONS
+from introspect.parts import parts_of
+from introspect.pretrain import new_model
+from introspect.quantities import Run, prediction, privileged
+from introspect.record import write_json, write_lines
+from introspect.worlds import find_tasks, worlds_of
+
+SIZES = {
+    "hint": dict(n_entity=4, n_attribute=5),
+    "verdict": dict(n_actor=5, n_act=4, n_story=14),
+    "refusal": dict(n_action=4, n_object=4),
+    "jabberwocky": dict(n_creature=4, n_habit=4),
+}
+NAMES = [f"C{i}" for i in range(1, 16)] + [f"N{i}" for i in range(1, 6)]
+ids = [f"{i} {c.name} {c.measured}" for i, c in enumerate(CLAIMS)]
+every_claim = pytest.mark.parametrize("claim", CLAIMS, ids=ids)
+
+
+@cache
+def measured(task):
+    """What is measured of a model of two blocks: a result, items, and what is measured besides."""
+    names = task.split("+")
+    sizes = {k if len(names) == 1 else f"{t}.{k}": v for t in names for k, v in SIZES[t].items()}
+    cfg = build(find_tasks(task), sizes | dict(n_layer=2, n_head=2, n_embd=16))
+    model, parts = new_model(cfg, worlds_of(cfg)), parts_of(cfg, "cpu")
+    frozen = []
+    for part in parts:
+        reference = part.interview.everything(model)[0]
+        frozen.append(freeze(reference, reference, part.world, LabelConfig(), 0))
+    snapshots = [Snapshot(model, *of) for of in zip(parts, frozen)]
+    result = {**measure_all(snapshots), "controls": controls(snapshots)}
+    run = Loaded(cfg, model, frozen, snapshots, 0)
+    besides = {} if len(names) > 1 else {name: f(run) for name, f in BESIDES.items()}
+    return result, items(snapshots), besides
+
+
+def scattered(value, draw):
+    """The same keys with other numbers."""
+    if isinstance(value, dict):
+        return {k: scattered(v, draw) for k, v in value.items()}
+    return draw.random()
+
+
+@pytest.fixture(scope="module")
+def runs_of(tmp_path_factory):
+    """(experiment, task) -> made-up runs of exactly its arms, with the keys of real ones."""
+    folder, found = tmp_path_factory.mktemp("runs"), {}
+
+    def make(experiment, task):
+        runs, draw = {}, random.Random(f"{experiment} {task}")
+        result, rows, besides = measured(task)
+        words = [row["current"] for row in rows] + ["would change to A", "would change to B"]
+        for number, arm in enumerate(EXPERIMENTS[experiment].arms):
+            out = folder / f"{experiment}-{task}-{number}"
+            out.mkdir()
+            said = [{key: draw.choice(words) for key in ("explanation", "current", "original")}
+                    for _ in rows]
+            write_lines(out / "items.jsonl", [row | new for row, new in zip(rows, said)])
+            logs = [{"step": s, **scattered(result, draw)} for s in (0, 200, 400)]
+            write_lines(out / "metrics.jsonl", logs)
+            if EXPERIMENTS[experiment].besides:
+                name = EXPERIMENTS[experiment].besides
+                write_json(out / f"{name}.json", scattered(besides[name], draw))
+            runs[arm] = Run(scattered(result, draw), out)
+        return runs
+
+    def of(experiment, task):
+        if (experiment, task) not in found:
+            found[experiment, task] = make(experiment, task)
+        return found[experiment, task]
+
+    return of
+
+
+def test_all_claims_of_the_paper_and_ours_are_there_in_this_order():
+    assert list(dict.fromkeys(claim.name for claim in CLAIMS)) == NAMES
+    assert len({(c.name, c.measured, c.task) for c in CLAIMS}) == len(CLAIMS)
+
+
+@every_claim
+def test_a_claim_is_about_an_experiment_and_a_task_on_which_it_is_run(claim):
+    experiment = EXPERIMENTS[claim.experiment]
+    assert claim.task in (experiment.task, *experiment.more_tasks)
+    assert claim.sign in (1, -1)
+    assert claim.within is None or claim.within[0] < claim.within[1] and claim.sign == 1
+    assert claim.says and claim.paper and claim.measured
+
+
+def test_every_experiment_on_every_task_has_a_claim():
+    run = {(name, task) for name, e in EXPERIMENTS.items() for task in (e.task, *e.more_tasks)}
+    assert run == {(claim.experiment, claim.task) for claim in CLAIMS}
+
+
+@every_claim
+def test_a_claim_can_be_computed_from_the_arms_of_its_experiment_alone(claim, runs_of):
+    value = claim.of(runs_of(claim.experiment, claim.task))
+    assert isinstance(value, float)
+    assert value == value or claim.within  # a dial may not cross
+
+
+@pytest.mark.parametrize("arm, key", [("rge", "gap"), ("reg", "gpa")])
+def test_a_wrong_arm_or_key_would_be_seen(arm, key, runs_of):
+    """Guards the test above."""
+    with pytest.raises(KeyError):
+        claims.of(arm, key)(runs_of("anchor", "hint"))
+
+
+# --- the words of a claim, and its number ---
+
+
+def own(runs, arm, *keys):
+    found = runs[arm].result
+    for key in keys:
+        found = found[key]
+    return found
+
+
+def early(runs, arm, key, evaluation):
+    lines = (runs[arm].folder / "metrics.jsonl").read_text().splitlines()
+    return json.loads(lines[evaluation])[key]
+
+
+def besides(runs, arm, name, *keys):
+    found = json.loads((runs[arm].folder / f"{name}.json").read_text())
+    for key in keys:
+        found = found[key]
+    return found
+
+
+def pairwise(runs, kind):
+    """Own against the other's labels, of reg and of again, by loops."""
+    a, b = ([json.loads(line) for line in (runs[x].folder / "items.jsonl").open()]
+            for x in ("reg", "again"))
+    found = []
+    for mine, others in ((a, b), (b, a)):
+        both = [(p["explanation"] == p["current"], p["explanation"] == q["current"])
+                for p, q in zip(mine, others)]
+        decided = [x for x, y in both if x != y]
+        found.append(sum(x - y for x, y in both) / len(both) if kind == "advantage"
+                     else sum(decided) / len(decided) - 0.5)
+    return sum(found) / 2
+
+
+def followed(runs, arm):
+    return besides(runs, arm, "circuits", "blocks.1.attn.proj query", "follow_shared")
+
+
+NEW = "tasks", "jabberwocky"
+WORDS = {  # measured -> the same number, written by the test
+    "gap of reg, last step - first evaluation":
+        lambda r: own(r, "reg", "gap") - early(r, "reg", "gap", 1),
+    "Self - agreement with M0's own labels, share-1.0":
+        lambda r: own(r, "share-1.0", "self") - own(r, "share-1.0", "controls", "own"),
+    '"would change" said, up - down':
+        lambda r: own(r, "up", "controls", "said_change") - own(
+            r, "down", "controls", "said_change"),
+    "answers the cue changes, up-twin - down-twin":
+        lambda r: own(r, "up-twin", "controls", "change") - own(
+            r, "down-twin", "controls", "change"),
+    "Self - best constant on jabberwocky, reg":
+        lambda r: own(r, "reg", *NEW, "self") - own(r, "reg", *NEW, "majority_now"),
+    "Self on jabberwocky, reg - shuffled":
+        lambda r: own(r, "reg", *NEW, "self") - own(r, "shuffled", *NEW, "self"),
+    "explanations that follow a patch, above patches elsewhere, reg":
+        lambda r: followed(r, "reg"),
+    "the same, reg - noreg": lambda r: followed(r, "reg") - followed(r, "noreg"),
+    "most frequent explanation, said - true, rare":
+        lambda r: own(r, "rare", "controls", "said_most") - own(r, "rare", "majority_now"),
+    "Self by class, reg - rare":
+        lambda r: own(r, "reg", "controls", "balanced") - own(r, "rare", "controls", "balanced"),
+    "Self - best constant, reg":
+        lambda r: own(r, "reg", "self") - own(r, "reg", "majority_now"),
+    "Self, reg - untrained": lambda r: own(r, "reg", "self") - early(r, "reg", "self", 0),
+    "gap of reg above that of the same explanations dealt out anew":
+        lambda r: own(r, "reg", "controls", "adjusted"),
+    "gap of reg - gap of ideal answers":
+        lambda r: own(r, "reg", "gap") - (own(r, "reg", "controls", "ideal_self")
+                                          - own(r, "reg", "controls", "ideal_orig")),
+    "Self of reg - what other says of reg": privileged("reg", "other"),
+    "agreement with own labels - with the other's": lambda r: pairwise(r, "advantage"),
+    "preference for itself - 0.5": lambda r: pairwise(r, "preference"),
+    "probe of the embeddings above the best constant, names - pairs":
+        lambda r: besides(r, "names", "probes", "embed subject") - besides(
+            r, "pairs", "probes", "embed subject"),
+    "labels that moved, refreshed - frozen":
+        lambda r: own(r, "refreshed", "drift") - own(r, "frozen", "drift"),
+    "R2, every second arm fitted, the others predicted": prediction(False),
+    "R2, every second experiment fitted, the others predicted": prediction(True),
+}
+NUMBERS = {"gap": "gap", "Self": "self"}
+
+
+def told(words):
+    """The number that the words of a claim mean: those above, "gap of A", "gap of A - B", or "gap,
+    A - B", where an arm is a word."""
+    if words in WORDS:
+        return WORDS[words]
+    found = re.fullmatch(r"(gap|Self)(?: of|,) (\S+)(?: - (\S+))?", words)
+    key, arm, other = NUMBERS[found[1]], found[2], found[3]
+    return lambda runs: own(runs, arm, key) - (own(runs, other, key) if other else 0)
+
+
+@pytest.mark.parametrize(
+    "claim", [c for c in CLAIMS if not c.within], ids=[i for i, c in zip(ids, CLAIMS)
+                                                       if not c.within])
+def test_the_number_of_a_claim_is_what_its_words_say(claim, runs_of):
+    runs = runs_of(claim.experiment, claim.task)
+    assert claim.of(runs) == pytest.approx(told(claim.measured)(runs), abs=1e-12)
+
+
+def test_all_words_written_here_are_those_of_a_claim():
+    assert WORDS.keys() <= {claim.measured for claim in CLAIMS}
+
+
+@pytest.mark.parametrize("last_above", range(4))
+def test_the_agreement_that_is_needed_is_read_along_the_dial_of_turned_labels(last_above, runs_of):
+    """The gap is 0.3 until an arm, and then -0.1: zero at three quarters of the way to the next."""
+    (claim,) = [c for c in CLAIMS if c.within]
+    runs = dict(runs_of("disagreement", "hint"))
+    arms, agreement = ["reg", *(f"turned-0.{i}" for i in range(1, 5))], [0.95, 0.9, 0.8, 0.6, 0.5]
+    for number, (arm, at) in enumerate(zip(arms, agreement)):
+        result = {"gap": 0.3 if number <= last_above else -0.1, "train": {"compatibility": at}}
+        runs[arm] = Run(result, None)
+    here, after = agreement[last_above : last_above + 2]
+    assert claim.of(runs) == pytest.approx(here + 0.75 * (after - here))
+    nowhere = {arm: Run(run.result | {"gap": 0.1}, None) for arm, run in runs.items()}
+    assert np.isnan(claim.of(nowhere))
+
+
+def test_no_gap_is_claimed_in_two_directions_on_the_same_arms():
+    found = {}
+    for claim in CLAIMS:
+        found.setdefault((claim.experiment, claim.task, claim.measured), set()).add(claim.sign)
+    assert all(len(signs) == 1 for signs in found.values())
+
+
+def test_what_is_claimed_to_be_below_zero_is_what_is_said_to_be_lost():
+    assert [(c.name, c.measured) for c in CLAIMS if c.sign == -1] == [
+        ("C2", "gap of noreg"), ("C4", "gap of turned-0.4"), ("C7", "Self, share-1.0 - share-0.0"),
+        ("C11", "gap of rank-1")]
+
+
+# --- objections ---
+
+
+@pytest.mark.parametrize("objection", OBJECTIONS, ids=lambda o: o.text[:40])
+def test_an_objection_names_claims_that_there_are_or_says_what_is_left(objection):
+    assert set(objection.claims) <= set(NAMES)
+    assert len(set(objection.claims)) == len(objection.claims)
+    assert objection.claims or objection.rest
+    assert objection.text
