@@ -50,7 +50,7 @@ def above_most_frequent(arm: str, *within: str) -> Statistic:
 
 def early(arm: str, key: str, evaluation: int = 1) -> Statistic:
     """A number of an evaluation on the way; 0 is before the first update."""
-    return lambda runs: read_lines(runs[arm].folder / "metrics.jsonl")[evaluation][key]
+    return lambda runs: value_of(read_lines(runs[arm].folder / "metrics.jsonl")[evaluation], key)
 
 
 def besides(arm: str, name: str, *keys: str) -> Statistic:
