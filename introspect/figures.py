@@ -13,6 +13,7 @@ from introspect.summary import interval, number
 
 COLORS = {"self": "#0072b2", "orig": "#c44e00", "gap": "#1a1a1a", "drift": "#777777"}
 NAMES = {"self": "Self", "orig": "Orig", "gap": "gap", "drift": "drift d"}
+VERDICTS = {"reproduced": COLORS["self"], "reversed": COLORS["orig"]}
 ROWS = ("self", "orig"), ("gap", "drift")  # what the upper and the lower panels show
 APART = 0.085  # least distance of two labels, as a share of a panel's height
 LOOK = {
@@ -97,10 +98,8 @@ def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None
         panels[1, 0].set(ylim=(max(low, -1), min(high, 1)), ylabel="gap and drift")
         for panel, labels in ends.items():
             label(panel, labels)
-        text = io.StringIO()
-        undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(text, format="svg", metadata=undated)
-    return inline(text.getvalue(), split, len(arms))
+        drawn = svg_of(figure)
+    return inline(drawn, split, len(arms))
 
 
 def dots(arms: dict[str, list[dict[str, Any]]]) -> str | None:
@@ -138,9 +137,45 @@ def dots(arms: dict[str, list[dict[str, Any]]]) -> str | None:
         for panel in (sides, gaps):
             panel.grid(axis="y", color="#eeeeee")
             panel.set_axisbelow(True)
-        text = io.StringIO()
-        undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(text, format="svg", metadata=undated)
+        return svg_of(figure)
+
+
+def forest(rows: list[dict[str, Any]]) -> str | None:
+    """An SVG file with a line a row: its mean and its 95 % interval beside zero, in the color of
+    its verdict; or None where matplotlib is not installed.
+
+    Args:
+        rows: what they are (`label`), mean, low, high and `verdict`, all in one unit.
+    """
+    try:
+        import matplotlib.figure
+        import matplotlib.style
+    except ImportError:
+        return None
+    with matplotlib.style.context(["default", LOOK]):
+        size = (9, 1.0 + 0.19 * len(rows))
+        figure = matplotlib.figure.Figure(size, layout="constrained", facecolor="white")
+        panel = figure.subplots()
+        for at, row in enumerate(rows):
+            color = VERDICTS.get(row["verdict"].partition(" ")[0].rstrip(","), "#777777")
+            panel.plot([row["low"], row["high"]], [at, at], color=color, linewidth=1.4)
+            panel.plot(row["mean"], at, "o", color=color, markersize=4.5)
+        panel.axvline(0, color="#999999", linewidth=0.8, zorder=0)
+        labels = [row["label"] for row in rows]
+        panel.set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.3, -0.7))
+        panel.tick_params(axis="y", labelsize=7.5, length=0)
+        panel.grid(axis="y", color="#f0f0f0")
+        panel.set_axisbelow(True)
+        says = "blue: as claimed, orange: against the claim, grey: not told from zero"
+        panel.set_title(says, loc="left", fontsize=9)
+        return svg_of(figure)
+
+
+def svg_of(figure: Any) -> str:
+    """The figure as a file that is the same for the same figure."""
+    text = io.StringIO()
+    undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(text, format="svg", metadata=undated)
     return text.getvalue()
 
 

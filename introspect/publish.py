@@ -2,20 +2,21 @@
 
 import datetime
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from introspect.claims import CLAIMS
 from introspect.experiments import EXPERIMENTS
-from introspect.figures import dots
+from introspect.figures import dots, forest
 from introspect.lab import ALPHA, Found, Row, Study
 from introspect.objections import OBJECTIONS
 from introspect.page import aligned, clean, table
 from introspect.quantities import Run
 from introspect.record import read_lines, write_json, write_lines, write_text
 from introspect.summary import interval, number
-from introspect.terminal import estimate
+from introspect.terminal import WIDTH, estimate
 
 MEASURED = ("self", "orig", "gap", "drift", "compatibility", "preference", "majority_now")
 NAMES = ("Self", "Orig", "gap", "drift d", "compatibility", "preference", "majority")
@@ -46,7 +47,7 @@ def as_dict(row: Row) -> dict[str, Any]:
     }
 
 
-HEAD = ["claim", "what it says", "measured", "on", "paper", "here, 95 %", "n", "Holm p", "verdict"]
+HEAD = ["claim", "what it says", "measured", "in", "paper", "here, 95 %", "n", "Holm p", "verdict"]
 
 
 def cells(row: dict[str, Any]) -> list[str]:
@@ -56,7 +57,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         row["name"],
         row["says"],
         row["measured"],
-        row["task"],
+        Study(row["experiment"], row["task"]).name,
         row["paper"],
         estimate(row, "gap"),
         str(row["n"]),
@@ -82,12 +83,20 @@ def objections_table(claims: dict[str, Any]) -> str:
     return table(rows)
 
 
+def shares(claims: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that are differences of shares with an interval, and what to call them."""
+    rows = [row for row in claims["rows"] if row["p"] is not None and row["name"] != "N4"]
+    return [
+        row | {"label": f"{row['name']} {row['measured']} ({cells(row)[3]})"} for row in rows
+    ]
+
+
 def show(rows: Sequence[Row]) -> str:
     """The table for the terminal."""
     found = [cells(as_dict(row)) for row in rows]
     kept = [0, 2, 3, 5, 6, 7, 8]
     lines = [[line[i] for i in kept] for line in (HEAD, *found)]
-    return "\n".join([aligned(lines), *tally(rows)])
+    return "\n".join([aligned(lines), *(textwrap.fill(text, WIDTH) for text in tally(rows))])
 
 
 def tally(rows: Sequence[Row]) -> list[str]:
@@ -103,13 +112,16 @@ def tally(rows: Sequence[Row]) -> list[str]:
 
 
 def write_all(results: Path, found: dict[Study, Found], rows: list[Row]) -> None:
-    """A folder for each study and, where all experiments were run, claims.json."""
+    """A folder for each study and, where all experiments were run, claims.json and its picture."""
     for study, of in found.items():
         about = [row for row in rows if (row.claim.experiment, row.claim.task) == study]
         write_study(results / study.name, study, of, about)
     seeds = sorted({seed for of in found.values() for seed in of.runs})
     if {study.experiment for study in found} >= {claim.experiment for claim in CLAIMS}:
-        write_json(results / "claims.json", {"seeds": seeds, "rows": [*map(as_dict, rows)]})
+        claims = {"seeds": seeds, "rows": [*map(as_dict, rows)]}
+        write_json(results / "claims.json", claims)
+        if drawn := forest(shares(claims)):
+            write_text(results / "claims.svg", drawn)
 
 
 def write_study(out: Path, study: Study, found: Found, rows: list[Row]) -> None:

@@ -10,6 +10,7 @@ import pytest
 import introspect.publish as publish
 from introspect.claims import CLAIMS
 from introspect.experiments import EXPERIMENTS
+from introspect.figures import VERDICTS, forest
 from introspect.lab import Found, Row, Study, judge
 from introspect.objections import OBJECTIONS
 from introspect.publish import (
@@ -18,6 +19,7 @@ from introspect.publish import (
     fill,
     log,
     objections_table,
+    shares,
     show,
     write_all,
 )
@@ -121,6 +123,17 @@ def test_the_figure_has_a_row_an_arm_and_is_the_same_again(found, tmp_path):
     assert one == other
     texts = ["".join(e.itertext()).strip() for e in ElementTree.fromstring(one).iter()]
     assert all(any(arm == text for text in texts) for arm in ARMS)
+
+
+def test_the_picture_of_the_claims_has_a_line_a_row_in_the_color_of_its_verdict():
+    pytest.importorskip("matplotlib")
+    rows = shares({"rows": [*TABLE["rows"], TABLE["rows"][0] | {"p": None}]})
+    assert len(rows) == 3  # a place is no difference
+    drawn = forest(rows)
+    texts = ["".join(e.itertext()).strip() for e in ElementTree.fromstring(drawn).iter()]
+    assert all(any(row["label"] == " ".join(text.split()) for text in texts) for row in rows)
+    for color in (VERDICTS["reproduced"], VERDICTS["reversed"]):
+        assert color in drawn and color not in forest(rows[1:2])
 
 
 def test_without_matplotlib_there_is_no_figure_and_no_link_to_one(
