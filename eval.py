@@ -135,7 +135,7 @@ def judge_claims(names: list[str], asked: LabConfig) -> int:
             raise Refused(f"{name}: no such experiment{near or '; --help names them'}")
     started, device = time.monotonic(), resolve_device(asked.device)
     from introspect.lab import Lab, perform, rows_of, studies_of
-    from introspect.publish import log, show, write_all
+    from introspect.publish import fill, log, show, write_all
 
     lab = Lab(Path(asked.out_dir), device, asked.jobs or n_core(), {})
     seeds = range(asked.seed, asked.seed + asked.seeds)
@@ -144,6 +144,9 @@ def judge_claims(names: list[str], asked: LabConfig) -> int:
     write_all(results, found, rows)
     if names == CLAIMED:
         log(results / "LOG.md", rows, seeds)
+        readme = results / "../../README.md"  # of the repository, where results are its own
+        if readme.exists():
+            fill(readme.resolve(), read_json(results / "claims.json", {"rows"}))
     print(show(rows))
     failed = [text for of in found.values() for text in of.failed]
     for text in failed:

@@ -2,10 +2,12 @@
 
 A claim is one number a seed, from the runs of an experiment on one task. The interval over seeds
 decides (lab.judge): "reproduced" in the claimed direction, "reversed" against it, else "not seen".
-The experiments are in experiments.py, the numbers in quantities.py.
+That a gap leans to a side takes the adjusted gap as well: frequencies of labels alone can make one
+(frequency.py, calibration.py). The experiments are in experiments.py, numbers in quantities.py.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from introspect.quantities import (
     Statistic,
@@ -38,6 +40,13 @@ class Claim:
     task: str = "hint"
     sign: int = 1  # of the claimed direction
     within: tuple[float, float] | None = None  # instead of a direction: where the paper has it
+    also: Statistic | None = None  # has to lean to the same side
+
+
+def side(arm: str) -> dict[str, Any]:
+    """What is asked of an arm that is claimed to lean to one side."""
+    adjusted = of(arm, "controls", "adjusted")
+    return {"measured": f"gap of {arm}", "of": gap(arm), "also": adjusted}
 
 
 def core(task: str) -> list[Claim]:
@@ -45,7 +54,7 @@ def core(task: str) -> list[Claim]:
     return [
         Claim(
             "C1", "with the anchor, explanations follow the model that is", CORE[task], "anchor",
-            "gap of reg", gap("reg"), task,
+            task=task, **side("reg"),
         ),
         Claim(
             "C2", "without the anchor this is gone", "gone or negative", "anchor",
@@ -60,30 +69,26 @@ def shift(task: str, experiment: str) -> list[Claim]:
     def moved(key: str, twin: str = "") -> Statistic:
         return minus(*(of(arm + twin, "controls", key) for arm in ("up", "down")))
 
-    said = "another objective moves the behavior, explanations follow"
-    rows = [
-        (f"{said} ({arm})", f"gap of {arm}", gap(arm), "seen, " + UNKNOWN) for arm in ("up", "down")
-    ]
-    rows += [
-        (
-            "they report the move itself",
-            '"would change" said, up - down',
-            moved("said_change"),
-            "seen, " + UNKNOWN,
+    said, seen = "another objective moves the behavior, explanations follow", "seen, " + UNKNOWN
+    return [
+        *(
+            Claim("C8", f"{said} ({arm})", seen, experiment, task=task, **side(arm))
+            for arm in ("up", "down")
         ),
-        (
-            "it moves without explanation training too",
-            "answers the cue changes, up-twin - down-twin",
-            moved("change", "-twin"),
-            NONE,
+        Claim(
+            "C8", "they report the move itself", seen, experiment,
+            '"would change" said, up - down', moved("said_change"), task,
+        ),
+        Claim(
+            "C8", "it moves without explanation training too", NONE, experiment,
+            "answers the cue changes, up-twin - down-twin", moved("change", "-twin"), task,
         ),
     ]
-    return [Claim("C8", says, paper, experiment, what, f, task) for says, what, f, paper in rows]
 
 
 def dialed(name: str, says: str, paper: str, experiment: str, arms: list[str]) -> list[Claim]:
     """The gap of each of these arms."""
-    return [Claim(name, says, paper, experiment, f"gap of {arm}", gap(arm)) for arm in arms]
+    return [Claim(name, says, paper, experiment, **side(arm)) for arm in arms]
 
 
 HEADS = "blocks.1.attn.proj query"  # of the last block, where answers and explanations are read
@@ -92,7 +97,7 @@ CLAIMS = [
     *core("hint"),
     Claim(
         "C2", "without the anchor explanations stay with the model that was", "gone or negative",
-        "anchor", "gap of noreg", gap("noreg"), sign=-1,
+        "anchor", sign=-1, **side("noreg"),
     ),
     *core("verdict"),
     *core("refusal"),
@@ -102,7 +107,7 @@ CLAIMS = [
     ),
     Claim(
         "C4", "labels that disagree too much with the behavior end it", "gone below about 0.6",
-        "disagreement", "gap of turned-0.4", gap("turned-0.4"), sign=-1,
+        "disagreement", sign=-1, **side("turned-0.4"),
     ),
     Claim(
         "C4", "the agreement that is needed", "about 0.7, 0.6 at least", "disagreement",
@@ -118,8 +123,8 @@ CLAIMS = [
         ["at-0.95", "at-0.85", "at-0.6"],
     ),
     Claim(
-        "C7", "labels of another family do", "Self > Orig at 100 %", "foreign", "gap of share-1.0",
-        gap("share-1.0"),
+        "C7", "labels of another family do", "Self > Orig at 100 %", "foreign",
+        **side("share-1.0"),
     ),
     Claim(
         "C7", "with them, explanations follow the model now and not its own past", NONE, "foreign",
@@ -158,11 +163,11 @@ CLAIMS = [
     ),
     Claim(
         "C11", "with enough room there is coupling", "from rank 96 on", "capacity",
-        "gap of rank-64", gap("rank-64"),
+        **side("rank-64"),
     ),
     Claim(
         "C11", "with little room there is none", "slightly negative at rank 32", "capacity",
-        "gap of rank-1", gap("rank-1"), sign=-1,
+        sign=-1, **side("rank-1"),
     ),
     Claim(
         "C11", "room widens the gap", "rises from rank 32 to 256", "capacity",

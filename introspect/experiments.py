@@ -20,6 +20,7 @@ class Experiment:
     task: str = "hint"  # where the user names no other
     more_tasks: tuple[str, ...] = ()  # on which it is also run where claims are checked
     besides: str = ""  # what is measured of its finished runs besides (lab.BESIDES)
+    items: bool = False  # whether the items of its first seed are published as well
     open: str = ""  # what it does not control, beyond what none does
 
     def sets(self, arm: str, seed: int) -> dict[str, Any]:
@@ -120,7 +121,10 @@ EXPERIMENTS = {
     ),
     "foreign": Experiment(
         question="Does coupling survive labels of a model of another family?",
-        arms=dial("share", [0.0, 0.25, 0.5, 0.75, 1.0], "donor_share") | SHUFFLED,
+        arms={
+            **dial("share", [0.0, 0.25, 0.5, 0.75, 1.0], "donor_share"),
+            "shuffled": {"label_order": "shuffled", "donor_share": 0.0},
+        },
         base={**SPARSE, "donor": FAMILY},
     ),
     "donors": Experiment(
@@ -137,7 +141,7 @@ EXPERIMENTS = {
         base=SPARSE,
     ),
     "shift": shifts("hint_reliability", 0.8, 0.4, "hint"),
-    "shift-refusal": shifts("cue_reliability", 0.95, 0.6, "refusal"),
+    "shift-refusal": shifts("cue_reliability", 0.9, 0.7, "refusal"),
     "capacity": Experiment(
         question="How much room does explanation training need, in ranks of low-rank adapters?",
         arms={"reg": {}, **dial("rank", [1, 4, 16, 64], "adapter_rank"), **SHUFFLED},
@@ -171,6 +175,9 @@ EXPERIMENTS = {
         question="Does a run match its own answers better than a run that drifted beside it does?",
         arms={"reg": {}, "again": {"draw_seed": OTHER}, **SHUFFLED},
         base=SPARSE,
+        items=True,
+        open="two runs of one M0 differ in their batches only; other recipes may drift more alike, "
+        "or less.",
     ),
     "circuits": Experiment(
         question="Do answers and explanations rest on the same circuits?",

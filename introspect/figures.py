@@ -130,6 +130,7 @@ def dots(arms: dict[str, list[dict[str, Any]]]) -> str | None:
                 panel.plot(of["mean"], at, "o", color=color, markersize=5.5)
             constant = interval([result["majority_now"] for result in results])["mean"]
             sides.plot(constant, row - 0.12, "|", color="#777777", markersize=9)
+        sides.set_xlim(0, 1)
         sides.set(yticks=range(len(arms)), yticklabels=list(arms), ylim=(len(arms) - 0.5, -0.5))
         sides.set_title("Self (blue), Orig (orange), best constant (tick)", loc="left", fontsize=9)
         gaps.set_title("gap = Self - Orig", loc="left", fontsize=9)

@@ -4,6 +4,7 @@ Runs are named by the hash of their configuration and shared by all experiments.
 taken from disk, so that the same call goes on after a kill and does nothing when all is done.
 """
 
+import math
 import multiprocessing
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,7 +21,7 @@ from introspect.experiments import EXPERIMENTS
 from introspect.loading import load_run
 from introspect.patching import shared_circuits
 from introspect.probes import where_known
-from introspect.quantities import Run
+from introspect.quantities import Run, Runs, Statistic
 from introspect.record import claim_folder, read_json, write_json
 from introspect.stats import holm, p_value
 from introspect.study import Failure, Job, perform_all, prepare
@@ -165,7 +166,8 @@ class Row(NamedTuple):
     study: Study
     values: dict[int, float]  # seed -> what was measured
     interval: dict[str, Any]  # mean, low, high, n
-    p: float | None  # two-sided, against 0; None where the claim is no direction
+    also: dict[str, Any] | None  # that of what has to lean to the same side
+    p: float | None  # two-sided, against 0, the larger of both; None where it is no direction
     adjusted: float | None  # after Holm, over all rows of the table
     verdict: str
 
@@ -179,33 +181,48 @@ def rows_of(found: dict[Study, Found]) -> list[Row]:
             continue
         arms = set(EXPERIMENTS[claim.experiment].arms)
         runs = {s: of for s, of in found[study].runs.items() if arms <= of.keys()}  # paired
-        values = {seed: claim.of(of) for seed, of in runs.items()}
-        judged.append((claim, study, {s: v for s, v in values.items() if v == v}))  # no nan
-    ps = [
-        p_value(list(values.values())) if len(values) > 2 and not claim.within else None
-        for claim, _, values in judged
-    ]
-    tested = iter(holm([p for p in ps if p is not None]))
+        values, also = numbers(claim.of, runs), claim.also and numbers(claim.also, runs)
+        ps = [p_value(list(v.values())) for v in (values, also) if v and len(v) > 2]
+        p = max(ps) if ps and not claim.within else None
+        judged.append((claim, study, values, also and interval(list(also.values())), p))
+    tested = iter(holm([p for *_, p in judged if p is not None]))
     rows = []
-    for (claim, study, values), p in zip(judged, ps):
+    for claim, study, values, also, p in judged:
         of, adjusted = interval(list(values.values())), None if p is None else next(tested)
-        rows.append(Row(claim, study, values, of, p, adjusted, judge(claim, of, adjusted)))
+        verdict = judge(claim, of, also, adjusted)
+        rows.append(Row(claim, study, values, of, also, p, adjusted, verdict))
     return rows
 
 
-def judge(claim: Claim, of: dict[str, Any], adjusted: float | None) -> str:
+def numbers(of: Statistic, runs: dict[int, Runs]) -> dict[int, float]:
+    """Seed -> what was measured; a seed for which there is no such number is left out."""
+    found = {seed: of(by_arm) for seed, by_arm in runs.items()}
+    return {seed: value for seed, value in found.items() if not math.isnan(value)}
+
+
+def judge(
+    claim: Claim, of: dict[str, Any], also: dict[str, Any] | None, adjusted: float | None
+) -> str:
     """What the 95 % interval of a claim's number says of it.
 
-    A direction is reproduced, or reversed, where the interval excludes 0; "alone" says that Holm's
-    correction over the table does not leave it. A place is reproduced where the interval meets it.
+    A direction is reproduced, or reversed, where the interval excludes 0, and that of what has to
+    lean to the same side as well; "alone" says that Holm's correction over the table does not leave
+    it. A place is reproduced where the interval meets it.
     """
     if of["n"] < 3:  # two seeds can agree by luck
         return f"no verdict at n = {of['n']}"
     if claim.within:
         meets = of["low"] <= claim.within[1] and of["high"] >= claim.within[0]
         return "reproduced" if meets else "elsewhere"
-    low, high = sorted((claim.sign * of["low"], claim.sign * of["high"]))
-    if low <= 0 <= high:
+    leans = {leaning(each) for each in (of, also) if each}
+    if len(leans) > 1 and leaning(of):
+        return f"not told from frequencies at n = {of['n']}"
+    if leans != {1} and leans != {-1}:
         return f"not seen at n = {of['n']}"
-    word = "reproduced" if low > 0 else "reversed"
+    word = "reproduced" if leans == {claim.sign} else "reversed"
     return word if adjusted < ALPHA else f"{word}, alone"
+
+
+def leaning(of: dict[str, Any]) -> int:
+    """The side of 0 on which an interval lies; 0 where it holds 0."""
+    return int(of["low"] > 0) - int(of["high"] < 0)

@@ -89,10 +89,10 @@ def pairwise(
     Raises:
         ValueError: empty inputs, or shapes other than (n,).
     """
+    shapes = [of.shape for of in (explanation, own, other, groups) if of is not None]
+    if len(set(shapes)) > 1 or explanation.ndim != 1 or len(explanation) == 0:
+        raise ValueError(f"need equal, non-empty shapes (n,), got {shapes}")
     c = coupling(explanation, own, other)
-    if explanation.ndim != 1 or groups is not None and groups.shape != explanation.shape:
-        shapes = [explanation.shape, None if groups is None else groups.shape]
-        raise ValueError(f"need explanations (n,) and a group of each, got {shapes}")
     first, second, differ = explanation == own, explanation == other, own != other
     decided = first != second
     clusters = np.arange(len(own)) if groups is None else groups

@@ -1,6 +1,7 @@
 """What the lab found, written down: a folder an experiment, the table of claims, the log."""
 
 import datetime
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from introspect.lab import ALPHA, Found, Row, Study
 from introspect.objections import OBJECTIONS
 from introspect.page import aligned, clean, table
 from introspect.quantities import Run
-from introspect.record import write_json, write_lines, write_text
+from introspect.record import read_lines, write_json, write_lines, write_text
 from introspect.summary import interval, number
 from introspect.terminal import estimate
 
@@ -38,6 +39,7 @@ def as_dict(row: Row) -> dict[str, Any]:
         "task": claim.task,
         "values": {str(seed): value for seed, value in row.values.items()},
         **row.interval,
+        "also": row.also,
         "p": row.p,
         "adjusted": row.adjusted,
         "verdict": row.verdict,
@@ -120,6 +122,11 @@ def write_study(out: Path, study: Study, found: Found, rows: list[Row]) -> None:
             sets = EXPERIMENTS[study.experiment].fields(arm, seed)
             lines.append({"arm": arm, "fields": sets, **kept})
     write_lines(out / "runs.jsonl", lines)
+    if EXPERIMENTS[study.experiment].items:
+        first = found.runs[min(found.runs)]
+        of_arm = {arm: read_lines(run.folder / "items.jsonl", "item") for arm, run in first.items()}
+        rows_of_items = [{"run": arm, **item} for arm, of in of_arm.items() for item in of]
+        write_lines(out / "items.jsonl", rows_of_items)
     by_arm = arms_of(found)
     drawn = dots({arm: [run.result for run in runs] for arm, runs in by_arm.items()})
     if drawn:
@@ -169,6 +176,15 @@ def readme(study: Study, found: Found, rows: list[Row], drawn: bool) -> str:
         *("Made with " + clean(text) + "." for text in made),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def fill(path: Path, claims: dict[str, Any]) -> None:
+    """Put the tables between their markers, <!-- claims --> and <!-- /claims -->, in a README."""
+    text = path.read_text(encoding="utf-8")
+    for name, block in (("claims", claims_table(claims)), ("objections", objections_table(claims))):
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
+        text = marked.sub(lambda found: f"{found[1]}{block}\n{found[2]}", text)
+    write_text(path, text)
 
 
 def log(path: Path, rows: Sequence[Row], seeds: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from introspect import score
-from introspect.matrix import pairwise
+from introspect.matrix import Pairwise, pairwise
 from introspect.record import read_json, read_lines
 
 
@@ -83,29 +83,29 @@ def items_of(*runs: Run) -> list[score.Run]:
     return read
 
 
+def each_other(one: Run, two: Run) -> tuple[Pairwise, Pairwise]:
+    """The explanations of two runs, each against its own labels now and the other's."""
+    a, b = items_of(one, two)
+    return (
+        pairwise(a.explanation, a.current, b.current),
+        pairwise(b.explanation, b.current, a.current),
+    )
+
+
 def advantage(a: str, b: str) -> Statistic:
     """How much better each of two runs matches its own labels now than the other's, their mean."""
-
-    def value(runs: Runs) -> float:
-        one, two = items_of(runs[a], runs[b])
-        pairs = pairwise(one.explanation, one.current, two.current), pairwise(
-            two.explanation, two.current, one.current
-        )
-        return float(np.mean([pair.own - pair.other for pair in pairs]))
-
-    return value
+    return lambda runs: float(
+        np.mean([pair.own - pair.other for pair in each_other(runs[a], runs[b])])
+    )
 
 
 def preference(a: str, b: str) -> Statistic:
     """Of explanations that are true of one of two runs only, the share true of the explaining one,
-    minus 0.5; the mean of both. nan where one of them has no such explanation."""
+    minus 0.5; the mean of both, nan where one has none."""
 
     def value(runs: Runs) -> float:
-        one, two = items_of(runs[a], runs[b])
-        pairs = pairwise(one.explanation, one.current, two.current), pairwise(
-            two.explanation, two.current, one.current
-        )
-        return float(np.mean([value_of(pair.preference, "mean") for pair in pairs])) - 0.5
+        shares = [pair.preference["mean"] for pair in each_other(runs[a], runs[b])]
+        return float("nan") if None in shares else float(np.mean(shares)) - 0.5
 
     return value
 

@@ -48,15 +48,20 @@ def read_json(path: Path, needs: set[str]) -> dict[str, Any]:
     return value
 
 
-def read_lines(path: Path) -> list[dict]:
+def read_lines(path: Path, needs: str = "step") -> list[dict]:
+    """The objects in a file of JSON lines, at least one, each of which has the key `needs`.
+
+    Raises:
+        Refused: no such file, not JSON, or not such objects.
+    """
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except OSError as e:
         raise Refused(f"{path}: cannot be read ({e.strerror})") from None
     except ValueError as e:
         raise Refused(f"{path}: not lines of JSON ({e})") from None
-    if not rows or not all(isinstance(row, dict) and "step" in row for row in rows):
-        raise Refused(f"{path}: must have a line for every evaluation, from step 0 on")
+    if not rows or not all(isinstance(row, dict) and needs in row for row in rows):
+        raise Refused(f"{path}: must have lines, each an object with {needs}")
     return rows
 
 

@@ -5,10 +5,19 @@ from pathlib import Path
 
 import pytest
 
+import eval as eval_script
 import train
+from introspect import score
+from introspect.claims import CLAIMS
 from introspect.cli import parse
+from introspect.experiments import EXPERIMENTS
+from introspect.lab import judge, studies_of
+from introspect.metrics import coupling
 from introspect.page import aligned
-from introspect.record import read_json
+from introspect.publish import claims_table, objections_table
+from introspect.record import read_json, read_lines
+from introspect.stats import holm
+from introspect.summary import interval
 from introspect.terminal import show_studies, show_study, task_rows
 from introspect.worlds import find_task
 from tests.tiny import TINY
@@ -98,6 +107,59 @@ def test_the_task_of_ones_own_is_short_and_runs_as_the_readme_has_it(folder, cap
     world = find_task("weather.py:Weather")().world(0)
     changed = (world.truth != len(world.answers)).mean()
     assert 0.2 < changed < 0.65
+
+
+def between(name: str) -> str:
+    return README.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0]
+
+
+def test_the_tables_of_claims_and_objections_are_those_of_the_committed_verdicts():
+    claims = read_json(RESULTS / "claims.json", set())
+    assert between("claims") == claims_table(claims)
+    assert between("objections") == objections_table(claims)
+
+
+def test_the_committed_verdicts_follow_from_the_committed_values():
+    rows = read_json(RESULTS / "claims.json", set())["rows"]
+    assert [(r["name"], r["measured"], r["task"]) for r in rows] == [
+        (c.name, c.measured, c.task) for c in CLAIMS
+    ]
+    adjusted = iter(holm([r["p"] for r in rows if r["p"] is not None]))
+    for row, claim in zip(rows, CLAIMS):
+        of = interval(list(row["values"].values()))
+        assert {k: row[k] for k in of} == of
+        again = None if row["p"] is None else next(adjusted)
+        assert again == row["adjusted"] and row["verdict"] == judge(claim, of, row["also"], again)
+
+
+@pytest.mark.parametrize("study", studies_of(EXPERIMENTS), ids=lambda study: study.name)
+def test_the_committed_values_are_those_of_the_committed_runs(study):
+    lines = read_lines(RESULTS / study.name / "runs.jsonl", "gap")
+    rows = [r for r in read_json(RESULTS / "claims.json", set())["rows"] if r["verdict"]]
+    about = [r for r in rows if (r["experiment"], r["task"]) == study]
+    by_run = {(line["arm"], line["seed"]): line for line in lines}
+    assert {seed for _, seed in by_run} == {0, 1, 2, 3, 4} and len(by_run) == len(lines)
+    for row in about:
+        plain = row["measured"].removeprefix("gap of ")
+        if plain in EXPERIMENTS[study.experiment].arms:
+            assert row["values"] == {str(s): by_run[plain, s]["gap"] for s in range(5)}
+    for (arm, seed), line in by_run.items():  # made with today's configuration
+        config = EXPERIMENTS[study.experiment].config(arm, study.task, {}, seed)
+        assert line["config_sha256"] == config.sha256()
+
+
+def test_score_prints_of_committed_items_what_the_committed_runs_have(capsys):
+    (((name,), text),) = marked("items")
+    file = RESULTS / name / "items.jsonl"
+    assert eval_script.main(["score", str(file)]) == 0
+    assert capsys.readouterr().out.strip() == text and f"score data/results/{name}/items" in README
+    runs = {r["arm"]: r for r in read_lines(RESULTS / name / "runs.jsonl", "gap") if r["seed"] == 0}
+    for arm, run in score.read([file]).items():
+        found = coupling(run.explanation, run.current, run.original)
+        for key, value in (("self", found.self_match), ("orig", found.orig_match)):
+            assert runs[arm][key] == value
+        for key in ("gap", "drift", "preference"):
+            assert runs[arm][key] == getattr(found, key)
 
 
 COMMANDS = re.findall(r"^python train\.py ?(.*?)(?:\s+#.*)?$", "".join(blocks("sh")), flags=re.M)

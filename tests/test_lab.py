@@ -1,0 +1,264 @@
+"""The claims lab: runs made once and shared, verdicts from intervals, nothing done twice."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import scipy.stats
+
+import eval as eval_script
+import introspect.lab as lab_module
+from introspect.claims import CLAIMS, Claim
+from introspect.experiments import EXPERIMENTS
+from introspect.fields import Refused
+from introspect.lab import Lab, Study, jobs_of, judge, perform, rows_of, studies_of
+from introspect.quantities import gap, minus, of
+from introspect.record import read_json, read_lines, write_json
+from introspect.score import read
+from introspect.stats import holm
+from introspect.study import needs
+from introspect.summary import interval
+
+TINY = dict(
+    n_entity=6, n_attribute=6, n_embd=16, n_head=2, pretrain_steps=12, pretrain_batch_size=8,
+    batch_size=4, max_steps=6, eval_interval=2, learning_rate=0.03, muon_learning_rate=0.05,
+    adamw_learning_rate=0.03,
+)  # fmt: skip
+MATRIX = Study("matrix", "hint")
+CLAIMED = [  # of runs so small that some of the real claims have no number
+    Claim("C1", "one", "", "matrix", "", gap("reg"), also=of("reg", "self")),
+    Claim("C2", "two", "", "matrix", "", minus(of("reg", "self"), of("again", "self"))),
+    Claim("C3", "three", "", "matrix", "", of("shuffled", "drift"), sign=-1),
+]
+
+
+def lab_in(folder: Path, jobs: int = 1) -> Lab:
+    return Lab(folder, "cpu", jobs, TINY)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The lab's folder and what it found of one experiment, three seeds."""
+    lab = lab_in(tmp_path_factory.mktemp("lab"))
+    return lab, perform(lab, [MATRIX], [0, 1, 2])
+
+
+def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    return {p.relative_to(folder): (p.stat().st_mtime_ns, p.read_bytes()) for p in files}
+
+
+def test_every_arm_and_seed_is_run_with_its_own_fields(made):
+    lab, found = made
+    runs = found[MATRIX].runs
+    assert {s: list(by_arm) for s, by_arm in runs.items()} == {
+        s: ["reg", "again", "shuffled"] for s in (0, 1, 2)
+    }
+    for seed, by_arm in runs.items():
+        for arm, run in by_arm.items():
+            config = EXPERIMENTS["matrix"].config(arm, "hint", TINY, seed)
+            assert run.result["config_sha256"] == config.sha256()
+    assert found[MATRIX].failed == []
+
+
+def test_the_same_call_again_does_nothing(made):
+    lab, found = made
+    before = contents(lab.out)
+    assert perform(lab, [MATRIX], [0, 1, 2]) == found
+    assert contents(lab.out) == before
+
+
+def test_workers_find_the_same(made, tmp_path):
+    def numbers(found):
+        return {
+            (seed, arm): {k: v for k, v in run.result.items() if k != "seconds"}
+            for seed, by_arm in found[MATRIX].runs.items()
+            for arm, run in by_arm.items()
+        }
+
+    _, found = made
+    assert numbers(perform(lab_in(tmp_path, 2), [MATRIX], [0, 1, 2])) == numbers(found)
+
+
+def test_what_is_missing_is_made_again_and_is_the_same(made):
+    lab, found = made
+    run = found[MATRIX].runs[1]["again"]
+    before = (run.folder / "items.jsonl").read_bytes()
+    (run.folder / "result.json").unlink()
+    again = perform(lab, [MATRIX], [0, 1, 2])[MATRIX].runs[1]["again"]
+    assert {**again.result, "seconds": 0} == {**run.result, "seconds": 0}
+    assert (run.folder / "items.jsonl").read_bytes() == before
+
+
+def test_experiments_share_the_runs_that_are_the_same(tmp_path):
+    lab = Lab(tmp_path, "cpu", 1, {})
+    folders = {
+        name: {arm: job.out for (arm, _), job in jobs_of(lab, Study(name, "hint"), [3]).items()}
+        for name in ("matrix", "noise", "rate", "prediction")
+    }
+    assert folders["matrix"]["reg"] == folders["noise"]["reg"] == folders["rate"]["reg"]
+    assert folders["prediction"]["noise noise-0.3"] == folders["noise"]["noise-0.3"]
+    assert len({folders["matrix"]["reg"], folders["matrix"]["again"]}) == 2
+
+
+def test_a_donor_is_an_m0_that_a_run_waits_for(tmp_path):
+    jobs = jobs_of(Lab(tmp_path, "cpu", 1, {}), Study("donors", "hint"), [0])
+    own = needs(jobs["reg", 0], "cpu")
+    both = needs(jobs["width", 0], "cpu")
+    assert len(own) == 1 and len(both) == 2 and own.keys() < both.keys()
+    scaled = jobs_of(Lab(tmp_path, "cpu", 1, {}), Study("scale", "hint"), [0])
+    assert needs(scaled["width-96", 0], "cpu").keys() == both.keys() - own.keys()  # made once
+
+
+def test_every_study_has_a_folder_of_its_own():
+    studies = studies_of(EXPERIMENTS)
+    assert len({study.name for study in studies}) == len(studies)
+    assert {"anchor", "anchor-verdict", "anchor-refusal"} <= {study.name for study in studies}
+    assert {(c.experiment, c.task) for c in CLAIMS} <= set(studies)
+
+
+def claim(sign=1, within=None) -> Claim:
+    return Claim("C1", "", "", "matrix", "", gap("reg"), sign=sign, within=within)
+
+
+@pytest.mark.parametrize("values, sign, adjusted, word", [
+    ([0.1, 0.11, 0.12], 1, 0.01, "reproduced"), ([0.1, 0.11, 0.12], -1, 0.01, "reversed"),
+    ([-0.1, -0.11, -0.12], -1, 0.01, "reproduced"), ([-0.1, -0.11, -0.12], 1, 0.01, "reversed"),
+    ([0.1, 0.11, 0.12], 1, 0.05, "reproduced, alone"),
+    ([-0.1, -0.11, -0.12], 1, 0.3, "reversed, alone"),
+    ([0.1, -0.11, 0.12], 1, 0.8, "not seen at n = 3"),
+    ([0.0, 0.0, 0.0, 0.0], 1, 1.0, "not seen at n = 4"),
+    ([0.1, 0.1], 1, 0.0, "no verdict at n = 2"), ([], 1, None, "no verdict at n = 0"),
+])  # fmt: skip
+def test_the_verdict_is_that_of_the_interval(values, sign, adjusted, word):
+    assert judge(claim(sign), interval(values), None, adjusted) == word
+
+
+@pytest.mark.parametrize("gaps, adjusted_gaps, word", [
+    ([0.1, 0.11, 0.12], [0.1, 0.11, 0.13], "reproduced"),
+    ([-0.1, -0.11, -0.12], [-0.1, -0.11, -0.13], "reversed"),
+    ([0.1, 0.11, 0.12], [0.0, 0.0, 0.0], "not told from frequencies at n = 3"),
+    ([0.1, 0.11, 0.12], [-0.1, -0.11, -0.13], "not told from frequencies at n = 3"),
+    ([0.1, -0.11, 0.12], [0.1, 0.11, 0.13], "not seen at n = 3"),
+    ([0.1, -0.11, 0.12], [0.1, -0.11, 0.13], "not seen at n = 3"),
+])  # fmt: skip
+def test_a_gap_leans_to_a_side_where_the_adjusted_gap_does_too(gaps, adjusted_gaps, word):
+    assert judge(claim(), interval(gaps), interval(adjusted_gaps), 0.01) == word
+
+
+@pytest.mark.parametrize("values, word", [
+    ([0.64, 0.65, 0.66], "reproduced"), ([0.70, 0.71, 0.72], "reproduced"),
+    ([0.58, 0.59, 0.60], "reproduced"), ([0.79, 0.80, 0.81], "elsewhere"),
+    ([0.39, 0.40, 0.41], "elsewhere"),
+])  # fmt: skip
+def test_a_place_is_reproduced_where_the_interval_meets_it(values, word):
+    assert judge(claim(within=(0.6, 0.7)), interval(values), None, None) == word
+
+
+def test_rows_are_paired_by_seed_and_corrected_over_the_table(made, monkeypatch):
+    _, found = made
+    monkeypatch.setattr(lab_module, "CLAIMS", CLAIMED)
+    rows = rows_of(found)
+    assert [row.claim for row in rows] == CLAIMED and len(rows) > 1
+    for row in rows:
+        runs = found[MATRIX].runs
+        values = {s: row.claim.of(runs[s]) for s in runs}
+        assert row.values == values and row.interval == interval(list(values.values()))
+        also = [row.claim.also(runs[s]) for s in runs] if row.claim.also else None
+        assert row.also == (interval(also) if also else None)
+        both = [v for v in (list(values.values()), also) if v]
+        ps = [scipy.stats.ttest_1samp(v, 0).pvalue for v in both]
+        assert row.p == pytest.approx(max(ps))
+    assert [row.adjusted for row in rows] == holm([row.p for row in rows])
+
+
+def test_a_seed_without_a_number_is_left_out(made, monkeypatch):
+    _, found = made
+    monkeypatch.setattr(lab_module, "CLAIMS", [replace(CLAIMED[1], of=only_of_seed_2)])
+    (row,) = rows_of(found)
+    assert row.values == {2: 0.5} and row.p is None and row.verdict == "no verdict at n = 1"
+
+
+def only_of_seed_2(runs):
+    return 0.5 if runs["reg"].result["seed"] == 2 else float("nan")
+
+
+def test_a_seed_without_one_of_the_arms_is_left_out(made, monkeypatch):
+    _, found = made
+    runs = {s: dict(by_arm) for s, by_arm in found[MATRIX].runs.items()}
+    del runs[1]["again"]
+    monkeypatch.setattr(lab_module, "CLAIMS", CLAIMED)
+    rows = rows_of({MATRIX: found[MATRIX]._replace(runs=runs)})
+    assert all(list(row.values) == [0, 2] for row in rows)
+    assert all(row.verdict == "no verdict at n = 2" for row in rows)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The experiment `matrix` with runs that take no time."""
+    small = replace(EXPERIMENTS["matrix"], base=TINY)
+    monkeypatch.setitem(EXPERIMENTS, "matrix", small)
+
+
+def test_the_command_runs_judges_and_writes_and_does_so_once(tiny, tmp_path, capsys):
+    given = ["experiment", "matrix", "--seeds=3", "--jobs=1", "--device=cpu"]
+    given += [f"--out_dir={tmp_path / 'runs'}", f"--results_dir={tmp_path / 'results'}"]
+    assert eval_script.main(given) == 0
+    first, before = capsys.readouterr().out, contents(tmp_path)
+    assert "C15" in first and "not after Holm" not in first
+    assert eval_script.main(given) == 0
+    assert contents(tmp_path) == before
+    again = capsys.readouterr().out
+    assert again.splitlines()[:-1] == first.splitlines()[:-1]  # all but the time
+    out = tmp_path / "results" / "matrix"
+    lines = read_lines(out / "runs.jsonl", "gap")
+    assert [(line["arm"], line["seed"]) for line in lines] == [
+        (arm, seed) for seed in (0, 1, 2) for arm in ("reg", "again", "shuffled")
+    ]
+    assert all("commit" in line["versions"] and "fields" in line for line in lines)
+    text = (out / "README.md").read_text()
+    assert EXPERIMENTS["matrix"].question in text and "## Not controlled" in text
+    assert "python eval.py experiment matrix" in text and "draw_seed=1000" in text
+    assert not (tmp_path / "results" / "claims.json").exists()  # of all experiments only
+
+
+def test_score_of_published_items_is_what_the_runs_have(tiny, tmp_path):
+    given = ["experiment", "matrix", "--seeds=3", "--jobs=1", "--device=cpu"]
+    given += [f"--out_dir={tmp_path / 'runs'}", f"--results_dir={tmp_path / 'results'}"]
+    eval_script.main(given)
+    out = tmp_path / "results" / "matrix"
+    runs = {line["arm"]: line for line in read_lines(out / "runs.jsonl", "gap")[:3]}
+    for arm, run in read([out / "items.jsonl"]).items():
+        for key, labels in (("self", run.current), ("orig", run.original)):
+            assert float((run.explanation == labels).mean()) == runs[arm][key]
+        assert len(run.current) == runs[arm]["n_items"]
+
+
+@pytest.mark.parametrize("given, says", [
+    (["experiment", "nois"], "nois: no such experiment .*noise"),
+    (["experiment", "noise", "--seeds=0"], "--seeds=0: must be a whole number from 1"),
+    (["experiment", "noise", "--arms=3"], "--arms=3"), (["experiment"], "NAME"),
+    (["claims", "--jobs=0"], "--jobs=0"),
+])  # fmt: skip
+def test_bad_input_is_refused_in_one_line(given, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refused, match=says) as refusal:
+        eval_script.main(given)
+    assert "\n" not in str(refusal.value) and list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_the_lab_can_be_measured_again(made, capsys):
+    _, found = made
+    assert eval_script.main(["run", str(found[MATRIX].runs[0]["reg"].folder)]) == 0
+    assert "as in result.json" in capsys.readouterr().out
+
+
+def test_a_folder_of_another_configuration_is_not_touched(made):
+    lab, found = made
+    folder = found[MATRIX].runs[0]["reg"].folder
+    config = read_json(folder / "config.json", set())
+    other = {**config, "config": {**config["config"], "weight_decay": 0.5}}
+    write_json(folder / "config.json", other)
+    with pytest.raises(Refused, match="holds another run, with weight_decay=0.5"):
+        perform(lab, [MATRIX], [0])
+    write_json(folder / "config.json", config)
