@@ -21,7 +21,7 @@ class LowRank(nn.Module):
     def __init__(self, linear: nn.Linear, rank: int, generator: torch.Generator):
         super().__init__()
         outputs, inputs = linear.weight.shape
-        self.linear = linear
+        self.linear, self.in_features = linear, inputs
         a = torch.empty(rank, inputs).normal_(0, inputs**-0.5, generator=generator)
         self.a = nn.Parameter(a.to(linear.weight))
         self.b = nn.Parameter(linear.weight.new_zeros(outputs, rank))

@@ -17,6 +17,7 @@ from introspect.groups import LabelConfig
 from introspect.labels import freeze
 from introspect.loading import load_run
 from introspect.parts import parts_of
+from introspect.patching import sites_of
 from introspect.pretrain import new_model
 from introspect.record import read_json, read_lines
 from introspect.tasks.hint import Hint
@@ -145,6 +146,21 @@ def test_what_is_drawn_for_adapters_leaves_other_draws_alone():
     torch.manual_seed(0)
     adapt(model, 2, seed=5)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_an_adapted_model_has_the_sites_it_had_and_sees_there_what_it_saw():
+    """Patching asks a matrix how wide its input is: that of mlp.down are four times the stream."""
+    cfg = small(SMALL)
+    model, seen = model_of(cfg), []
+    sites = sites_of(model)
+    for adapted in (False, True):
+        if adapted:
+            adapt(model, 2, seed=0)
+        for point in ("blocks.0.attn.proj", "blocks.1.mlp.down"):
+            with model.hooked(point, lambda x: seen.append(x.detach().clone())):
+                heard(model, cfg)
+    assert sites_of(model) == sites and max(site.high for site in sites) == 64
+    assert len(seen) == 4 and all(torch.equal(a, b) for a, b in zip(seen[:2], seen[2:]))
 
 
 @pytest.mark.parametrize("outputs, inputs", [(48, 16), (16, 16), (16, 64)])
