@@ -184,7 +184,10 @@ EXPERIMENTS = {
         arms={"reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED},
         base=SPARSE,
         besides="circuits",
-        open="which circuit it is; a patch of the names moves all that is computed of them.",
+        open="whether explanations read answers. On seeds 100-102 explanations of noreg follow "
+        "patches of what M0 answers with (by 0.32 to 0.45) and of what reg answers with (0.46 to "
+        "0.62): both arms explain by the heads that M0 answered with, and only reg still answers "
+        "with them.",
     ),
     "knowledge": Experiment(
         question="Does coupling depend on where knowledge lives, in one embedding a fact or in "

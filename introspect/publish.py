@@ -159,14 +159,17 @@ def readme(study: Study, found: Found, rows: list[Row], drawn: bool) -> str:
     made = [", ".join(f"{k} {v}" for k, v in run.result["versions"].items()) for run in runs]
     made = list(dict.fromkeys(made))
     named = [cells(as_dict(row)) for row in rows]
-    arms = [["arm", "differs in", "n", *NAMES]]
+    arms = [["arm", "differs in", "n", *NAMES, "untrained"]]
     for arm, runs in arms_of(found).items():
         sets = experiment.sets(arm, seeds[0])
         of = [interval([run.result[key] for run in runs]) for key in MEASURED]
-        said = [estimate(of[i], "gap") if key == "gap" else number(of[i]["mean"])
-                for i, key in enumerate(MEASURED)]
+        said = [
+            estimate(of[i], "gap") if key == "gap" else number(of[i]["mean"])
+            for i, key in enumerate(MEASURED)
+        ]
+        first = [read_lines(run.folder / "metrics.jsonl")[0]["self"] for run in runs]
         differs = ", ".join(f"{k}={v}" for k, v in sets.items()) or "nothing"
-        arms.append([arm, differs, str(len(runs)), *said])
+        arms.append([arm, differs, str(len(runs)), *said, number(interval(first)["mean"])])
     base = ", ".join(f"{k}={v}" for k, v in experiment.base.items())
     blocks = [
         f"# {clean(study.name)}",
@@ -179,8 +182,9 @@ def readme(study: Study, found: Found, rows: list[Row], drawn: bool) -> str:
         "## Arms",
         *(["![Self, Orig and gap of every arm, with every seed](figure.svg)"] if drawn else []),
         table(arms),
-        "Held-out items; means over seeds, the gap with its 95 % interval by Student's t. Values "
-        "of fields that depend on the seed are those of the first. Every run is in "
+        "Held-out items; means over seeds, the gap with its 95 % interval by Student's t. "
+        "Majority: Self of the best constant explanation; untrained: Self before the first update. "
+        "Values of fields that depend on the seed are those of the first. Every run is in "
         "[runs.jsonl](runs.jsonl).",
         *(["Diverged: " + clean("; ".join(found.failed))] if found.failed else []),
         "## Not controlled",

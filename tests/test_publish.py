@@ -24,7 +24,7 @@ from introspect.publish import (
     write_all,
 )
 from introspect.quantities import Run
-from introspect.record import read_json, read_lines
+from introspect.record import read_json, read_lines, write_lines
 from introspect.summary import interval
 
 NOISE = Study("noise", "hint")
@@ -58,6 +58,7 @@ def found(tmp_path):
             keys = dict.fromkeys(("drift", "compatibility", "preference", "majority_now"), 0.4)
             result = {"task": "hint", "arm": "x", "seed": seed, "self": self_match, "orig": 0.5}
             result |= {"gap": self_match - 0.5, **keys, "seconds": 3.0, "versions": {"torch": "2"}}
+            write_lines(folder / "metrics.jsonl", [{"step": s, "self": 0.2 + s} for s in (0, 1)])
             runs.setdefault(seed, {})[arm] = Run(result, folder)
     return Found(runs, ["noise-0.7 of seed 9: loss is not finite"])
 
@@ -112,6 +113,7 @@ def test_a_study_lists_every_run_and_says_how_to_get_it(found, tmp_path):
         assert part in text
     assert EXPERIMENTS["noise"].question in text and "loss is not finite" in text
     assert "| reg | nothing | 3 | 0.710 | 0.500 | +0.210 [+0.185, +0.235] |" in text
+    assert "| 0.400 | 0.200 |" in text
     assert "not seen at n = 3" in text and "## Not controlled" in text
 
 

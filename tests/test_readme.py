@@ -119,6 +119,12 @@ def test_the_tables_of_claims_and_objections_are_those_of_the_committed_verdicts
     assert between("objections") == objections_table(claims)
 
 
+def test_what_the_claims_come_to_is_said_in_numbers_of_their_table():
+    said = README.split("## The claims")[1].split("<!-- claims -->")[0]
+    numbers = re.findall(r"[-+]?\d\.\d{3}", said)
+    assert len(numbers) >= 2 and all(n.lstrip("+") in between("claims") for n in numbers)
+
+
 def test_the_committed_verdicts_follow_from_the_committed_values():
     rows = read_json(RESULTS / "claims.json", set())["rows"]
     assert [(r["name"], r["measured"], r["task"]) for r in rows] == [
