@@ -22,6 +22,7 @@ from introspect.fields import Refused, check_fields, nearest, option
 from introspect.record import read_json, read_lines
 from introspect.worlds import find_tasks, sources, worlds_of
 
+ROOT = Path(__file__).resolve().parent
 CLAIMED = list(EXPERIMENTS)  # claims are made about all of them
 DESCRIBED = {"experiment", "arm", "device", "source", "cache", "config"}  # in a config.json
 
@@ -140,13 +141,12 @@ def judge_claims(names: list[str], asked: LabConfig) -> int:
     lab = Lab(Path(asked.out_dir), device, asked.jobs or n_core(), {})
     seeds = range(asked.seed, asked.seed + asked.seeds)
     found = perform(lab, studies_of(names), seeds)
-    rows, results = rows_of(found), Path(asked.results_dir)
+    rows, results = rows_of(found, corrected=names == CLAIMED), Path(asked.results_dir)
     write_all(results, found, rows)
     if names == CLAIMED:
         log(results / "LOG.md", rows, seeds)
-        readme = results / "../../README.md"  # of the repository, where results are its own
-        if readme.exists():
-            fill(readme.resolve(), read_json(results / "claims.json", {"rows"}))
+        if results.resolve() == ROOT / "data" / "results":  # those that README shows
+            fill(ROOT / "README.md", read_json(results / "claims.json", {"rows"}))
     print(show(rows))
     failed = [text for of in found.values() for text in of.failed]
     for text in failed:

@@ -4,11 +4,11 @@ A claim is one number a seed, from the runs of an experiment on one task. The in
 decides (lab.judge): "reproduced" in the claimed direction, "reversed" against it, else "not seen".
 That a gap leans to a side takes the adjusted gap as well: frequencies of labels alone can make one
 (frequency.py, calibration.py). The experiments are in experiments.py, numbers in quantities.py.
+Rows that were added when the runs had been seen say so (`after`).
 """
 
-from dataclasses import dataclass
-from typing import Any
-
+from introspect.claim import Claim, dialed, difference, side, wider
+from introspect.experiments import EXPERIMENTS
 from introspect.quantities import (
     Statistic,
     above_most_frequent,
@@ -16,258 +16,283 @@ from introspect.quantities import (
     besides,
     crossing,
     early,
+    follows_drift_of,
     gap,
+    gap_of_true_words,
     minus,
     of,
-    preference,
     prediction,
+    preference,
     privileged,
+    siding,
 )
 
-HINT, AITA, REFUSAL = "+11.1 points", "+7.0 points", "+9.5 points"
-UNKNOWN, NONE = "number unknown", "not in the paper"
-CORE = {"hint": HINT, "verdict": AITA, "refusal": REFUSAL}
-
-
-@dataclass(frozen=True)
-class Claim:
-    name: str  # several rows may share one
-    says: str
-    paper: str  # its number, where one could be recovered
-    experiment: str
-    measured: str  # in words
-    of: Statistic
-    task: str = "hint"
-    sign: int = 1  # of the claimed direction
-    within: tuple[float, float] | None = None  # instead of a direction: where the paper has it
-    also: Statistic | None = None  # has to lean to the same side
-
-
-def side(arm: str) -> dict[str, Any]:
-    """What is asked of an arm that is claimed to lean to one side."""
-    adjusted = of(arm, "controls", "adjusted")
-    return {"measured": f"gap of {arm}", "of": gap(arm), "also": adjusted}
+UNKNOWN, NONE, SURVIVES = "number unknown", "not in the paper", "survives, number unknown"
+CORE = {"hint": "+11.1 points", "verdict": "+7.0 points", "refusal": "+9.5 points"}
 
 
 def core(task: str) -> list[Claim]:
     """C1 and C2 on one task."""
+    with_it = "With the anchor, explanations follow the model that is."
+    larger = "The gap is larger with the anchor than without it."
     return [
-        Claim(
-            "C1", "with the anchor, explanations follow the model that is", CORE[task], "anchor",
-            task=task, **side("reg"),
-        ),
-        Claim(
-            "C2", "without the anchor this is gone", "gone or negative", "anchor",
-            "gap of reg - noreg", minus(gap("reg"), gap("noreg")), task,
-        ),
+        Claim("C1", with_it, CORE[task], "anchor", task=task, **side("reg")),
+        Claim("C2", larger, "gone without", "anchor", task=task, **wider("reg", "noreg")),
     ]
 
 
 def shift(task: str, experiment: str) -> list[Claim]:
     """C8 on one task."""
-
-    def moved(key: str, twin: str = "") -> Statistic:
-        return minus(*(of(arm + twin, "controls", key) for arm in ("up", "down")))
-
-    said, seen = "another objective moves the behavior, explanations follow", "seen, " + UNKNOWN
+    seen, arms = "seen, " + UNKNOWN, ("up", "down")
+    survives = "Coupling survives another objective that moves the behavior."
+    follow = "What that objective moved, and moves without explanations too, is explained as moved."
+    twins = [f"{arm}-twin" for arm in arms]
     return [
+        *(Claim("C8", survives, seen, experiment, task=task, **side(arm)) for arm in arms),
+        Claim(
+            "C8", "Explanations report how much more often the cue counts.", seen, experiment,
+            '"would change" said, up - down', difference(*arms, "controls", "said_change"), task,
+        ),
+        Claim(
+            "C8", "The objective moves answers without explanation training too.", NONE, experiment,
+            "answers the cue changes, up-twin - down-twin",
+            difference(*twins, "controls", "change"), task,
+        ),
         *(
-            Claim("C8", f"{said} ({arm})", seen, experiment, task=task, **side(arm))
-            for arm in ("up", "down")
-        ),
-        Claim(
-            "C8", "they report the move itself", seen, experiment,
-            '"would change" said, up - down', moved("said_change"), task,
-        ),
-        Claim(
-            "C8", "it moves without explanation training too", NONE, experiment,
-            "answers the cue changes, up-twin - down-twin", moved("change", "-twin"), task,
+            Claim(
+                "C8", follow, seen, experiment, f"siding with the move, {arm}", siding(arm, twin),
+                task, after=True,
+            )
+            for arm, twin in zip(arms, twins)
         ),
     ]
 
 
-def dialed(name: str, says: str, paper: str, experiment: str, arms: list[str]) -> list[Claim]:
-    """The gap of each of these arms."""
-    return [Claim(name, says, paper, experiment, **side(arm)) for arm in arms]
+def own(experiment: str, arm: str, after: bool) -> Claim:
+    """Labels of another model or time: Self against agreement with what M0 itself would say."""
+    name = {"foreign": "C7", "progress": "C6"}[experiment]
+    return Claim(
+        name, "With them, explanations follow the model now and not its own past.", NONE,
+        experiment, f"Self - agreement with M0's own labels, {arm}",
+        minus(of(arm, "self"), of(arm, "controls", "own")), after=after,
+    )
 
 
-HEADS = "blocks.1.attn.proj query"  # of the last block, where answers and explanations are read
+def patched(arm: str, key: str = "follow_shared") -> Statistic:
+    return besides(arm, "circuits", "blocks.1.attn.proj query", key)  # heads of the last block
+
+
+def foretold(says: str, measured: str, by_experiment: bool, without: str = "") -> Claim:
+    arms = list(EXPERIMENTS["prediction"].arms)
+    value = prediction(by_experiment, arms, without)
+    return Claim("N4", says, NONE, "prediction", measured, value, after=bool(without))
+
+
 TURNED = ["reg", *(f"turned-{share}" for share in (0.1, 0.2, 0.3, 0.4))]
+EARLIER = ["at-0.95", "at-0.85", "at-0.6"]
 CLAIMS = [
     *core("hint"),
     Claim(
-        "C2", "without the anchor explanations stay with the model that was", "gone or negative",
-        "anchor", sign=-1, **side("noreg"),
+        "C2", "Without the anchor, explanations stay with the model that was.",
+        "gone or negative", "anchor", sign=-1, **side("noreg"),
     ),
     *core("verdict"),
     *core("refusal"),
     Claim(
-        "C3", "coupling grows while training moves the behavior", "curves, " + UNKNOWN, "anchor",
+        "C3", "Coupling grows in the course of training.", "curves, " + UNKNOWN, "anchor",
         "gap of reg, last step - first evaluation", minus(gap("reg"), early("reg", "gap")),
     ),
     Claim(
-        "C4", "labels that disagree too much with the behavior end it", "gone below about 0.6",
-        "disagreement", sign=-1, **side("turned-0.4"),
+        "C4", "Where the labels of 40 % of the words are turned, explanations stay with them.",
+        "gone below about 0.6", "disagreement", sign=-1, **side("turned-0.4"),
     ),
     Claim(
-        "C4", "the agreement that is needed", "about 0.7, 0.6 at least", "disagreement",
-        "agreement on training items at which the gap is 0",
+        "C4", "The gap is 0 where this share of the training labels agrees with the behavior.",
+        "about 0.7, 0.6 at least", "disagreement", "agreement at which the gap is 0",
         crossing(TURNED, ("train", "compatibility"), ("gap",)), within=(0.6, 0.7),
     ),
+    Claim(
+        "C4", "Coupling is then lost on words whose labels are true, too.", UNKNOWN, "disagreement",
+        "gap on words that are not turned, turned-0.4", gap_of_true_words("turned-0.4", "reg"),
+        sign=-1, after=True,
+    ),
     *dialed(
-        "C5", "coupling survives random noise in the labels", "survives, " + UNKNOWN, "noise",
+        "C5", "Coupling survives labels that are wrong at random.", SURVIVES, "noise",
         ["noise-0.3", "noise-0.5", "noise-0.7"],
     ),
     *dialed(
-        "C6", "labels of an earlier checkpoint do", "survives, " + UNKNOWN, "progress",
-        ["at-0.95", "at-0.85", "at-0.6"],
+        "C6", "Coupling survives labels of an earlier checkpoint.", SURVIVES, "progress", EARLIER
     ),
+    *(own("progress", arm, after=True) for arm in EARLIER),
     Claim(
-        "C7", "labels of another family do", "Self > Orig at 100 %", "foreign",
+        "C7", "Coupling survives labels of another family.", "Self > Orig at 100 %", "foreign",
         **side("share-1.0"),
     ),
+    own("foreign", "share-1.0", after=False),
     Claim(
-        "C7", "with them, explanations follow the model now and not its own past", NONE, "foreign",
-        "Self - agreement with M0's own labels, share-1.0",
-        minus(of("share-1.0", "self"), of("share-1.0", "controls", "own")),
-    ),
-    Claim(
-        "C7", "at a price in accuracy", "-19 %", "foreign", "Self, share-1.0 - share-0.0",
-        minus(of("share-1.0", "self"), of("share-0.0", "self")), sign=-1,
+        "C7", "Such labels cost accuracy.", "-19 %", "foreign", "Self, share-1.0 - share-0.0",
+        difference("share-1.0", "share-0.0", "self"), sign=-1,
     ),
     *dialed(
-        "C7", "labels of a model that differs in one thing do", NONE, "donors",
+        "C7", "Coupling survives labels of a model that differs in one thing.", NONE, "donors",
         ["seed", "order", "width", "depth", "length"],
     ),
     *shift("hint", "shift"),
     *shift("refusal", "shift-refusal"),
     Claim(
-        "C9", "a behavior that was never explained is explained", "79.8 %", "jabberwocky",
-        "Self - best constant on jabberwocky, reg",
+        "C9", "A behavior that was never explained is explained better than by a constant.",
+        "79.8 %", "jabberwocky", "Self - best constant on jabberwocky, reg",
         above_most_frequent("reg", "tasks", "jabberwocky"), "hint+jabberwocky",
     ),
     Claim(
-        "C9", "because of true labels of another task", NONE, "jabberwocky",
+        "C9", "That takes true labels of another task.", NONE, "jabberwocky",
         "Self on jabberwocky, reg - shuffled",
-        minus(*(of(arm, "tasks", "jabberwocky", "self") for arm in ("reg", "shuffled"))),
-        "hint+jabberwocky",
+        difference("reg", "shuffled", "tasks", "jabberwocky", "self"), "hint+jabberwocky",
     ),
     Claim(
-        "C10", "answers and explanations rest on shared circuits", "seen, " + UNKNOWN, "circuits",
-        "explanations that follow a patch, above patches elsewhere, reg",
-        besides("reg", "circuits", HEADS, "follow_shared"),
+        "C10", "Explanations go where a patch of the heads of the last block sends answers.",
+        "seen, " + UNKNOWN, "circuits", "following a patch, above another head's, reg",
+        patched("reg"), also=patched("reg", "right_shared"),
     ),
     Claim(
-        "C10", "more so with the anchor", UNKNOWN, "circuits", "the same, reg - noreg",
-        minus(*(besides(arm, "circuits", HEADS, "follow_shared") for arm in ("reg", "noreg"))),
+        "C10", "More so with the anchor.", UNKNOWN, "circuits",
+        "following a patch, above another head's, reg - noreg",
+        minus(patched("reg"), patched("noreg")),
+        also=minus(patched("reg", "right_shared"), patched("noreg", "right_shared")),
     ),
     Claim(
-        "C11", "with enough room there is coupling", "from rank 96 on", "capacity",
+        "C10", "More so than with shuffled labels.", NONE, "circuits",
+        "following a patch, above another head's, reg - shuffled",
+        minus(patched("reg"), patched("shuffled")), after=True,
+    ),
+    Claim(
+        "C11", "With enough room there is coupling.", "from rank 96 on", "capacity",
         **side("rank-64"),
     ),
     Claim(
-        "C11", "with little room there is none", "slightly negative at rank 32", "capacity",
-        sign=-1, **side("rank-1"),
+        "C11", "With little room explanations stay with the model that was.",
+        "slightly negative at rank 32", "capacity", sign=-1, **side("rank-1"),
     ),
     Claim(
-        "C11", "room widens the gap", "rises from rank 32 to 256", "capacity",
-        "gap, rank-64 - rank-1", minus(gap("rank-64"), gap("rank-1")),
+        "C11", "Room widens the gap.", "rises from rank 32 to 256", "capacity",
+        **wider("rank-64", "rank-1"),
     ),
     Claim(
-        "C12", "a higher learning rate widens the gap", "widens, " + UNKNOWN, "rate",
-        "gap, rate-0.002 - rate-0.00025", minus(gap("rate-0.002"), gap("rate-0.00025")),
+        "C12", "A higher learning rate widens the gap.", "widens, " + UNKNOWN, "rate",
+        **wider("rate-0.002", "rate-0.00025"),
     ),
     Claim(
-        "C13", "labels that hardly vary collapse to the most frequent one", "seen, " + UNKNOWN,
-        "constant", "most frequent explanation, said - true, rare",
+        "C13", "Where labels hardly vary, the most frequent one is said too often.",
+        "collapse, " + UNKNOWN, "constant", "most frequent explanation, said - true, rare",
         minus(of("rare", "controls", "said_most"), of("rare", "majority_now")),
     ),
     Claim(
-        "C13", "so that other explanations are lost", UNKNOWN, "constant",
-        "Self by class, reg - rare",
-        minus(*(of(arm, "controls", "balanced") for arm in ("reg", "rare"))),
+        "C13", "More so than where they vary.", UNKNOWN, "constant",
+        "most frequent explanation, said - true, rare - reg",
+        minus(
+            difference("rare", "reg", "controls", "said_most"),
+            difference("rare", "reg", "majority_now"),
+        ),
+        after=True,
     ),
     Claim(
-        "C14", "explanations are truer than the best constant one", NONE, "controls",
+        "C13", "Classes count the same: explanations are true less often.", UNKNOWN, "constant",
+        "Self by class, reg - rare", difference("reg", "rare", "controls", "balanced"),
+    ),
+    Claim(
+        "C14", "Explanations are truer than the best constant one.", NONE, "controls",
         "Self - best constant, reg", above_most_frequent("reg"),
     ),
     Claim(
-        "C14", "than those of a head that is not trained",
+        "C14", "They are truer than those of a head that is not trained.",
         "8.9 untrained, 83.4 trained (2511.08579)", "controls", "Self, reg - untrained",
         minus(of("reg", "self"), early("reg", "self", 0)),
     ),
     Claim(
-        "C14", "than those of few steps", NONE, "controls", "Self, reg - few",
-        minus(of("reg", "self"), of("few", "self")),
+        "C14", "They are truer than after few steps.", NONE, "controls", "Self, reg - few",
+        difference("reg", "few", "self"),
     ),
     Claim(
-        "C14", "than those of shuffled labels", NONE, "controls", "Self, reg - shuffled",
-        minus(of("reg", "self"), of("shuffled", "self")),
+        "C14", "They are truer than with shuffled labels.", NONE, "controls",
+        "Self, reg - shuffled", difference("reg", "shuffled", "self"),
     ),
     Claim(
-        "C14", "with shuffled labels there is no coupling", NONE, "controls", "gap, reg - shuffled",
-        minus(gap("reg"), gap("shuffled")),
+        "C14", "The gap is larger than with shuffled labels.", NONE, "controls",
+        **wider("reg", "shuffled"),
     ),
     Claim(
-        "C14", "coupling is more than frequencies that move", NONE, "controls",
-        "gap of reg above that of the same explanations dealt out anew",
-        of("reg", "controls", "adjusted"),
+        "C14", "The gap is larger than if the same explanations were dealt out anew.", NONE,
+        "controls", "adjusted gap of reg", of("reg", "controls", "adjusted"),
     ),
     Claim(
-        "C14", "and more than knowing the world", NONE, "controls",
-        "gap of reg - gap of ideal answers",
-        minus(gap("reg"), minus(*(of("reg", "controls", f"ideal_{k}") for k in ("self", "orig")))),
+        "C14", "Who knows the world, and not the model, stays with the model that was.", NONE,
+        "controls", "gap of ideal answers about reg",
+        minus(*(of("reg", "controls", f"ideal_{side}") for side in ("self", "orig"))),
+        sign=-1, after=True,
     ),
     Claim(
-        "C14", "a model explains itself better than another model explains it",
+        "C14", "What a model is, another model explains less well than itself.",
         "83.4 against 58.1 (2511.08579)", "controls", "Self of reg - what other says of reg",
         privileged("reg", "other"),
     ),
     Claim(
-        "C15", "a run matches its own answers, not those of a run that drifted beside it", NONE,
-        "matrix", "agreement with own labels - with the other's", advantage("reg", "again"),
+        "C14", "What M0 was, another model explains less well, from the same labels.",
+        "83.4 against 58.1 (2511.08579)", "controls", "Orig, reg - other",
+        difference("reg", "other", "orig"), after=True,
     ),
     Claim(
-        "C15", "where the two differ, it sides with itself", NONE, "matrix",
-        "preference for itself - 0.5", preference("reg", "again"),
+        "C15", "A run matches its own answers better than those of a run that drifted beside it.",
+        NONE, "matrix", "agreement with own labels - with the other's", advantage("reg", "again"),
     ),
     Claim(
-        "N1", "coupling needs knowledge that is computed, not looked up", NONE, "knowledge",
-        "gap, pairs - names", minus(gap("pairs"), gap("names")),
+        "C15", "Where the labels of two runs differ, explanations side with their own.", NONE,
+        "matrix", "preference for itself - 0.5", preference("reg", "again"),
     ),
     Claim(
-        "N1", "a single name's embedding holds its fact, a pair's do not", NONE, "knowledge",
-        "probe of the embeddings above the best constant, names - pairs",
+        "C15", "Explanations of shuffled labels do not side with the drift of another run.", NONE,
+        "matrix", "preference of shuffled for reg now - 0.5", follows_drift_of("shuffled", "reg"),
+        sign=-1, after=True,
+    ),
+    Claim(
+        "N1", "Facts that are computed of a pair couple more than facts in one embedding.", NONE,
+        "knowledge", **wider("pairs", "names"),
+    ),
+    Claim("N1", "They couple at all.", NONE, "knowledge", after=True, **side("pairs")),
+    Claim(
+        "N1", "A single name's embedding shows its fact; those of a pair do not.", NONE,
+        "knowledge", "probe of the embeddings above the best constant, names - pairs",
         minus(*(besides(arm, "probes", "embed subject") for arm in ("names", "pairs"))),
     ),
-    *dialed("N2", "every channel couples", NONE, "channels", ["tied", "same", "verbal"]),
+    *dialed("N2", "Every channel couples.", NONE, "channels", ["tied", "same", "verbal"]),
     Claim(
-        "N3", "frozen labels make truer explanations than refreshed ones", NONE, "refreshing",
-        "Self, frozen - refreshed", minus(of("frozen", "self"), of("refreshed", "self")),
+        "N3", "Frozen labels make truer explanations than refreshed ones.", NONE, "refreshing",
+        "Self, frozen - refreshed", difference("frozen", "refreshed", "self"),
     ),
     Claim(
-        "N3", "since refreshed ones drag the behavior along", NONE, "refreshing",
-        "labels that moved, refreshed - frozen",
-        minus(of("refreshed", "drift"), of("frozen", "drift")),
+        "N3", "Also where behavior is held on all subjects.", NONE, "refreshing",
+        "Self, frozen-held - refreshed-held", difference("frozen-held", "refreshed-held", "self"),
+        after=True,
     ),
     Claim(
-        "N4", "drift and agreement predict the gap of other conditions", NONE, "prediction",
-        "R2, every second arm fitted, the others predicted", prediction(by_experiment=False),
+        "N3", "Refreshed labels move the behavior more.", NONE, "refreshing",
+        "labels that moved, refreshed - frozen", difference("refreshed", "frozen", "drift"),
     ),
-    Claim(
-        "N4", "and of experiments of another kind", NONE, "prediction",
-        "R2, every second experiment fitted, the others predicted", prediction(by_experiment=True),
+    foretold(
+        "Drift and agreement describe the gap of other conditions.",
+        "R2, every second arm fitted, the others predicted", by_experiment=False,
     ),
-    Claim(
-        "N5", "a wider model couples more", NONE, "scale", "gap, width-96 - width-32",
-        minus(gap("width-96"), gap("width-32")),
+    foretold(
+        "They describe that of other experiments.",
+        "R2, every second experiment fitted, the others predicted", by_experiment=True,
     ),
-    Claim(
-        "N5", "more facts couple more", NONE, "scale", "gap, facts-64 - facts-32",
-        minus(gap("facts-64"), gap("facts-32")),
+    foretold(
+        "Even if noreg is not among those that are fitted.",
+        "the same without noreg", by_experiment=True, without="circuits noreg",
     ),
+    Claim("N5", "A wider model couples more.", NONE, "scale", **wider("width-96", "width-32")),
+    Claim("N5", "More facts couple more.", NONE, "scale", **wider("facts-64", "facts-32")),
     Claim(
-        "N5", "a longer trained M0 couples more", NONE, "scale", "gap, length-2000 - length-500",
-        minus(gap("length-2000"), gap("length-500")),
+        "N5", "A longer trained M0 couples more.", NONE, "scale",
+        **wider("length-2000", "length-500"),
     ),
 ]

@@ -71,7 +71,8 @@ ANCHOR = Experiment(
     "labels, and does that need the behavioral anchor?",
     arms={"reg": {}, "noreg": {"kl_weight": 0.0}},
     more_tasks=("verdict", "refusal"),
-    open="how much of the lower Self of noreg comes from a model that knows less.",
+    open="how much of the lower Self of noreg comes from a model that knows less. Reported on "
+    "these seeds before (train.py): computed again here, not tested anew.",
 )
 JABBERWOCKY = Experiment(
     question="Are explanations true of a behavior that was taught without any explanation "
@@ -84,7 +85,8 @@ JABBERWOCKY = Experiment(
     },
     base={"anchor": "all"},
     task="hint+jabberwocky",
-    open="the new behavior has the answers and the kind of cue of hint; the paper's differs more.",
+    open="the new behavior has the answers and the kind of cue of hint; the paper's differs more. "
+    "Reported on these seeds before.",
 )
 
 
@@ -98,6 +100,7 @@ def shifts(flag: str, up: float, down: float, task: str) -> Experiment:
         arms=arms | twins | SHUFFLED,
         base=SPARSE,
         task=task,
+        open="shuffled labels while behavior is shifted; ideal answers are of the world before it.",
     )
 
 
@@ -108,16 +111,24 @@ EXPERIMENTS = {
         question="How much may labels disagree with the behavior, in a way that can be learned?",
         arms={"reg": {}, **dial("turned", [0.1, 0.2, 0.3, 0.4], "turned_share"), **SHUFFLED},
         base=SPARSE,
+        open="whether coupling itself has a threshold. The turned labels are those of held-out "
+        "words too, so that Orig is agreement with them: the gap mixes words on which "
+        "explanations couple and words on which they say what they were taught, and where "
+        "it is 0 depends on how many are of each kind.",
     ),
     "noise": Experiment(
         question="Does coupling survive labels that are wrong at random?",
         arms={"reg": {}, **dial("noise", [0.1, 0.3, 0.5, 0.7], "label_noise"), **SHUFFLED},
         base=SPARSE,
+        open="what labels say on average: at noise-0.7 Self is below the best constant "
+        "explanation.",
     ),
     "progress": Experiment(
         question="Does coupling survive labels of earlier checkpoints of the same model?",
         arms={"reg": {}, **dial("at", [0.95, 0.85, 0.6], "label_progress"), **SHUFFLED},
         base=SPARSE,
+        open="Orig is agreement with the labels of the checkpoint, which differ from those of "
+        "M0 before any training; agreement with those of M0 itself is controls.own.",
     ),
     "foreign": Experiment(
         question="Does coupling survive labels of a model of another family?",
@@ -126,6 +137,9 @@ EXPERIMENTS = {
             "shuffled": {"label_order": "shuffled", "donor_share": 0.0},
         },
         base={**SPARSE, "donor": FAMILY},
+        open="one other family: more layers, width and less training, but the same world, "
+        "vocabulary and optimizer, and one seed of initial weights for all worlds. Orig "
+        "is agreement with its labels, which differ from M0's before any training.",
     ),
     "donors": Experiment(
         question="Does coupling survive labels of a model that differs in one thing?",
@@ -139,6 +153,9 @@ EXPERIMENTS = {
             **SHUFFLED,
         },
         base=SPARSE,
+        open="one other seed, order or size each. Orig is agreement with the labels of the "
+        "donor, which differ from M0's before any training; agreement with those of M0 "
+        "itself is controls.own.",
     ),
     "shift": shifts("hint_reliability", 0.8, 0.4, "hint"),
     "shift-refusal": shifts("cue_reliability", 0.9, 0.7, "refusal"),
@@ -146,16 +163,21 @@ EXPERIMENTS = {
         question="How much room does explanation training need, in ranks of low-rank adapters?",
         arms={"reg": {}, **dial("rank", [1, 4, 16, 64], "adapter_rank"), **SHUFFLED},
         base=SPARSE,
+        open="one learning rate and number of updates for all ranks.",
     ),
     "rate": Experiment(
         question="Does a higher learning rate widen the gap?",
         arms={"reg": {}, **dial("rate", [2.5e-4, 5e-4, 2e-3], "learning_rate"), **SHUFFLED},
         base=SPARSE,
+        open="one number of updates for all rates.",
     ),
     "constant": Experiment(
         question="Do labels that hardly vary collapse to the most frequent explanation?",
         arms={"reg": {}, "rare": {"hint_reliability": 0.1}, **SHUFFLED},
         base=SPARSE,
+        open="that labels vary less because hints count less, so that there is less to "
+        "explain. The most frequent label and the most frequent explanation need not be "
+        "the same class.",
     ),
     "controls": Experiment(
         question="What do explainers get that cannot look, or that are another model?",
@@ -170,6 +192,8 @@ EXPERIMENTS = {
             },
         },
         base=SPARSE,
+        open="an explainer that is not trained to answer: other is a model of its own, which "
+        "follows itself.",
     ),
     "matrix": Experiment(
         question="Does a run match its own answers better than a run that drifted beside it does?",
@@ -195,12 +219,15 @@ EXPERIMENTS = {
         arms={"pairs": {}, "names": {"knowledge": "names"}, **SHUFFLED},
         base={**SPARSE, **FEW_FACTS},
         besides="probes",
-        open="512 facts, since there are as many names; prompts of names are one token shorter.",
+        open="512 facts, since there are as many names; prompts of names are a token shorter. The "
+        "regime is the one of five that were tried on seeds 100-101 in which pairs couple.",
     ),
     "channels": Experiment(
         question="Does coupling depend on how explanations are read?",
         arms={"head": {}, **CHANNELS, **SHUFFLED},
         base=SPARSE,
+        open="classes: a sentence also names the answer that stays. Reported on these seeds "
+        "before.",
     ),
     "refreshing": Experiment(
         question="Are labels that are refreshed all the time better than frozen ones?",
@@ -212,6 +239,8 @@ EXPERIMENTS = {
             **SHUFFLED,
         },
         base=SPARSE,
+        open="what a refreshed explanation is of: its labels are of another model every step, "
+        "and their classes are other than those of frozen ones.",
     ),
     "scale": Experiment(
         question="How does the gap depend on the size of the model, on how many facts there are, "
@@ -224,6 +253,8 @@ EXPERIMENTS = {
             **SHUFFLED,
         },
         base=SPARSE,
+        open="updates: they are as many whatever the number of facts, so that of more facts "
+        "each is seen less often and M0 knows less. Ratios of parts stay as they are.",
     ),
 }
 
@@ -240,17 +271,20 @@ def conditions(names: list[str]) -> dict[str, Fields]:
         for arm, sets in of.arms.items():
             fields = {k: v for k, v in {**of.base, **sets}.items() if k not in SPARSE}
             none = fields.keys() & {"explain_weight", "label_order", "refreshed"}
+            none = none or fields.get("donor_share") == 0.0  # M0's own labels, once more
             if not none and fields not in found.values() and arm != "probe":
                 found[f"{name} {arm}"] = fields
     return found
 
 
 EXPERIMENTS["prediction"] = Experiment(
-    question="Can the gap be foretold from how far labels moved and how well they fit?",
+    question="Do drift and the agreement of labels describe the gap in conditions that were not "
+    "fitted?",
     arms=conditions(
         ["circuits", "disagreement", "noise", "progress", "rate", "donors", "capacity", "foreign"]
         + ["refreshing", "shift", "channels", "scale"]
     ),
     base=SPARSE,
-    open="the channel is no predictor: each but head is one condition, fitted or tested.",
+    open="what was first: drift and agreement are measured after training, on the same items. The "
+    "channel describes nothing: each but head is one condition, fitted or tested.",
 )

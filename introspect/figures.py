@@ -166,7 +166,7 @@ def forest(rows: list[dict[str, Any]]) -> str | None:
         panel.tick_params(axis="y", labelsize=7.5, length=0)
         panel.grid(axis="y", color="#f0f0f0")
         panel.set_axisbelow(True)
-        says = "blue: as claimed, orange: against the claim, grey: not told from zero"
+        says = "blue: as claimed, orange: against the claim, grey: neither"
         panel.set_title(says, loc="left", fontsize=9)
         return svg_of(figure)
 

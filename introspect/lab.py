@@ -8,6 +8,7 @@ import math
 import multiprocessing
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,14 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from introspect.claims import CLAIMS, Claim
+from introspect.claim import Claim
+from introspect.claims import CLAIMS
 from introspect.config import Config
 from introspect.experiments import EXPERIMENTS
 from introspect.loading import load_run
 from introspect.patching import shared_circuits
 from introspect.probes import where_known
-from introspect.quantities import Run, Runs, Statistic
+from introspect.quantities import Missing, Run, Runs, Statistic
 from introspect.record import claim_folder, read_json, write_json
 from introspect.stats import holm, p_value
 from introspect.study import Failure, Job, perform_all, prepare
@@ -98,7 +100,7 @@ def describe(lab: Lab, config: Config) -> dict[str, Any]:
 class Found(NamedTuple):
     """What was run for a study."""
 
-    runs: dict[int, dict[str, Run]]  # seed -> arm -> run
+    runs: dict[int, Runs]  # seed -> arm -> run
     failed: list[str]  # what diverged, in words
 
 
@@ -124,14 +126,14 @@ def perform(lab: Lab, studies: Sequence[Study], seeds: Sequence[int]) -> dict[St
 
 def gather(jobs: dict[tuple[str, int], Job], failed: dict[Path, Failure]) -> Found:
     """The runs of a study by seed and arm."""
-    runs: dict[int, dict[str, Run]] = {}
+    runs: dict[int, Runs] = {seed: Runs() for _, seed in jobs}
     words = []
     for (arm, seed), job in jobs.items():
         if job.out in failed:
             words.append(f"{arm} of seed {seed}: {failed[job.out].error}")
         else:
             result = read_json(job.out / "result.json", {"gap", "controls"})
-            runs.setdefault(seed, {})[arm] = Run(result, job.out)
+            runs[seed][arm] = Run(result, job.out)
     return Found(runs, words)
 
 
@@ -168,27 +170,30 @@ class Row(NamedTuple):
     interval: dict[str, Any]  # mean, low, high, n
     also: dict[str, Any] | None  # that of what has to lean to the same side
     p: float | None  # two-sided, against 0, the larger of both; None where it is no direction
-    adjusted: float | None  # after Holm, over all rows of the table
+    adjusted: float | None  # after Holm, over all rows of the table; None: not corrected
     verdict: str
 
 
-def rows_of(found: dict[Study, Found]) -> list[Row]:
-    """Every claim about these studies, in the order of the claims, judged together."""
+def rows_of(found: dict[Study, Found], corrected: bool) -> list[Row]:
+    """Every claim about these studies, in the order of the claims.
+
+    A seed counts where the runs that a claim is about are there. Corrected: judged together, by
+    Holm's method; a part of the claims cannot be, for the rest would count as well.
+    """
     judged = []
     for claim in CLAIMS:
         study = Study(claim.experiment, claim.task)
         if study not in found:
             continue
-        arms = set(EXPERIMENTS[claim.experiment].arms)
-        runs = {s: of for s, of in found[study].runs.items() if arms <= of.keys()}  # paired
+        runs = found[study].runs
         values, also = numbers(claim.of, runs), claim.also and numbers(claim.also, runs)
         ps = [p_value(list(v.values())) for v in (values, also) if v and len(v) > 2]
         p = max(ps) if ps and not claim.within else None
         judged.append((claim, study, values, also and interval(list(also.values())), p))
-    tested = iter(holm([p for *_, p in judged if p is not None]))
+    tested = iter(holm([p for *_, p in judged if p is not None]) if corrected else ())
     rows = []
     for claim, study, values, also, p in judged:
-        of, adjusted = interval(list(values.values())), None if p is None else next(tested)
+        of, adjusted = interval(list(values.values())), None if p is None else next(tested, None)
         verdict = judge(claim, of, also, adjusted)
         rows.append(Row(claim, study, values, of, also, p, adjusted, verdict))
     return rows
@@ -196,7 +201,10 @@ def rows_of(found: dict[Study, Found]) -> list[Row]:
 
 def numbers(of: Statistic, runs: dict[int, Runs]) -> dict[int, float]:
     """Seed -> what was measured; a seed for which there is no such number is left out."""
-    found = {seed: of(by_arm) for seed, by_arm in runs.items()}
+    found = {}
+    for seed, by_arm in runs.items():
+        with suppress(Missing):
+            found[seed] = of(by_arm)
     return {seed: value for seed, value in found.items() if not math.isnan(value)}
 
 
@@ -206,21 +214,23 @@ def judge(
     """What the 95 % interval of a claim's number says of it.
 
     A direction is reproduced, or reversed, where the interval excludes 0, and that of what has to
-    lean to the same side as well; "alone" says that Holm's correction over the table does not leave
-    it. A place is reproduced where the interval meets it.
+    lean to the same side as well; "uncorrected" says that it does not after Holm's correction. A
+    place is reproduced where it holds the whole interval.
     """
     if of["n"] < 3:  # two seeds can agree by luck
         return f"no verdict at n = {of['n']}"
     if claim.within:
-        meets = of["low"] <= claim.within[1] and of["high"] >= claim.within[0]
-        return "reproduced" if meets else "elsewhere"
+        low, high = claim.within
+        if low <= of["low"] and of["high"] <= high:
+            return "reproduced"
+        return "overlaps" if of["low"] <= high and of["high"] >= low else "elsewhere"
     leans = {leaning(each) for each in (of, also) if each}
     if len(leans) > 1 and leaning(of):
         return f"not told from frequencies at n = {of['n']}"
     if leans != {1} and leans != {-1}:
         return f"not seen at n = {of['n']}"
     word = "reproduced" if leans == {claim.sign} else "reversed"
-    return word if adjusted < ALPHA else f"{word}, alone"
+    return word if adjusted is None or adjusted < ALPHA else f"{word}, uncorrected"
 
 
 def leaning(of: dict[str, Any]) -> int:

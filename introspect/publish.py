@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from introspect.claim import Claim
 from introspect.claims import CLAIMS
 from introspect.experiments import EXPERIMENTS
 from introspect.figures import dots, forest
@@ -40,6 +41,8 @@ def as_dict(row: Row) -> dict[str, Any]:
         "task": claim.task,
         "values": {str(seed): value for seed, value in row.values.items()},
         **row.interval,
+        "claimed": claimed(claim),
+        "after": claim.after,
         "also": row.also,
         "p": row.p,
         "adjusted": row.adjusted,
@@ -47,18 +50,27 @@ def as_dict(row: Row) -> dict[str, Any]:
     }
 
 
-HEAD = ["claim", "what it says", "measured", "in", "paper", "here, 95 %", "n", "Holm p", "verdict"]
+def claimed(claim: Claim) -> str:
+    """Where the number is claimed to be."""
+    if claim.within:
+        return "{:g} to {:g}".format(*claim.within)
+    return "> 0" if claim.sign > 0 else "< 0"
+
+
+HEAD = ["claim", "what it says", "measured", "in", "paper", "claimed", "here, 95 %"]
+HEAD += ["n", "Holm p", "verdict"]
 
 
 def cells(row: dict[str, Any]) -> list[str]:
     """A row of the table of claims."""
     adjusted = row["adjusted"]
     return [
-        row["name"],
+        row["name"] + "*" * row["after"],
         row["says"],
         row["measured"],
         Study(row["experiment"], row["task"]).name,
         row["paper"],
+        row["claimed"],
         estimate(row, "gap"),
         str(row["n"]),
         "" if adjusted is None else f"{adjusted:.3f}" if adjusted >= 0.001 else "< 0.001",
@@ -74,12 +86,14 @@ def claims_table(claims: dict[str, Any]) -> str:
 
 def objections_table(claims: dict[str, Any]) -> str:
     """Every objection of the paper's readers, with the rows that speak to it."""
-    rows = [["objection", "rows", "what they say", "not answered"]]
+    rows = [["objection", "what the rows say that speak to it", "not answered"]]
     for objection in OBJECTIONS:
-        found = [row["verdict"] for row in claims["rows"] if row["name"] in objection.claims]
-        counted = [f"{found.count(word)} {word}" for word in dict.fromkeys(found)]
-        says = ", ".join(counted) or "nothing here does"
-        rows.append([objection.text, ", ".join(objection.claims) or "none", says, objection.rest])
+        says = [
+            f"{row['name']} {row['measured']}: {number(row['mean'], 'gap')}, {row['verdict']}"
+            for row in claims["rows"]
+            if f"{row['name']} {row['measured']}".startswith(objection.rows or ("no row",))
+        ]
+        rows.append([objection.text, "; ".join(says) or "nothing here does", objection.rest])
     return table(rows)
 
 
@@ -94,7 +108,7 @@ def shares(claims: dict[str, Any]) -> list[dict[str, Any]]:
 def show(rows: Sequence[Row]) -> str:
     """The table for the terminal."""
     found = [cells(as_dict(row)) for row in rows]
-    kept = [0, 2, 3, 5, 6, 7, 8]
+    kept = [0, 2, 3, 5, 6, 7, 8, 9]
     lines = [[line[i] for i in kept] for line in (HEAD, *found)]
     return "\n".join([aligned(lines), *(textwrap.fill(text, WIDTH) for text in tally(rows))])
 
@@ -103,12 +117,17 @@ def tally(rows: Sequence[Row]) -> list[str]:
     """How the verdicts are distributed."""
     words = [row.verdict for row in rows]
     counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-    tested = sum(row.p is not None for row in rows)
-    return [
-        f"{len(rows)} rows: {counts}.",
-        f"Holm's correction is over the {tested} rows that have a direction, at {ALPHA:g} in all; "
-        '"alone" marks those whose own interval excludes 0 and that it does not leave.',
-    ]
+    tested = sum(row.adjusted is not None for row in rows)
+    notes = [f"{len(rows)} rows: {counts}."]
+    if any(row.claim.after for row in rows):
+        notes.append("* was added when the runs had been seen.")
+    if tested:
+        return [
+            *notes,
+            f"Holm's correction is over the {tested} rows that have a direction, at {ALPHA:g} in "
+            'all; "uncorrected" marks those whose interval excludes 0 and that it does not leave.',
+        ]
+    return [*notes, "Not corrected for many rows: that takes all claims, python eval.py claims."]
 
 
 def write_all(results: Path, found: dict[Study, Found], rows: list[Row]) -> None:
@@ -134,7 +153,7 @@ def write_study(out: Path, study: Study, found: Found, rows: list[Row]) -> None:
             sets = EXPERIMENTS[study.experiment].fields(arm, seed)
             lines.append({"arm": arm, "fields": sets, **kept})
     write_lines(out / "runs.jsonl", lines)
-    if EXPERIMENTS[study.experiment].items:
+    if EXPERIMENTS[study.experiment].items and lines:
         first = found.runs[min(found.runs)]
         of_arm = {arm: read_lines(run.folder / "items.jsonl", "item") for arm, run in first.items()}
         rows_of_items = [{"run": arm, **item} for arm, of in of_arm.items() for item in of]
@@ -154,7 +173,7 @@ def arms_of(found: Found) -> dict[str, list[Run]]:
 
 def readme(study: Study, found: Found, rows: list[Row], drawn: bool) -> str:
     """The report of one study: question, command, claims, arms, what was not controlled."""
-    experiment, seeds = EXPERIMENTS[study.experiment], sorted(found.runs)
+    experiment, seeds = EXPERIMENTS[study.experiment], list(found.runs)
     runs = [run for by_arm in found.runs.values() for run in by_arm.values()]
     made = [", ".join(f"{k} {v}" for k, v in run.result["versions"].items()) for run in runs]
     made = list(dict.fromkeys(made))
@@ -174,11 +193,12 @@ def readme(study: Study, found: Found, rows: list[Row], drawn: bool) -> str:
     blocks = [
         f"# {clean(study.name)}",
         clean(experiment.question),
-        f"```sh\npython eval.py experiment {study.experiment} --seeds={len(seeds)}\n```",
+        f"```sh\npython eval.py experiment {study.experiment} {asked(seeds)}\n```",
         f"Task {clean(study.task)}. Seeds {', '.join(map(str, seeds))}."
         + (f" All arms: {clean(base)}." if base else ""),
         "## Claims",
         table([HEAD, *named]) if named else "No claim rests on this task.",
+        *map(clean, tally(rows)[1:]),
         "## Arms",
         *(["![Self, Orig and gap of every arm, with every seed](figure.svg)"] if drawn else []),
         table(arms),
@@ -194,6 +214,12 @@ def readme(study: Study, found: Found, rows: list[Row], drawn: bool) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def asked(seeds: Sequence[int]) -> str:
+    """The flags that ask for these seeds."""
+    first = [f"--seed={seeds[0]}"] if seeds[0] else []
+    return " ".join([*first, f"--seeds={len(seeds)}"])
+
+
 def fill(path: Path, claims: dict[str, Any]) -> None:
     """Put the tables between their markers, <!-- claims --> and <!-- /claims -->, in a README."""
     text = path.read_text(encoding="utf-8")
@@ -204,11 +230,11 @@ def fill(path: Path, claims: dict[str, Any]) -> None:
 
 
 def log(path: Path, rows: Sequence[Row], seeds: Sequence[int]) -> None:
-    """Put a dated entry with every row on top of the log, unless the newest one says the same."""
+    """Put a dated entry with every row on top of the log, unless one says the same."""
     text = path.read_text(encoding="utf-8") if path.exists() else "# Log\n\n"
     lines = [
         f"Asked: do the claims hold? {len(rows)} rows, judged together",
-        f"Ran:   `python eval.py claims --seeds={len(seeds)}`; seeds {', '.join(map(str, seeds))}",
+        f"Ran:   `python eval.py claims {asked(seeds)}`; seeds {', '.join(map(str, seeds))}",
     ]
     for i, row in enumerate(rows):
         claim, negative = row.claim, "" if row.verdict.startswith("reproduced") else " (negative)"

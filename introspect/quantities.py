@@ -1,6 +1,6 @@
 """The numbers that claims are about: each is one number of the runs of one seed, by arm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +18,18 @@ class Run(NamedTuple):
     folder: Path
 
 
-Runs = dict[str, Run]  # of one seed, by arm
-Statistic = Callable[[Runs], float]
+class Missing(KeyError):
+    """An arm that has no finished run of a seed."""
+
+
+class Runs(dict[str, Run]):
+    """The runs of one seed, by arm."""
+
+    def __missing__(self, arm: str) -> Run:
+        raise Missing(arm)
+
+
+Statistic = Callable[["Runs"], float]
 
 
 def value_of(result: dict[str, Any], *keys: str) -> float:
@@ -59,16 +69,16 @@ def besides(arm: str, name: str, *keys: str) -> Statistic:
 
 
 def crossing(arms: list[str], x: tuple[str, ...], y: tuple[str, ...]) -> Statistic:
-    """The x at which y changes its sign along a dial, by the line between two neighbors.
+    """The x at which y falls to 0 along a dial, by the line between two neighbors.
 
-    The first change counts, in the order of the arms; nan where there is none.
+    The first change from above 0 counts, in the order of the arms; nan where there is none.
     """
 
     def value(runs: Runs) -> float:
         results = [runs[arm].result for arm in arms]
         points = [(value_of(of, *x), value_of(of, *y)) for of in results]
         for (x0, y0), (x1, y1) in zip(points, points[1:]):
-            if y0 * y1 <= 0 and y0 != y1:
+            if y0 > 0 >= y1:
                 return x0 + (x1 - x0) * y0 / (y0 - y1)
         return float("nan")
 
@@ -81,6 +91,46 @@ def items_of(*runs: Run) -> list[score.Run]:
     if any(not np.array_equal(read[0].items, of.items) for of in read):
         raise ValueError("need runs of the same items in the same order")
     return read
+
+
+def gap_of_true_words(arm: str, base: str) -> Statistic:
+    """The gap of an arm on items whose first word has the same original labels as in the base: no
+    label of that word was turned. nan where there is no such word."""
+
+    def value(runs: Runs) -> float:
+        one, two = items_of(runs[arm], runs[base])
+        rows = read_lines(runs[arm].folder / "items.jsonl", "item")
+        words = np.array([row["item"].split()[0] for row in rows])
+        kept = ~np.isin(words, words[one.original != two.original])
+        sides = (one.explanation == one.current).astype(float) - (one.explanation == one.original)
+        return float(sides[kept].mean()) if kept.any() else float("nan")
+
+    return value
+
+
+def siding(arm: str, twin: str) -> Statistic:
+    """Where arm and twin both moved to the same label: share of explanations equal to it, minus the
+    share equal to the original one. nan where there is no such item."""
+
+    def value(runs: Runs) -> float:
+        one, two = items_of(runs[arm], runs[twin])
+        moved = (one.current == two.current) & (one.current != one.original)
+        sides = (one.explanation == one.current).astype(float) - (one.explanation == one.original)
+        return float(sides[moved].mean()) if moved.any() else float("nan")
+
+    return value
+
+
+def follows_drift_of(explainer: str, arm: str) -> Statistic:
+    """Of the explainer's explanations that equal the arm's label now or then, and not both, the
+    share that equals the one now, minus 0.5; nan where there is none."""
+
+    def value(runs: Runs) -> float:
+        own, other = items_of(runs[arm], runs[explainer])
+        found = pairwise(other.explanation, own.current, own.original).preference["mean"]
+        return float("nan") if found is None else found - 0.5
+
+    return value
 
 
 def each_other(one: Run, two: Run) -> tuple[Pairwise, Pairwise]:
@@ -122,7 +172,7 @@ def privileged(arm: str, other: str) -> Statistic:
     return value
 
 
-def features(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
+def features(runs: dict[str, Run]) -> tuple[np.ndarray, np.ndarray]:
     """Of each run: 1, drift d, agreement c of training labels with behavior, d c; and its gap."""
     results = [run.result for run in runs.values()]
     keys = ("drift",), ("train", "compatibility"), ("gap",)
@@ -130,18 +180,21 @@ def features(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([np.ones_like(d), d, c, d * c], axis=1), gaps
 
 
-def prediction(by_experiment: bool) -> Statistic:
+def prediction(by_experiment: bool, arms: Sequence[str] = (), without: str = "") -> Statistic:
     """R2 = 1 - sum (gap - predicted)^2 / sum (gap - mean)^2 on arms that were not fitted, by least
     squares on the others; the mean is that of the arms that were fitted.
 
     Every second arm is held out, or every second experiment, so that no arm lies between two that
-    were fitted. 1 is perfect; 0 is no better than that mean, and it can be below. The arms are
-    called "experiment arm".
+    were fitted. 1 is perfect; 0 is no better than that mean, and it can be below.
+
+    Args:
+        arms: called "experiment arm"; default: all that there are. without: one that is left out.
     """
 
     def value(runs: Runs) -> float:
-        x, y = features(runs)
-        units = [arm.split()[0] if by_experiment else arm for arm in runs]
+        chosen = {arm: runs[arm] for arm in arms or runs if arm != without}
+        x, y = features(chosen)
+        units = [arm.split()[0] if by_experiment else arm for arm in chosen]
         test = np.isin(units, list(dict.fromkeys(units))[1::2])
         weights, *_ = np.linalg.lstsq(x[~test], y[~test], rcond=None)
         errors, spread = y[test] - x[test] @ weights, y[test] - y[~test].mean()

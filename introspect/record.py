@@ -11,6 +11,11 @@ from introspect import __version__
 from introspect.fields import Refused
 
 
+def is_aside(name: str) -> bool:
+    """Whether a file is what a kill left of one that was being written."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace `path` in one step, if at all; a kill leaves the old file or the new one."""
     if path.exists() and path.read_bytes() == text.encode():
@@ -80,7 +85,7 @@ def claim_folder(out: Path, config: dict[str, Any]) -> None:
                         f"--out_dir={out}: holds another run, with {name}={there.get(name)} and "
                         f"not {here.get(name)}; give another --out_dir"
                     )
-        elif out.exists() and (not out.is_dir() or any(os.scandir(out))):
+        elif out.exists() and not (out.is_dir() and all(is_aside(f.name) for f in out.iterdir())):
             raise Refused(f"--out_dir={out}: is not empty and not a run; give another --out_dir")
         out.mkdir(parents=True, exist_ok=True)
         write_json(known, config)

@@ -21,7 +21,7 @@ from introspect.measure import Snapshot, items, measure_all
 from introspect.objections import OBJECTIONS
 from introspect.parts import parts_of
 from introspect.pretrain import new_model
-from introspect.quantities import Run, prediction, privileged
+from introspect.quantities import Missing, Run, Runs
 from introspect.record import write_json, write_lines
 from introspect.worlds import find_tasks, worlds_of
 
@@ -67,7 +67,7 @@ def runs_of(tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("runs"), {}
 
     def make(experiment, task):
-        runs, draw = {}, random.Random(f"{experiment} {task}")
+        runs, draw = Runs(), random.Random(f"{experiment} {task}")
         result, rows, besides = measured(task)
         words = [row["current"] for row in rows] + ["would change to A", "would change to B"]
         for number, arm in enumerate(EXPERIMENTS[experiment].arms):
@@ -75,6 +75,9 @@ def runs_of(tmp_path_factory):
             out.mkdir()
             said = [{key: draw.choice(words) for key in ("explanation", "current", "original")}
                     for _ in rows]
+            for row, new in zip(rows, said):  # words whose labels are the same in all arms
+                if row["item"].split()[0] in {row["item"].split()[0] for row in rows[:9]}:
+                    new["original"] = words[0]
             write_lines(out / "items.jsonl", [row | new for row, new in zip(rows, said)])
             logs = [{"step": s, **scattered(result, draw)} for s in (0, 200, 400)]
             write_lines(out / "metrics.jsonl", logs)
@@ -121,7 +124,7 @@ def test_a_claim_can_be_computed_from_the_arms_of_its_experiment_alone(claim, ru
 @pytest.mark.parametrize("arm, key", [("rge", "gap"), ("reg", "gpa")])
 def test_a_wrong_arm_or_key_would_be_seen(arm, key, runs_of):
     """Guards the test above."""
-    with pytest.raises(KeyError):
+    with pytest.raises(Missing if arm == "rge" else KeyError):
         claims.of(arm, key)(runs_of("anchor", "hint"))
 
 
@@ -165,12 +168,74 @@ def followed(runs, arm):
     return besides(runs, arm, "circuits", "blocks.1.attn.proj query", "follow_shared")
 
 
+def items_of(runs, *arms):
+    found = [[json.loads(line) for line in (runs[a].folder / "items.jsonl").open()] for a in arms]
+    return list(zip(*found))
+
+
+def told_to_move(runs, arm):
+    """Where arm and its twin moved to one label: of the arm's explanations, now minus then."""
+    moved = [x for x, twin in items_of(runs, arm, f"{arm}-twin")
+             if x["current"] == twin["current"] != x["original"]]
+    return np.mean([(x["explanation"] == x["current"]) - (x["explanation"] == x["original"])
+                    for x in moved])
+
+
+def untouched(runs):
+    """The gap of turned-0.4 on first words of which no original label is other than in reg."""
+    pairs = items_of(runs, "turned-0.4", "reg")
+    turned = {x["item"].split()[0] for x, y in pairs if x["original"] != y["original"]}
+    sides = [(x["explanation"] == x["current"]) - (x["explanation"] == x["original"])
+             for x, _ in pairs if x["item"].split()[0] not in turned]
+    return np.mean(sides) if sides else float("nan")
+
+
+def shuffled_sides(runs):
+    decided = [s["explanation"] == r["current"] for s, r in items_of(runs, "shuffled", "reg")
+               if r["current"] != r["original"]
+               and s["explanation"] in (r["current"], r["original"])]
+    return np.mean(decided) - 0.5
+
+
+def said_too_often(runs, arm):
+    return own(runs, arm, "controls", "said_most") - own(runs, arm, "majority_now")
+
+
+def about(runs, arm, other):
+    """What another's explanations get of the labels of an arm now."""
+    pairs = items_of(runs, arm, other)
+    return np.mean([y["explanation"] == x["current"] for x, y in pairs])
+
+
+def described(runs, by_experiment, without=None):
+    """R2 by the normal equations, arm by arm."""
+    arms = [a for a in EXPERIMENTS["prediction"].arms if a != without]
+    units = [a.split()[0] if by_experiment else a for a in arms]
+    held = set(list(dict.fromkeys(units))[1::2])
+    rows = {}
+    for arm in arms:
+        d, c = own(runs, arm, "drift"), own(runs, arm, "train", "compatibility")
+        rows[arm] = ([1, d, c, d * c], own(runs, arm, "gap"))
+    fit = [rows[a] for a, u in zip(arms, units) if u not in held]
+    test = [rows[a] for a, u in zip(arms, units) if u in held]
+    x, y = (np.array(of) for of in zip(*fit))
+    w = np.linalg.solve(x.T @ x, x.T @ y)
+    wrong = sum((gap - np.dot(f, w)) ** 2 for f, gap in test)
+    return 1 - wrong / sum((gap - y.mean()) ** 2 for _, gap in test)
+
+
 NEW = "tasks", "jabberwocky"
 WORDS = {  # measured -> the same number, written by the test
     "gap of reg, last step - first evaluation":
         lambda r: own(r, "reg", "gap") - early(r, "reg", "gap", 1),
-    "Self - agreement with M0's own labels, share-1.0":
-        lambda r: own(r, "share-1.0", "self") - own(r, "share-1.0", "controls", "own"),
+    **{f"Self - agreement with M0's own labels, {arm}":
+        lambda r, arm=arm: own(r, arm, "self") - own(r, arm, "controls", "own")
+        for arm in ("share-1.0", "at-0.95", "at-0.85", "at-0.6")},
+    "gap on words that are not turned, turned-0.4": untouched,
+    "siding with the move, up": lambda r: told_to_move(r, "up"),
+    "siding with the move, down": lambda r: told_to_move(r, "down"),
+    "preference of shuffled for reg now - 0.5": shuffled_sides,
+    "Orig, reg - other": lambda r: own(r, "reg", "orig") - own(r, "other", "orig"),
     '"would change" said, up - down':
         lambda r: own(r, "up", "controls", "said_change") - own(
             r, "down", "controls", "said_change"),
@@ -181,22 +246,22 @@ WORDS = {  # measured -> the same number, written by the test
         lambda r: own(r, "reg", *NEW, "self") - own(r, "reg", *NEW, "majority_now"),
     "Self on jabberwocky, reg - shuffled":
         lambda r: own(r, "reg", *NEW, "self") - own(r, "shuffled", *NEW, "self"),
-    "explanations that follow a patch, above patches elsewhere, reg":
-        lambda r: followed(r, "reg"),
-    "the same, reg - noreg": lambda r: followed(r, "reg") - followed(r, "noreg"),
-    "most frequent explanation, said - true, rare":
-        lambda r: own(r, "rare", "controls", "said_most") - own(r, "rare", "majority_now"),
+    "following a patch, above another head's, reg": lambda r: followed(r, "reg"),
+    **{f"following a patch, above another head's, reg - {arm}":
+        lambda r, arm=arm: followed(r, "reg") - followed(r, arm) for arm in ("noreg", "shuffled")},
+    "most frequent explanation, said - true, rare": lambda r: said_too_often(r, "rare"),
+    "most frequent explanation, said - true, rare - reg":
+        lambda r: said_too_often(r, "rare") - said_too_often(r, "reg"),
     "Self by class, reg - rare":
         lambda r: own(r, "reg", "controls", "balanced") - own(r, "rare", "controls", "balanced"),
     "Self - best constant, reg":
         lambda r: own(r, "reg", "self") - own(r, "reg", "majority_now"),
     "Self, reg - untrained": lambda r: own(r, "reg", "self") - early(r, "reg", "self", 0),
-    "gap of reg above that of the same explanations dealt out anew":
-        lambda r: own(r, "reg", "controls", "adjusted"),
-    "gap of reg - gap of ideal answers":
-        lambda r: own(r, "reg", "gap") - (own(r, "reg", "controls", "ideal_self")
-                                          - own(r, "reg", "controls", "ideal_orig")),
-    "Self of reg - what other says of reg": privileged("reg", "other"),
+    "adjusted gap of reg": lambda r: own(r, "reg", "controls", "adjusted"),
+    "gap of ideal answers about reg":
+        lambda r: own(r, "reg", "controls", "ideal_self") - own(r, "reg", "controls", "ideal_orig"),
+    "Self of reg - what other says of reg":
+        lambda r: about(r, "reg", "reg") - about(r, "reg", "other"),
     "agreement with own labels - with the other's": lambda r: pairwise(r, "advantage"),
     "preference for itself - 0.5": lambda r: pairwise(r, "preference"),
     "probe of the embeddings above the best constant, names - pairs":
@@ -204,8 +269,9 @@ WORDS = {  # measured -> the same number, written by the test
             r, "pairs", "probes", "embed subject"),
     "labels that moved, refreshed - frozen":
         lambda r: own(r, "refreshed", "drift") - own(r, "frozen", "drift"),
-    "R2, every second arm fitted, the others predicted": prediction(False),
-    "R2, every second experiment fitted, the others predicted": prediction(True),
+    "R2, every second arm fitted, the others predicted": lambda r: described(r, False),
+    "R2, every second experiment fitted, the others predicted": lambda r: described(r, True),
+    "the same without noreg": lambda r: described(r, True, "circuits noreg"),
 }
 NUMBERS = {"gap": "gap", "Self": "self"}
 
@@ -225,7 +291,29 @@ def told(words):
                                                        if not c.within])
 def test_the_number_of_a_claim_is_what_its_words_say(claim, runs_of):
     runs = runs_of(claim.experiment, claim.task)
-    assert claim.of(runs) == pytest.approx(told(claim.measured)(runs), abs=1e-12)
+    mine = pytest.approx(told(claim.measured)(runs), abs=1e-7, nan_ok=True)
+    assert claim.of(runs) == mine
+
+
+@pytest.mark.parametrize("claim", [c for c in CLAIMS if c.also], ids=lambda c: c.measured)
+def test_what_has_to_lean_to_the_same_side_is_adjusted_for_frequencies_or_for_truth(claim, runs_of):
+    runs = runs_of(claim.experiment, claim.task)
+    arms = re.fullmatch(r".*?(\S+)(?: - (\S+))?", claim.measured).groups()
+
+    def number(arm):
+        if claim.name == "C10":
+            return besides(runs, arm, "circuits", "blocks.1.attn.proj query", "right_shared")
+        return own(runs, arm, "controls", "adjusted")
+
+    expected = number(arms[0]) - (number(arms[1]) if arms[1] else 0)
+    assert claim.also(runs) == pytest.approx(expected)
+
+
+def test_every_gap_that_is_claimed_to_lean_is_held_against_the_adjusted_one():
+    without = [c.measured for c in CLAIMS if c.measured.startswith("gap") and not c.also]
+    assert without == [
+        "gap of reg, last step - first evaluation", "gap on words that are not turned, turned-0.4",
+        "gap of ideal answers about reg"]
 
 
 def test_all_words_written_here_are_those_of_a_claim():
@@ -236,7 +324,7 @@ def test_all_words_written_here_are_those_of_a_claim():
 def test_the_agreement_that_is_needed_is_read_along_the_dial_of_turned_labels(last_above, runs_of):
     """The gap is 0.3 until an arm, and then -0.1: zero at three quarters of the way to the next."""
     (claim,) = [c for c in CLAIMS if c.within]
-    runs = dict(runs_of("disagreement", "hint"))
+    runs = Runs(runs_of("disagreement", "hint"))
     arms, agreement = ["reg", *(f"turned-0.{i}" for i in range(1, 5))], [0.95, 0.9, 0.8, 0.6, 0.5]
     for number, (arm, at) in enumerate(zip(arms, agreement)):
         result = {"gap": 0.3 if number <= last_above else -0.1, "train": {"compatibility": at}}
@@ -245,6 +333,9 @@ def test_the_agreement_that_is_needed_is_read_along_the_dial_of_turned_labels(la
     assert claim.of(runs) == pytest.approx(here + 0.75 * (after - here))
     nowhere = {arm: Run(run.result | {"gap": 0.1}, None) for arm, run in runs.items()}
     assert np.isnan(claim.of(nowhere))
+    upwards = {arm: Run(run.result | {"gap": -run.result["gap"]}, None) for arm, run in runs.items()
+               if arm != "shuffled"}
+    assert np.isnan(claim.of(upwards))
 
 
 def test_no_gap_is_claimed_in_two_directions_on_the_same_arms():
@@ -256,16 +347,20 @@ def test_no_gap_is_claimed_in_two_directions_on_the_same_arms():
 
 def test_what_is_claimed_to_be_below_zero_is_what_is_said_to_be_lost():
     assert [(c.name, c.measured) for c in CLAIMS if c.sign == -1] == [
-        ("C2", "gap of noreg"), ("C4", "gap of turned-0.4"), ("C7", "Self, share-1.0 - share-0.0"),
-        ("C11", "gap of rank-1")]
+        ("C2", "gap of noreg"), ("C4", "gap of turned-0.4"),
+        ("C4", "gap on words that are not turned, turned-0.4"),
+        ("C7", "Self, share-1.0 - share-0.0"), ("C11", "gap of rank-1"),
+        ("C14", "gap of ideal answers about reg"),
+        ("C15", "preference of shuffled for reg now - 0.5")]
 
 
 # --- objections ---
 
 
 @pytest.mark.parametrize("objection", OBJECTIONS, ids=lambda o: o.text[:40])
-def test_an_objection_names_claims_that_there_are_or_says_what_is_left(objection):
-    assert set(objection.claims) <= set(NAMES)
-    assert len(set(objection.claims)) == len(objection.claims)
-    assert objection.claims or objection.rest
+def test_an_objection_names_rows_that_there_are_or_says_what_is_left(objection):
+    rows = [f"{claim.name} {claim.measured}" for claim in CLAIMS]
+    assert all(any(row.startswith(named) for row in rows) for named in objection.rows)
+    assert len(set(objection.rows)) == len(objection.rows)
+    assert objection.rows or objection.rest
     assert objection.text

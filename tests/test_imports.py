@@ -17,8 +17,8 @@ LAYERS = [  # a module may import from earlier layers only
     {"interview", "quantities", "tasks.jabberwocky", "tasks.verdict"},
     {"tasks"},
     {"worlds"},
-    {"claims", "experiments", "objections", "parts"},
-    {"patching", "pretrain", "probes"},
+    {"claim", "experiments", "objections", "parts"},
+    {"claims", "patching", "pretrain", "probes"},
     {"labels"},
     {"measure"},
     {"controls", "loading"},
@@ -29,7 +29,7 @@ LAYERS = [  # a module may import from earlier layers only
 ]
 FREE_OF_TORCH = {"cli", "config", "experiments", "fields", "groups", "matrix", "metrics", "record"}
 FREE_OF_TORCH |= {"calibration", "page", "quantities", "score", "stats", "streams", "summary"}
-FREE_OF_TORCH |= {"claims", "objections", "terminal", "tokenizer", "worlds"}
+FREE_OF_TORCH |= {"claim", "claims", "objections", "terminal", "tokenizer", "worlds"}
 FILES = {
     ".".join(p.relative_to(ROOT / "introspect").with_suffix("").parts).removesuffix(".__init__"): p
     for p in (ROOT / "introspect").rglob("*.py")

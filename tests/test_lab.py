@@ -8,12 +8,13 @@ import scipy.stats
 
 import eval as eval_script
 import introspect.lab as lab_module
-from introspect.claims import CLAIMS, Claim
+from introspect.claim import Claim
+from introspect.claims import CLAIMS
 from introspect.experiments import EXPERIMENTS
 from introspect.fields import Refused
 from introspect.lab import Lab, Study, jobs_of, judge, perform, rows_of, studies_of
-from introspect.quantities import gap, minus, of
-from introspect.record import read_json, read_lines, write_json
+from introspect.quantities import Runs, gap, minus, of
+from introspect.record import claim_folder, read_json, read_lines, write_json
 from introspect.score import read
 from introspect.stats import holm
 from introspect.study import needs
@@ -124,8 +125,9 @@ def claim(sign=1, within=None) -> Claim:
 @pytest.mark.parametrize("values, sign, adjusted, word", [
     ([0.1, 0.11, 0.12], 1, 0.01, "reproduced"), ([0.1, 0.11, 0.12], -1, 0.01, "reversed"),
     ([-0.1, -0.11, -0.12], -1, 0.01, "reproduced"), ([-0.1, -0.11, -0.12], 1, 0.01, "reversed"),
-    ([0.1, 0.11, 0.12], 1, 0.05, "reproduced, alone"),
-    ([-0.1, -0.11, -0.12], 1, 0.3, "reversed, alone"),
+    ([0.1, 0.11, 0.12], 1, 0.05, "reproduced, uncorrected"),
+    ([0.1, 0.11, 0.12], 1, None, "reproduced"), ([-0.1, -0.11, -0.12], 1, None, "reversed"),
+    ([-0.1, -0.11, -0.12], 1, 0.3, "reversed, uncorrected"),
     ([0.1, -0.11, 0.12], 1, 0.8, "not seen at n = 3"),
     ([0.0, 0.0, 0.0, 0.0], 1, 1.0, "not seen at n = 4"),
     ([0.1, 0.1], 1, 0.0, "no verdict at n = 2"), ([], 1, None, "no verdict at n = 0"),
@@ -147,18 +149,18 @@ def test_a_gap_leans_to_a_side_where_the_adjusted_gap_does_too(gaps, adjusted_ga
 
 
 @pytest.mark.parametrize("values, word", [
-    ([0.64, 0.65, 0.66], "reproduced"), ([0.70, 0.71, 0.72], "reproduced"),
-    ([0.58, 0.59, 0.60], "reproduced"), ([0.79, 0.80, 0.81], "elsewhere"),
-    ([0.39, 0.40, 0.41], "elsewhere"),
+    ([0.64, 0.65, 0.66], "reproduced"), ([0.70, 0.71, 0.72], "overlaps"),
+    ([0.58, 0.59, 0.60], "overlaps"), ([0.79, 0.80, 0.81], "elsewhere"),
+    ([0.39, 0.40, 0.41], "elsewhere"), ([0.5, 0.65, 0.8], "overlaps"),
 ])  # fmt: skip
-def test_a_place_is_reproduced_where_the_interval_meets_it(values, word):
+def test_a_place_is_reproduced_where_it_holds_the_interval(values, word):
     assert judge(claim(within=(0.6, 0.7)), interval(values), None, None) == word
 
 
 def test_rows_are_paired_by_seed_and_corrected_over_the_table(made, monkeypatch):
     _, found = made
     monkeypatch.setattr(lab_module, "CLAIMS", CLAIMED)
-    rows = rows_of(found)
+    rows = rows_of(found, corrected=True)
     assert [row.claim for row in rows] == CLAIMED and len(rows) > 1
     for row in rows:
         runs = found[MATRIX].runs
@@ -170,12 +172,14 @@ def test_rows_are_paired_by_seed_and_corrected_over_the_table(made, monkeypatch)
         ps = [scipy.stats.ttest_1samp(v, 0).pvalue for v in both]
         assert row.p == pytest.approx(max(ps))
     assert [row.adjusted for row in rows] == holm([row.p for row in rows])
+    alone = rows_of(found, corrected=False)
+    assert [(row.p, row.adjusted) for row in alone] == [(row.p, None) for row in rows]
 
 
 def test_a_seed_without_a_number_is_left_out(made, monkeypatch):
     _, found = made
     monkeypatch.setattr(lab_module, "CLAIMS", [replace(CLAIMED[1], of=only_of_seed_2)])
-    (row,) = rows_of(found)
+    (row,) = rows_of(found, corrected=True)
     assert row.values == {2: 0.5} and row.p is None and row.verdict == "no verdict at n = 1"
 
 
@@ -183,14 +187,14 @@ def only_of_seed_2(runs):
     return 0.5 if runs["reg"].result["seed"] == 2 else float("nan")
 
 
-def test_a_seed_without_one_of_the_arms_is_left_out(made, monkeypatch):
+def test_a_seed_without_an_arm_is_left_out_of_the_claims_about_it(made, monkeypatch):
     _, found = made
-    runs = {s: dict(by_arm) for s, by_arm in found[MATRIX].runs.items()}
+    runs = {s: Runs(by_arm) for s, by_arm in found[MATRIX].runs.items()}
     del runs[1]["again"]
     monkeypatch.setattr(lab_module, "CLAIMS", CLAIMED)
-    rows = rows_of({MATRIX: found[MATRIX]._replace(runs=runs)})
-    assert all(list(row.values) == [0, 2] for row in rows)
-    assert all(row.verdict == "no verdict at n = 2" for row in rows)
+    rows = rows_of({MATRIX: found[MATRIX]._replace(runs=runs)}, corrected=True)
+    assert [list(row.values) for row in rows] == [[0, 1, 2], [0, 2], [0, 1, 2]]
+    assert rows[1].verdict == "no verdict at n = 2" and rows[1].p is None
 
 
 @pytest.fixture
@@ -205,7 +209,7 @@ def test_the_command_runs_judges_and_writes_and_does_so_once(tiny, tmp_path, cap
     given += [f"--out_dir={tmp_path / 'runs'}", f"--results_dir={tmp_path / 'results'}"]
     assert eval_script.main(given) == 0
     first, before = capsys.readouterr().out, contents(tmp_path)
-    assert "C15" in first and "not after Holm" not in first
+    assert "C15" in first and "uncorrected" not in first and "Not corrected" in first
     assert eval_script.main(given) == 0
     assert contents(tmp_path) == before
     again = capsys.readouterr().out
@@ -251,6 +255,18 @@ def test_a_run_of_the_lab_can_be_measured_again(made, capsys):
     _, found = made
     assert eval_script.main(["run", str(found[MATRIX].runs[0]["reg"].folder)]) == 0
     assert "as in result.json" in capsys.readouterr().out
+
+
+def test_a_folder_in_which_a_kill_left_half_a_file_is_taken(tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / ".config.json.123.tmp").write_text("{")
+    claim_folder(out, {"config": {"seed": 1}})
+    assert read_json(out / "config.json", set()) == {"config": {"seed": 1}}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(Refused, match="is not empty and not a run"):
+        claim_folder(tmp_path / "other", {"config": {}})
 
 
 def test_a_folder_of_another_configuration_is_not_touched(made):

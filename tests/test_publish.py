@@ -37,11 +37,11 @@ def row(claim, values, adjusted=0.01, also=None) -> Row:
     return Row(claim, NOISE, dict(enumerate(values)), of, also, adjusted / 2, adjusted, verdict)
 
 
-CLAIM = next(c for c in CLAIMS if c.name == "C5")
+CLAIM = replace(next(c for c in CLAIMS if c.name == "C5"), also=None)
 ROWS = [
     row(CLAIM, [0.1, 0.11, 0.12]),
     row(replace(CLAIM, name="C15", says="a | b", paper="<none>"), [0.1, -0.2, 0.3], 0.4),
-    row(replace(CLAIM, name="N1"), [-0.1, -0.11, -0.12], 0.0001),
+    row(replace(CLAIM, name="N1", after=True), [-0.1, -0.11, -0.12], 0.0001),
 ]
 TABLE = {"seeds": [0, 1, 2], "rows": [as_dict(r) for r in ROWS]}
 
@@ -77,24 +77,28 @@ def test_the_table_has_every_row_with_its_interval_n_and_verdict():
     assert [r[at["Holm p"]] for r in rows] == ["0.010", "0.400", "&lt; 0.001"]
     assert rows[1][at["what it says"]] == "a &#124; b" and rows[1][at["paper"]] == "&lt;none&gt;"
     assert all(r[at["python eval.py"]] == "experiment noise" for r in rows)
+    assert [r[at["claim"]] for r in rows] == ["C5", "C15", "N1*"]
+    assert [r[at["claimed"]] for r in rows] == ["&gt; 0"] * 3
 
 
-def test_every_objection_counts_the_verdicts_of_the_rows_that_speak_to_it():
+def test_every_objection_has_the_verdicts_of_the_rows_that_speak_to_it():
     rows = {cells[0]: cells for cells in cells_of(objections_table(TABLE))[1:]}
     assert len(rows) == len(OBJECTIONS)
     shared = next(cells for text, cells in rows.items() if text.startswith("Shared drift"))
-    assert shared[2] == "1 not seen at n = 3"
+    assert shared[1] == "C15 gap of noise-0.3: +0.067, not seen at n = 3"
     steps = next(cells for text, cells in rows.items() if text.startswith("Multi-step"))
-    assert steps[1] == "none" and steps[2] == "nothing here does" and steps[3]
+    assert steps[1] == "nothing here does" and steps[2]
     noise = next(cells for text, cells in rows.items() if "how much noise" in text)
-    assert noise[2] == "1 reproduced"
+    assert noise[1] == "C5 gap of noise-0.3: +0.110, reproduced"
 
 
 def test_the_terminal_shows_the_same_numbers_and_counts_the_verdicts():
     text = show(ROWS)
     assert "+0.110 [+0.085, +0.135]" in text
     assert "3 rows: 1 reproduced, 1 not seen at n = 3, 1 reversed." in text
-    assert "over the 3 rows" in text
+    assert "over the 3 rows" in text and "* was added when" in text
+    plain = show([r._replace(adjusted=None) for r in ROWS[:2]])
+    assert "Not corrected" in plain and "* was added" not in plain
 
 
 def test_a_study_lists_every_run_and_says_how_to_get_it(found, tmp_path):

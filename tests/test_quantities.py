@@ -9,8 +9,9 @@ import pytest
 
 from introspect.fields import Refused
 from introspect.quantities import (
-    Run, above_most_frequent, advantage, besides, crossing, early, features, gap, items_of, minus,
-    of, prediction, preference, privileged, value_of,
+    Missing, Run, Runs, above_most_frequent, advantage, besides, crossing, early, features,
+    follows_drift_of, gap, gap_of_true_words, items_of, minus, of, prediction, preference,
+    privileged, siding, value_of,
 )
 from introspect.record import write_json, write_lines
 
@@ -84,14 +85,15 @@ def crossed(*points):
 @pytest.mark.parametrize("slope, zero", [(2.0, 0.61), (-0.5, 0.61), (1.0, 0.85), (3.0, 0.4)])
 def test_the_crossing_of_a_line_is_where_it_is_zero(slope, zero):
     xs = [1.0, 0.9, 0.7, 0.45, 0.3]
-    for order in (xs, xs[::-1]):
-        assert crossed(*((x, slope * (x - zero)) for x in order)) == pytest.approx(zero)
+    falls, rises = (xs, xs[::-1]) if slope > 0 else (xs[::-1], xs)
+    assert crossed(*((x, slope * (x - zero)) for x in falls)) == pytest.approx(zero)
+    assert math.isnan(crossed(*((x, slope * (x - zero)) for x in rises)))
 
 
 def test_a_crossing_by_hand_between_two_points_and_at_a_point():
     assert crossed((1.0, 3.0), (0.0, -1.0)) == 0.25
     assert crossed((1.0, 2.0), (0.5, 0.0), (0.2, -9.0)) == 0.5
-    assert crossed((1.0, 0.0), (0.5, -1.0)) == 1.0
+    assert math.isnan(crossed((1.0, 0.0), (0.5, -1.0)))  # it never was above
     assert crossed((1.0, 1.0), (0.5, 0.0)) == 0.5
 
 
@@ -103,10 +105,10 @@ def test_without_a_change_of_sign_there_is_no_crossing():
 
 
 def test_the_first_crossing_in_the_order_of_the_arms_counts():
-    points = [(0.9, 1.0), (0.8, -1.0), (0.6, -1.0), (0.4, 1.0)]
+    points = [(0.9, 1.0), (0.8, -1.0), (0.6, 1.0), (0.4, -1.0)]
     assert crossed(*points) == pytest.approx(0.85)
-    assert crossed(*points[::-1]) == pytest.approx(0.5)
-    assert crossed((0.5, 0.0), (0.4, 0.0), (0.3, 1.0)) == 0.4  # a line of zeros changes no sign
+    assert crossed(*points[1:]) == pytest.approx(0.5)  # a rise is none
+    assert math.isnan(crossed((0.5, 0.0), (0.4, 0.0), (0.3, 1.0)))
 
 
 # --- runs against each other ---
@@ -200,6 +202,57 @@ def test_items_in_another_order_are_refused_and_classes_have_one_numbering(tmp_p
     assert json.loads(lines[0])["item"] == "item 0"
 
 
+def side(row):
+    return (row["explanation"] == row["current"]) - (row["explanation"] == row["original"])
+
+
+def test_words_of_which_a_label_was_turned_are_left_out_with_all_their_items(tmp_path):
+    (one, a), (two, b) = made(tmp_path, 0), made(tmp_path, 1)
+    for i, (p, q) in enumerate(zip(a, b)):
+        p["item"] = q["item"] = f"{'abcd'[i % 4]} hint {i}"
+        q["original"] = p["original"]
+    b[4]["original"] = "turned"  # of a
+    for run, rows in ((one, a), (two, b)):
+        write_lines(run.folder / "items.jsonl", rows)
+    runs = {"x": one, "y": two}
+    kept = [side(p) for p in a if p["item"][0] != "a"]
+    assert gap_of_true_words("x", "y")(runs) == pytest.approx(np.mean(kept))
+    assert np.mean(kept) != pytest.approx(np.mean([side(p) for p in a]))
+    for q in b:
+        q["original"] = "turned"
+    write_lines(two.folder / "items.jsonl", b)
+    assert math.isnan(gap_of_true_words("x", "y")(runs))
+
+
+def test_siding_is_of_items_that_arm_and_twin_moved_to_the_same_label(tmp_path):
+    (one, a), (two, b) = made(tmp_path, 0), made(tmp_path, 1)
+    moved = [side(p) for p, q in zip(a, b) if p["current"] == q["current"] != p["original"]]
+    assert 3 < len(moved) < 50
+    assert siding("x", "y")({"x": one, "y": two}) == pytest.approx(np.mean(moved))
+    three, four = (made(tmp_path, seed, current="A", original="A")[0] for seed in (2, 3))
+    assert math.isnan(siding("x", "y")({"x": three, "y": four}))
+
+
+def test_who_follows_the_drift_of_another_run_is_asked_of_its_labels(tmp_path):
+    (one, a), (two, b) = made(tmp_path, 0), made(tmp_path, 1)
+    decided = [q["explanation"] == p["current"] for p, q in zip(a, b)
+               if p["current"] != p["original"]
+               and q["explanation"] in (p["current"], p["original"])]
+    found = follows_drift_of("y", "x")({"x": one, "y": two})
+    assert found == pytest.approx(np.mean(decided) - 0.5)
+    three, _ = made(tmp_path, 2, current="A", original="A")
+    assert math.isnan(follows_drift_of("y", "z")({"y": two, "z": three}))
+
+
+def test_an_arm_that_is_not_there_is_missing_and_not_another_error():
+    runs = Runs({"reg": Run(RESULT, None)})
+    assert gap("reg")(runs) == 0.25
+    with pytest.raises(Missing):
+        gap("noreg")(runs)
+    with pytest.raises(Missing):
+        prediction(True, arms=["e a", "e b"])(runs)
+
+
 # --- a rule for gaps ---
 
 
@@ -265,6 +318,16 @@ def test_arms_that_are_held_out_are_not_fitted(by_experiment):
         held = (i // 5) % 2 == 1 if by_experiment else i % 2 == 1
         run.result["gap"] *= -1 if held else 1
     assert prediction(by_experiment)(runs) < -0.5
+
+
+def test_one_arm_can_be_left_out_and_no_other_arm_counts():
+    runs = conditions(23)
+    arms, extra = list(runs), {"other arm": runs["e0 a0"]}
+    fewer = {arm: run for arm, run in runs.items() if arm != "e0 a2"}
+    for by_experiment in (False, True):
+        expected = prediction(by_experiment)(fewer)
+        assert prediction(by_experiment, arms, "e0 a2")(runs | extra) == pytest.approx(expected)
+        assert prediction(by_experiment)(runs) != pytest.approx(expected)
 
 
 def test_arms_of_one_experiment_are_fitted_or_held_out_together():
