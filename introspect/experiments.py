@@ -55,7 +55,7 @@ def dial(name: str, values: list[Any], key: str) -> dict[str, Fields]:
 
 SHUFFLED = {"shuffled": {"label_order": "shuffled"}}  # the control of every experiment
 SPARSE = {"eval_interval": 200}  # few evaluations, which do not move training, save time
-FAMILY = f"m0_seed={OTHER},n_layer=3,n_embd=96,pretrain_steps=800"  # but the world, all is other
+FAMILY = f"m0_seed={OTHER},n_layer=3,n_embd=96,pretrain_steps=800"  # of the same world
 
 CHANNELS = {name: {"channel": name} for name in ("tied", "same", "verbal", "probe")}
 FEW_FACTS = {  # as many as there are names, and a regime in which pairs couple nonetheless

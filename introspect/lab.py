@@ -97,14 +97,14 @@ def describe(lab: Lab, config: Config) -> dict[str, Any]:
     }
 
 
-class Found(NamedTuple):
+class Gathered(NamedTuple):
     """What was run for a study."""
 
     runs: dict[int, Runs]  # seed -> arm -> run
     failed: list[str]  # what diverged, in words
 
 
-def perform(lab: Lab, studies: Sequence[Study], seeds: Sequence[int]) -> dict[Study, Found]:
+def perform(lab: Lab, studies: Sequence[Study], seeds: Sequence[int]) -> dict[Study, Gathered]:
     """Run what is missing of these studies, and measure what is to be measured besides."""
     asked = {study: jobs_of(lab, study, seeds) for study in studies}
     jobs = {job.out: job for of in asked.values() for job in of.values()}  # each run once
@@ -124,7 +124,7 @@ def perform(lab: Lab, studies: Sequence[Study], seeds: Sequence[int]) -> dict[St
     return {study: gather(of, failed) for study, of in asked.items()}
 
 
-def gather(jobs: dict[tuple[str, int], Job], failed: dict[Path, Failure]) -> Found:
+def gather(jobs: dict[tuple[str, int], Job], failed: dict[Path, Failure]) -> Gathered:
     """The runs of a study by seed and arm."""
     runs: dict[int, Runs] = {seed: Runs() for _, seed in jobs}
     words = []
@@ -134,7 +134,7 @@ def gather(jobs: dict[tuple[str, int], Job], failed: dict[Path, Failure]) -> Fou
         else:
             result = read_json(job.out / "result.json", {"gap", "controls"})
             runs[seed][arm] = Run(result, job.out)
-    return Found(runs, words)
+    return Gathered(runs, words)
 
 
 def measure_besides(lab: Lab, wanted: dict[tuple[Path, str], Config]) -> None:
@@ -174,7 +174,7 @@ class Row(NamedTuple):
     verdict: str
 
 
-def rows_of(found: dict[Study, Found], corrected: bool) -> list[Row]:
+def rows_of(found: dict[Study, Gathered], corrected: bool) -> list[Row]:
     """Every claim about these studies, in the order of the claims.
 
     A seed counts where the runs that a claim is about are there. Corrected: judged together, by

@@ -11,7 +11,7 @@ from introspect.claim import Claim
 from introspect.claims import CLAIMS
 from introspect.experiments import EXPERIMENTS
 from introspect.figures import dots, forest
-from introspect.lab import ALPHA, Found, Row, Study
+from introspect.lab import ALPHA, Gathered, Row, Study
 from introspect.objections import OBJECTIONS
 from introspect.page import aligned, clean, table
 from introspect.quantities import Run
@@ -130,7 +130,7 @@ def tally(rows: Sequence[Row]) -> list[str]:
     return [*notes, "Not corrected for many rows: that takes all claims, python eval.py claims."]
 
 
-def write_all(results: Path, found: dict[Study, Found], rows: list[Row]) -> None:
+def write_all(results: Path, found: dict[Study, Gathered], rows: list[Row]) -> None:
     """A folder for each study and, where all experiments were run, claims.json and its picture."""
     for study, of in found.items():
         about = [row for row in rows if (row.claim.experiment, row.claim.task) == study]
@@ -143,7 +143,7 @@ def write_all(results: Path, found: dict[Study, Found], rows: list[Row]) -> None
             write_text(results / "claims.svg", drawn)
 
 
-def write_study(out: Path, study: Study, found: Found, rows: list[Row]) -> None:
+def write_study(out: Path, study: Study, found: Gathered, rows: list[Row]) -> None:
     """out/runs.jsonl, README.md and figure.svg of one study."""
     out.mkdir(parents=True, exist_ok=True)
     lines = []
@@ -165,13 +165,13 @@ def write_study(out: Path, study: Study, found: Found, rows: list[Row]) -> None:
     write_text(out / "README.md", readme(study, found, rows, drawn is not None))
 
 
-def arms_of(found: Found) -> dict[str, list[Run]]:
+def arms_of(found: Gathered) -> dict[str, list[Run]]:
     """The runs of each arm, in the order of the seeds."""
     arms = dict.fromkeys(arm for by_arm in found.runs.values() for arm in by_arm)
     return {arm: [of[arm] for _, of in sorted(found.runs.items()) if arm in of] for arm in arms}
 
 
-def readme(study: Study, found: Found, rows: list[Row], drawn: bool) -> str:
+def readme(study: Study, found: Gathered, rows: list[Row], drawn: bool) -> str:
     """The report of one study: question, command, claims, arms, what was not controlled."""
     experiment, seeds = EXPERIMENTS[study.experiment], list(found.runs)
     runs = [run for by_arm in found.runs.values() for run in by_arm.values()]

@@ -8,6 +8,7 @@ import scipy.stats
 
 import eval as eval_script
 import introspect.lab as lab_module
+import introspect.publish as publish_module
 from introspect.claim import Claim
 from introspect.claims import CLAIMS
 from introspect.experiments import EXPERIMENTS
@@ -236,6 +237,32 @@ def test_score_of_published_items_is_what_the_runs_have(tiny, tmp_path):
         for key, labels in (("self", run.current), ("orig", run.original)):
             assert float((run.explanation == labels).mean()) == runs[arm][key]
         assert len(run.current) == runs[arm]["n_items"]
+
+
+def test_all_claims_are_corrected_logged_and_shown_where_results_are_the_repositorys(
+    tiny, tmp_path, monkeypatch, capsys
+):
+    about = [c for c in CLAIMS if c.experiment == "matrix"]
+    for module in (lab_module, publish_module):
+        monkeypatch.setattr(module, "CLAIMS", about)
+    monkeypatch.setattr(eval_script, "CLAIMED", ["matrix"])
+    monkeypatch.setattr(eval_script, "ROOT", tmp_path)
+    markers = "<!-- claims -->\n<!-- /claims -->\n<!-- objections -->\n<!-- /objections -->\n"
+    (tmp_path / "README.md").write_text(markers)
+    given = ["claims", "--seeds=3", "--jobs=1", "--device=cpu", f"--out_dir={tmp_path / 'runs'}"]
+    elsewhere = tmp_path / "other" / "results"
+    elsewhere.mkdir(parents=True)
+    assert eval_script.main([*given, f"--results_dir={elsewhere}"]) == 0
+    assert (tmp_path / "README.md").read_text() == markers
+    assert "Holm's correction is over" in capsys.readouterr().out
+    own = tmp_path / "data" / "results"
+    own.mkdir(parents=True)
+    assert eval_script.main([*given, f"--results_dir={own}"]) == 0
+    rows = read_json(own / "claims.json", set())["rows"]
+    assert [row["measured"] for row in rows] == [c.measured for c in about]
+    assert all((row["p"] is None) == (row["adjusted"] is None) for row in rows)
+    assert all(row["measured"] in (tmp_path / "README.md").read_text() for row in rows)
+    assert (own / "LOG.md").read_text().count("python eval.py claims --seeds=3") == 1
 
 
 @pytest.mark.parametrize("given, says", [

@@ -10,8 +10,8 @@ import pytest
 import introspect.publish as publish
 from introspect.claims import CLAIMS
 from introspect.experiments import EXPERIMENTS
-from introspect.figures import VERDICTS, forest
-from introspect.lab import Found, Row, Study, judge
+from introspect.figures import VERDICTS, dots, forest
+from introspect.lab import Gathered, Row, Study, judge
 from introspect.objections import OBJECTIONS
 from introspect.publish import (
     as_dict,
@@ -60,7 +60,7 @@ def found(tmp_path):
             result |= {"gap": self_match - 0.5, **keys, "seconds": 3.0, "versions": {"torch": "2"}}
             write_lines(folder / "metrics.jsonl", [{"step": s, "self": 0.2 + s} for s in (0, 1)])
             runs.setdefault(seed, {})[arm] = Run(result, folder)
-    return Found(runs, ["noise-0.7 of seed 9: loss is not finite"])
+    return Gathered(runs, ["noise-0.7 of seed 9: loss is not finite"])
 
 
 def cells_of(table: str) -> list[list[str]]:
@@ -129,6 +129,14 @@ def test_the_figure_has_a_row_an_arm_and_is_the_same_again(found, tmp_path):
     assert one == other
     texts = ["".join(e.itertext()).strip() for e in ElementTree.fromstring(one).iter()]
     assert all(any(arm == text for text in texts) for arm in ARMS)
+
+
+@pytest.mark.parametrize("key", ["self", "orig", "gap", "majority_now"])
+def test_the_figure_shows_each_of_its_numbers(key):
+    pytest.importorskip("matplotlib")
+    runs = [{"self": 0.7, "orig": 0.5, "gap": 0.2, "majority_now": 0.4}] * 3
+    assert dots({"a": runs}) == dots({"a": runs})
+    assert dots({"a": runs}) != dots({"a": [run | {key: 0.3} for run in runs]})
 
 
 def test_the_picture_of_the_claims_has_a_line_a_row_in_the_color_of_its_verdict():
