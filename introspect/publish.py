@@ -79,9 +79,10 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def claims_table(claims: dict[str, Any]) -> str:
-    """The table of the README, in Markdown; the last column is what makes a row."""
+    """The table of the README, in Markdown, and its sums; the last column is what makes a row."""
     rows = [[*cells(row), f"experiment {row['experiment']}"] for row in claims["rows"]]
-    return table([[*HEAD, "python eval.py"], *rows])
+    lines = [table([[*HEAD, "python eval.py"], *rows]), *map(clean, tally(claims["rows"]))]
+    return "\n\n".join(lines)
 
 
 def objections_table(claims: dict[str, Any]) -> str:
@@ -89,7 +90,7 @@ def objections_table(claims: dict[str, Any]) -> str:
     rows = [["objection", "what the rows say that speak to it", "not answered"]]
     for objection in OBJECTIONS:
         says = [
-            f"{row['name']} {row['measured']}: {number(row['mean'], 'gap')}, {row['verdict']}"
+            f"{label(row)}: {number(row['mean'], 'gap')}, {row['verdict']}"
             for row in claims["rows"]
             if f"{row['name']} {row['measured']}".startswith(objection.rows or ("no row",))
         ]
@@ -100,27 +101,31 @@ def objections_table(claims: dict[str, Any]) -> str:
 def shares(claims: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows that are differences of shares with an interval, and what to call them."""
     rows = [row for row in claims["rows"] if row["p"] is not None and row["name"] != "N4"]
-    return [
-        row | {"label": f"{row['name']} {row['measured']} ({cells(row)[3]})"} for row in rows
-    ]
+    return [row | {"label": label(row)} for row in rows]
+
+
+def label(row: dict[str, Any]) -> str:
+    """What tells a row from all others."""
+    return f"{row['name']} {row['measured']} ({Study(row['experiment'], row['task']).name})"
 
 
 def show(rows: Sequence[Row]) -> str:
     """The table for the terminal."""
-    found = [cells(as_dict(row)) for row in rows]
+    told = [as_dict(row) for row in rows]
+    found = [cells(row) for row in told]
     kept = [0, 2, 3, 5, 6, 7, 8, 9]
     lines = [[line[i] for i in kept] for line in (HEAD, *found)]
-    return "\n".join([aligned(lines), *(textwrap.fill(text, WIDTH) for text in tally(rows))])
+    return "\n".join([aligned(lines), *(textwrap.fill(text, WIDTH) for text in tally(told))])
 
 
-def tally(rows: Sequence[Row]) -> list[str]:
+def tally(rows: Sequence[dict[str, Any]]) -> list[str]:
     """How the verdicts are distributed."""
-    words = [row.verdict for row in rows]
-    counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-    tested = sum(row.adjusted is not None for row in rows)
+    words = [row["verdict"] for row in rows]
+    counts = "; ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    tested = sum(row["adjusted"] is not None for row in rows)
     notes = [f"{len(rows)} rows: {counts}."]
-    if any(row.claim.after for row in rows):
-        notes.append("* was added when the runs had been seen.")
+    if any(row["after"] for row in rows):
+        notes.append("Rows with a * were added when the runs had been seen.")
     if tested:
         return [
             *notes,
@@ -198,7 +203,7 @@ def readme(study: Study, found: Gathered, rows: list[Row], drawn: bool) -> str:
         + (f" All arms: {clean(base)}." if base else ""),
         "## Claims",
         table([HEAD, *named]) if named else "No claim rests on this task.",
-        *map(clean, tally(rows)[1:]),
+        *map(clean, tally([as_dict(row) for row in rows])[1:]),
         "## Arms",
         *(["![Self, Orig and gap of every arm, with every seed](figure.svg)"] if drawn else []),
         table(arms),
@@ -242,7 +247,7 @@ def log(path: Path, rows: Sequence[Row], seeds: Sequence[int]) -> None:
             f"{'Saw:   ' if i == 0 else '       '}{claim.name} {claim.task}, {claim.measured}: "
             f"{estimate(row.interval, 'gap')}, {row.verdict}{negative}"
         )
-    body = "\n".join([*lines, "So:    " + tally(rows)[0]])
+    body = "\n".join([*lines, "So:    " + tally([as_dict(row) for row in rows])[0]])
     if body in text:
         return
     head, newest, rest = text.partition("## ")

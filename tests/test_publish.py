@@ -64,7 +64,7 @@ def found(tmp_path):
 
 
 def cells_of(table: str) -> list[list[str]]:
-    return [line[2:-2].split(" | ") for line in table.splitlines() if not line.startswith("|---")]
+    return [line[2:-2].split(" | ") for line in table.splitlines() if line.startswith("| ")]
 
 
 def test_the_table_has_every_row_with_its_interval_n_and_verdict():
@@ -77,6 +77,7 @@ def test_the_table_has_every_row_with_its_interval_n_and_verdict():
     assert [r[at["Holm p"]] for r in rows] == ["0.010", "0.400", "&lt; 0.001"]
     assert rows[1][at["what it says"]] == "a &#124; b" and rows[1][at["paper"]] == "&lt;none&gt;"
     assert all(r[at["python eval.py"]] == "experiment noise" for r in rows)
+    assert "\n\n3 rows: 1 reproduced; 1 not seen at n = 3; 1 reversed.\n\n" in claims_table(TABLE)
     assert [r[at["claim"]] for r in rows] == ["C5", "C15", "N1*"]
     assert [r[at["claimed"]] for r in rows] == ["&gt; 0"] * 3
 
@@ -85,20 +86,20 @@ def test_every_objection_has_the_verdicts_of_the_rows_that_speak_to_it():
     rows = {cells[0]: cells for cells in cells_of(objections_table(TABLE))[1:]}
     assert len(rows) == len(OBJECTIONS)
     shared = next(cells for text, cells in rows.items() if text.startswith("Shared drift"))
-    assert shared[1] == "C15 gap of noise-0.3: +0.067, not seen at n = 3"
+    assert shared[1] == "C15 gap of noise-0.3 (noise): +0.067, not seen at n = 3"
     steps = next(cells for text, cells in rows.items() if text.startswith("Multi-step"))
     assert steps[1] == "nothing here does" and steps[2]
     noise = next(cells for text, cells in rows.items() if "how much noise" in text)
-    assert noise[1] == "C5 gap of noise-0.3: +0.110, reproduced"
+    assert noise[1] == "C5 gap of noise-0.3 (noise): +0.110, reproduced"
 
 
 def test_the_terminal_shows_the_same_numbers_and_counts_the_verdicts():
     text = show(ROWS)
     assert "+0.110 [+0.085, +0.135]" in text
-    assert "3 rows: 1 reproduced, 1 not seen at n = 3, 1 reversed." in text
-    assert "over the 3 rows" in text and "* was added when" in text
+    assert "3 rows: 1 reproduced; 1 not seen at n = 3; 1 reversed." in text
+    assert "over the 3 rows" in text and "Rows with a *" in text
     plain = show([r._replace(adjusted=None) for r in ROWS[:2]])
-    assert "Not corrected" in plain and "* was added" not in plain
+    assert "Not corrected" in plain and "Rows with a *" not in plain
 
 
 def test_a_study_lists_every_run_and_says_how_to_get_it(found, tmp_path):
