@@ -15,7 +15,7 @@ All but the last have E = K + 1 classes. A sentence also names the answer that s
 import torch
 from torch import Tensor
 
-from introspect.counterfactual import sentences
+from introspect.counterfactual import explanation_labels, sentences
 from introspect.model import GPT
 from introspect.tasks.world import SENTENCES, World
 from introspect.tokenizer import encode_words
@@ -104,3 +104,10 @@ class Verbal:
         if label < K:
             return self.world.explanation(label)
         return "no sentence" if label == 2 * K else f"would stay {self.world.answers[label - K]}"
+
+
+def labels_of(channel: Heads | Verbal, answers: Tensor) -> Tensor:
+    """E(M), in the classes of a channel (N, P), of a model that gives `answers` (N, V)."""
+    pairs = torch.tensor(channel.world.pairs, device=answers.device)
+    labels = explanation_labels(answers, pairs, len(channel.world.answers))
+    return channel.classes(labels, answers[:, pairs[:, 0]])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from introspect.channels import labels_of
 from introspect.frequency import adjusted_gap, balanced
 from introspect.measure import Snapshot, share
 from introspect.metrics import majority_share
@@ -28,8 +29,8 @@ def controls(snapshots: Sequence[Snapshot]) -> dict[str, float]:
         return torch.cat([of_snapshot(s)[s.rows("held_out")].flatten() for s in explained])
 
     explanation, current = joined(lambda s: s.explanation), joined(lambda s: s.current)
-    original, own = joined(lambda s: s.original), joined(lambda s: s.of_answers(s.before))
-    ideal = joined(lambda s: s.of_answers(torch.from_numpy(s.world.ideal.argmax(-1))))
+    original, own = joined(lambda s: s.original), joined(lambda s: labels_of(s.channel, s.before))
+    ideal = joined(lambda s: labels_of(s.channel, torch.from_numpy(s.world.ideal.argmax(-1))))
 
     cue = torch.cat(
         [
@@ -48,7 +49,7 @@ def controls(snapshots: Sequence[Snapshot]) -> dict[str, float]:
         "ideal_orig": share(ideal == original),
         "said_change": change(lambda s: s.explanation),
         "change": change(lambda s: s.current),
-        "change_then": change(lambda s: s.of_answers(s.before)),
+        "change_then": change(lambda s: labels_of(s.channel, s.before)),
         "said_most": majority_share(explanation),
         "balanced": balanced(explanation, current),
         "adjusted": adjusted_gap(explanation, current, original, cue),

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from introspect import checkpoint
 from introspect.adapters import trainable
+from introspect.channels import labels_of
 from introspect.config import Config, shifted
 from introspect.controls import controls
-from introspect.counterfactual import explanation_labels
 from introspect.labels import Frozen, all_sha256, frozen_labels
 from introspect.losses import behavior_kl, explanation_loss
 from introspect.measure import Snapshot, examples, items, m0_of, measure_all
@@ -73,7 +73,9 @@ def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str)
                 said = part.interview.explanations(model, subjects)
             if anchored_here:
                 terms["kl"].append(behavior_kl(answers, reference[subjects]))
-            labels = current_labels(part, answers) if refreshed else target[subjects]
+            labels = target[subjects]
+            if refreshed:
+                labels = labels_of(part.interview.channel, answers.argmax(-1))
             terms["explanation"].append(explanation_loss(said, labels))
         return terms
 
@@ -104,14 +106,6 @@ def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str)
         return total, {name: mean.detach() for name, mean in means.items()}
 
     return loss
-
-
-def current_labels(part: Part, answers: Tensor) -> Tensor:
-    """E(M) of the model that has just answered `answers` (B, V, K), in the channel's classes."""
-    given, (with_cue, _) = answers.detach().argmax(-1), zip(*part.world.pairs)
-    pairs = torch.tensor(part.world.pairs, device=given.device)
-    labels = explanation_labels(given, pairs, len(part.world.answers))
-    return part.interview.channel.classes(labels, given[:, with_cue])
 
 
 def passes_of(cfg: Config) -> int:

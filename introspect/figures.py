@@ -5,6 +5,8 @@ matplotlib is optional, the `plot` extra; without it there are no curves.
 
 import io
 import re
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,38 +72,50 @@ def apart(heights: list[float], distance: float) -> list[float]:
     return [round(float(moved[i]), 12) for i in range(len(heights))]
 
 
+def in_our_look(draw: Callable[..., str]) -> Callable[..., str | None]:
+    """What `draw` draws, in our look; None where matplotlib is not installed."""
+
+    @wraps(draw)
+    def drawn(*args: Any) -> str | None:
+        try:
+            import matplotlib.style
+        except ImportError:
+            return None
+        with matplotlib.style.context(["default", LOOK]):
+            return draw(*args)
+
+    return drawn
+
+
+@in_our_look
 def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None:
     """An SVG element with the curves of every arm, or None where matplotlib is not installed.
 
     Args:
         arms: arm -> metrics of its runs. height: of the figure, in inches.
     """
-    try:
-        import matplotlib.figure
-        import matplotlib.style
-    except ImportError:
-        return None
-    with matplotlib.style.context(["default", LOOK]):
-        size = (0.5 + 4.2 * len(arms), height)
-        figure = matplotlib.figure.Figure(size, layout="constrained", facecolor="white")
-        panels = figure.subplots(2, len(arms), sharex="col", sharey="row", squeeze=False)
-        ends: dict[Any, list[tuple]] = {}
-        for column, (arm, runs) in enumerate(arms.items()):
-            for keys, panel in zip(ROWS, panels[:, column]):
-                ends[panel] = [draw(panel, series(runs, key, split), key) for key in keys]
-            ends[panels[0, column]].append(majority(panels[0, column], runs, split))
-            panels[0, column].set_title(arm, loc="left", fontweight="bold")
-            panels[1, column].axhline(0, color="#999999", linewidth=0.8, zorder=0)
-            panels[1, column].set_xlabel("co-training step")
-        panels[0, 0].set(ylim=(0, 1), ylabel="agreement, share of items")
-        low, high = panels[1, 0].get_ylim()
-        panels[1, 0].set(ylim=(max(low, -1), min(high, 1)), ylabel="gap and drift")
-        for panel, labels in ends.items():
-            label(panel, labels)
-        drawn = svg_of(figure)
-    return inline(drawn, split, len(arms))
+    import matplotlib.figure
+
+    size = (0.5 + 4.2 * len(arms), height)
+    figure = matplotlib.figure.Figure(size, layout="constrained", facecolor="white")
+    panels = figure.subplots(2, len(arms), sharex="col", sharey="row", squeeze=False)
+    ends: dict[Any, list[tuple]] = {}
+    for column, (arm, runs) in enumerate(arms.items()):
+        for keys, panel in zip(ROWS, panels[:, column]):
+            ends[panel] = [draw(panel, series(runs, key, split), key) for key in keys]
+        ends[panels[0, column]].append(majority(panels[0, column], runs, split))
+        panels[0, column].set_title(arm, loc="left", fontweight="bold")
+        panels[1, column].axhline(0, color="#999999", linewidth=0.8, zorder=0)
+        panels[1, column].set_xlabel("co-training step")
+    panels[0, 0].set(ylim=(0, 1), ylabel="agreement, share of items")
+    low, high = panels[1, 0].get_ylim()
+    panels[1, 0].set(ylim=(max(low, -1), min(high, 1)), ylabel="gap and drift")
+    for panel, labels in ends.items():
+        label(panel, labels)
+    return inline(svg_of(figure), split, len(arms))
 
 
+@in_our_look
 def dots(arms: dict[str, list[dict[str, Any]]]) -> str | None:
     """An SVG file with Self, Orig and gap of every arm, a row an arm: the mean over seeds with its
     95 % interval, and every seed; or None where matplotlib is not installed.
@@ -109,37 +123,34 @@ def dots(arms: dict[str, list[dict[str, Any]]]) -> str | None:
     Args:
         arms: arm -> results of its runs.
     """
-    try:
-        import matplotlib.figure
-        import matplotlib.style
-    except ImportError:
-        return None
-    with matplotlib.style.context(["default", LOOK]):
-        height = 1.0 + 0.3 * len(arms)
-        figure = matplotlib.figure.Figure((9, height), layout="constrained", facecolor="white")
-        sides, gaps = figure.subplots(1, 2, sharey=True)
-        for row, results in enumerate(arms.values()):
-            drawn = (sides, "orig", 0.12), (sides, "self", -0.12), (gaps, "gap", 0.0)
-            for panel, key, lift in drawn:
-                values, at = [result[key] for result in results], row + lift
-                of, color = interval(values), COLORS[key]
-                panel.plot(values, [at] * len(values), "o", color=color, markersize=3, alpha=0.35)
-                if of["low"] is not None:
-                    panel.plot([of["low"], of["high"]], [at, at], color=color, linewidth=1.2)
-                panel.plot(of["mean"], at, "o", color=color, markersize=5.5)
-            constant = interval([result["majority_now"] for result in results])["mean"]
-            sides.plot(constant, row - 0.12, "|", color="#777777", markersize=9)
-        sides.set_xlim(0, 1)
-        sides.set(yticks=range(len(arms)), yticklabels=list(arms), ylim=(len(arms) - 0.5, -0.5))
-        sides.set_title("Self (blue), Orig (orange), best constant (tick)", loc="left", fontsize=9)
-        gaps.set_title("gap = Self - Orig", loc="left", fontsize=9)
-        gaps.axvline(0, color="#999999", linewidth=0.8, zorder=0)
-        for panel in (sides, gaps):
-            panel.grid(axis="y", color="#eeeeee")
-            panel.set_axisbelow(True)
-        return svg_of(figure)
+    import matplotlib.figure
+
+    height = 1.0 + 0.3 * len(arms)
+    figure = matplotlib.figure.Figure((9, height), layout="constrained", facecolor="white")
+    sides, gaps = figure.subplots(1, 2, sharey=True)
+    for row, results in enumerate(arms.values()):
+        drawn = (sides, "orig", 0.12), (sides, "self", -0.12), (gaps, "gap", 0.0)
+        for panel, key, lift in drawn:
+            values, at = [result[key] for result in results], row + lift
+            of, color = interval(values), COLORS[key]
+            panel.plot(values, [at] * len(values), "o", color=color, markersize=3, alpha=0.35)
+            if of["low"] is not None:
+                panel.plot([of["low"], of["high"]], [at, at], color=color, linewidth=1.2)
+            panel.plot(of["mean"], at, "o", color=color, markersize=5.5)
+        constant = interval([result["majority_now"] for result in results])["mean"]
+        sides.plot(constant, row - 0.12, "|", color="#777777", markersize=9)
+    sides.set_xlim(0, 1)
+    sides.set(yticks=range(len(arms)), yticklabels=list(arms), ylim=(len(arms) - 0.5, -0.5))
+    sides.set_title("Self (blue), Orig (orange), best constant (tick)", loc="left", fontsize=9)
+    gaps.set_title("gap = Self - Orig", loc="left", fontsize=9)
+    gaps.axvline(0, color="#999999", linewidth=0.8, zorder=0)
+    for panel in (sides, gaps):
+        panel.grid(axis="y", color="#eeeeee")
+        panel.set_axisbelow(True)
+    return svg_of(figure)
 
 
+@in_our_look
 def forest(rows: list[dict[str, Any]]) -> str | None:
     """An SVG file with a line a row: its mean and its 95 % interval beside zero, in the color of
     its verdict; or None where matplotlib is not installed.
@@ -147,28 +158,24 @@ def forest(rows: list[dict[str, Any]]) -> str | None:
     Args:
         rows: what they are (`label`), mean, low, high and `verdict`, all in one unit.
     """
-    try:
-        import matplotlib.figure
-        import matplotlib.style
-    except ImportError:
-        return None
-    with matplotlib.style.context(["default", LOOK]):
-        size = (9, 1.0 + 0.19 * len(rows))
-        figure = matplotlib.figure.Figure(size, layout="constrained", facecolor="white")
-        panel = figure.subplots()
-        for at, row in enumerate(rows):
-            color = VERDICTS.get(row["verdict"].partition(" ")[0].rstrip(","), "#777777")
-            panel.plot([row["low"], row["high"]], [at, at], color=color, linewidth=1.4)
-            panel.plot(row["mean"], at, "o", color=color, markersize=4.5)
-        panel.axvline(0, color="#999999", linewidth=0.8, zorder=0)
-        labels = [row["label"] for row in rows]
-        panel.set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.3, -0.7))
-        panel.tick_params(axis="y", labelsize=7.5, length=0)
-        panel.grid(axis="y", color="#f0f0f0")
-        panel.set_axisbelow(True)
-        says = "blue: as claimed, orange: against the claim, grey: neither"
-        panel.set_title(says, loc="left", fontsize=9)
-        return svg_of(figure)
+    import matplotlib.figure
+
+    size = (9, 1.0 + 0.19 * len(rows))
+    figure = matplotlib.figure.Figure(size, layout="constrained", facecolor="white")
+    panel = figure.subplots()
+    for at, row in enumerate(rows):
+        color = VERDICTS.get(row["verdict"].partition(" ")[0].rstrip(","), "#777777")
+        panel.plot([row["low"], row["high"]], [at, at], color=color, linewidth=1.4)
+        panel.plot(row["mean"], at, "o", color=color, markersize=4.5)
+    panel.axvline(0, color="#999999", linewidth=0.8, zorder=0)
+    labels = [row["label"] for row in rows]
+    panel.set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.3, -0.7))
+    panel.tick_params(axis="y", labelsize=7.5, length=0)
+    panel.grid(axis="y", color="#f0f0f0")
+    panel.set_axisbelow(True)
+    says = "blue: as claimed, orange: against the claim, grey: neither"
+    panel.set_title(says, loc="left", fontsize=9)
+    return svg_of(figure)
 
 
 def svg_of(figure: Any) -> str:

@@ -6,6 +6,7 @@ taken from disk, so that the same call goes on after a kill and does nothing whe
 
 import math
 import multiprocessing
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -27,7 +28,7 @@ from introspect.quantities import Missing, Run, Runs, Statistic
 from introspect.record import claim_folder, read_json, write_json
 from introspect.stats import holm, p_value
 from introspect.study import Failure, Job, perform_all, prepare
-from introspect.summary import interval
+from introspect.summary import interval, side_of
 from introspect.worlds import check_sizes, sources
 
 ALPHA = 0.05  # of the whole table, after Holm
@@ -84,7 +85,7 @@ def jobs_of(lab: Lab, study: Study, seeds: Sequence[int]) -> dict[tuple[str, int
     return found
 
 
-def describe(lab: Lab, config: Config) -> dict[str, Any]:
+def describe(lab: Lab, config: Config, folder: Path) -> dict[str, Any]:
     """What config.json of a run of the lab says."""
     return {
         "experiment": "claims",
@@ -92,7 +93,7 @@ def describe(lab: Lab, config: Config) -> dict[str, Any]:
         "first_seed": config.seed,
         "device": lab.device,
         "source": sources(config),
-        "cache": "../../cache",
+        "cache": os.path.relpath(lab.cache, folder),
         "config": config.flat(),
     }
 
@@ -111,7 +112,7 @@ def perform(lab: Lab, studies: Sequence[Study], seeds: Sequence[int]) -> dict[St
     for job in jobs.values():
         check_sizes(job.config)
     for folder, job in jobs.items():
-        claim_folder(folder, describe(lab, job.config))
+        claim_folder(folder, describe(lab, job.config, folder))
     _, failures = perform_all(list(jobs.values()), lab.cache, lab.device, lab.jobs, "claims")
     failed = {failure.job.out: failure for failure in failures}
     besides = {
@@ -217,22 +218,17 @@ def judge(
     lean to the same side as well; "uncorrected" says that it does not after Holm's correction. A
     place is reproduced where it holds the whole interval.
     """
-    if of["n"] < 3:  # two seeds can agree by luck
-        return f"no verdict at n = {of['n']}"
+    both = [of] if also is None else [of, also]
+    n = min(each["n"] for each in both)
+    if n < 3:  # two seeds can agree by luck
+        return f"no verdict at n = {n}"
     if claim.within:
         low, high = claim.within
         if low <= of["low"] and of["high"] <= high:
             return "reproduced"
         return "overlaps" if of["low"] <= high and of["high"] >= low else "elsewhere"
-    leans = {leaning(each) for each in (of, also) if each}
-    if len(leans) > 1 and leaning(of):
-        return f"not told from frequencies at n = {of['n']}"
-    if leans != {1} and leans != {-1}:
-        return f"not seen at n = {of['n']}"
-    word = "reproduced" if leans == {claim.sign} else "reversed"
+    side = side_of(*both)
+    if not side:
+        return f"{'not told from frequencies' if side_of(of) else 'not seen'} at n = {n}"
+    word = "reproduced" if side == claim.sign else "reversed"
     return word if adjusted is None or adjusted < ALPHA else f"{word}, uncorrected"
-
-
-def leaning(of: dict[str, Any]) -> int:
-    """The side of 0 on which an interval lies; 0 where it holds 0."""
-    return int(of["low"] > 0) - int(of["high"] < 0)

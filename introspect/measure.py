@@ -41,11 +41,6 @@ class Snapshot:
         self.original = classes(frozen.original, frozen.original_answers)
         self.current = classes(self.labels, self.now[:, self.pairs[:, 0]])
 
-    def of_answers(self, answers: Tensor) -> Tensor:
-        """The labels (N, P) of a model that gives these answers (N, V)."""
-        labels = explanation_labels(answers, self.pairs, len(self.world.answers))
-        return self.channel.classes(labels, answers[:, self.pairs[:, 0]])
-
     def rows(self, split: str) -> Tensor:
         return torch.from_numpy(self.part.subjects(split))
 

@@ -39,7 +39,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from introspect.counterfactual import explanation_labels
+from introspect.channels import labels_of
 from introspect.interview import CHUNK
 from introspect.model import GPT
 from introspect.parts import Part
@@ -153,11 +153,8 @@ def swap(other: Tensor, rows: Tensor | slice, low: int, high: int) -> Callable[[
 
 def labels_and_said(model: GPT, part: Part, subjects: Tensor) -> Tensor:
     """(2, B, P): the labels that the answers give, and what is said, in one pass."""
-    world, channel = part.world, part.interview.channel
     logits, said = (t.cpu() for t in part.interview.heard(model, subjects))
-    answers, pairs = logits.argmax(-1), torch.tensor(world.pairs)
-    labels = explanation_labels(answers, pairs, len(world.answers))
-    return torch.stack([channel.classes(labels, answers[:, pairs[:, 0]]), said])
+    return torch.stack([labels_of(part.interview.channel, logits.argmax(-1)), said])
 
 
 class Count(NamedTuple):

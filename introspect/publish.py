@@ -11,6 +11,7 @@ from introspect.claim import Claim
 from introspect.claims import CLAIMS
 from introspect.experiments import EXPERIMENTS
 from introspect.figures import dots, forest
+from introspect.glossary import NAMES
 from introspect.lab import ALPHA, Gathered, Row, Study
 from introspect.objections import OBJECTIONS
 from introspect.page import aligned, clean, table
@@ -19,8 +20,8 @@ from introspect.record import read_lines, write_json, write_lines, write_text
 from introspect.summary import interval, number
 from introspect.terminal import WIDTH, estimate
 
-MEASURED = ("self", "orig", "gap", "drift", "compatibility", "preference", "majority_now")
-NAMES = ("Self", "Orig", "gap", "drift d", "compatibility", "preference", "majority")
+MEASURED = ("self", "orig", "gap", "drift", "compatibility", "preference")
+COLUMNS = {key: NAMES[key] for key in MEASURED} | {"majority_now": "majority"}
 OPEN = (
     "a seed sets world, split, M0 and batches together; their parts in the spread are not told "
     "apart.",
@@ -137,18 +138,21 @@ def tally(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def write_all(results: Path, found: dict[Study, Gathered], rows: list[Row]) -> None:
     """A folder for each study and, where all experiments were run, claims.json and its picture."""
+    told = [as_dict(row) for row in rows]
     for study, of in found.items():
-        about = [row for row in rows if (row.claim.experiment, row.claim.task) == study]
+        about = [row for row in told if (row["experiment"], row["task"]) == study]
         write_study(results / study.name, study, of, about)
     seeds = sorted({seed for of in found.values() for seed in of.runs})
     if {study.experiment for study in found} >= {claim.experiment for claim in CLAIMS}:
-        claims = {"seeds": seeds, "rows": [*map(as_dict, rows)]}
+        claims = {"seeds": seeds, "rows": told}
         write_json(results / "claims.json", claims)
         if drawn := forest(shares(claims)):
             write_text(results / "claims.svg", drawn)
 
 
-def write_study(out: Path, study: Study, found: Gathered, rows: list[Row]) -> None:
+def write_study(
+    out: Path, study: Study, found: Gathered, rows: list[dict[str, Any]]
+) -> None:
     """out/runs.jsonl, README.md and figure.svg of one study."""
     out.mkdir(parents=True, exist_ok=True)
     lines = []
@@ -176,21 +180,17 @@ def arms_of(found: Gathered) -> dict[str, list[Run]]:
     return {arm: [of[arm] for _, of in sorted(found.runs.items()) if arm in of] for arm in arms}
 
 
-def readme(study: Study, found: Gathered, rows: list[Row], drawn: bool) -> str:
+def readme(study: Study, found: Gathered, rows: list[dict[str, Any]], drawn: bool) -> str:
     """The report of one study: question, command, claims, arms, what was not controlled."""
     experiment, seeds = EXPERIMENTS[study.experiment], list(found.runs)
     runs = [run for by_arm in found.runs.values() for run in by_arm.values()]
     made = [", ".join(f"{k} {v}" for k, v in run.result["versions"].items()) for run in runs]
     made = list(dict.fromkeys(made))
-    named = [cells(as_dict(row)) for row in rows]
-    arms = [["arm", "differs in", "n", *NAMES, "untrained"]]
+    arms = [["arm", "differs in", "n", *COLUMNS.values(), "untrained"]]
     for arm, runs in arms_of(found).items():
         sets = experiment.sets(arm, seeds[0])
-        of = [interval([run.result[key] for run in runs]) for key in MEASURED]
-        said = [
-            estimate(of[i], "gap") if key == "gap" else number(of[i]["mean"])
-            for i, key in enumerate(MEASURED)
-        ]
+        of = {key: interval([run.result[key] for run in runs]) for key in COLUMNS}
+        said = [estimate(of[k], k) if k == "gap" else number(of[k]["mean"]) for k in COLUMNS]
         first = [read_lines(run.folder / "metrics.jsonl")[0]["self"] for run in runs]
         differs = ", ".join(f"{k}={v}" for k, v in sets.items()) or "nothing"
         arms.append([arm, differs, str(len(runs)), *said, number(interval(first)["mean"])])
@@ -202,8 +202,8 @@ def readme(study: Study, found: Gathered, rows: list[Row], drawn: bool) -> str:
         f"Task {clean(study.task)}. Seeds {', '.join(map(str, seeds))}."
         + (f" All arms: {clean(base)}." if base else ""),
         "## Claims",
-        table([HEAD, *named]) if named else "No claim rests on this task.",
-        *map(clean, tally([as_dict(row) for row in rows])[1:]),
+        table([HEAD, *map(cells, rows)]) if rows else "No claim rests on this task.",
+        *map(clean, tally(rows)[1:]),
         "## Arms",
         *(["![Self, Orig and gap of every arm, with every seed](figure.svg)"] if drawn else []),
         table(arms),

@@ -93,6 +93,12 @@ def items_of(*runs: Run) -> list[score.Run]:
     return read
 
 
+def gap_among(run: score.Run, among: np.ndarray) -> float:
+    """Self - Orig on the items `among` (n,) bool; nan where there is none."""
+    sides = (run.explanation == run.current).astype(float) - (run.explanation == run.original)
+    return float(sides[among].mean()) if among.any() else float("nan")
+
+
 def gap_of_true_words(arm: str, base: str) -> Statistic:
     """The gap of an arm on items whose first word has the same original labels as in the base: no
     label of that word was turned. nan where there is no such word."""
@@ -101,9 +107,7 @@ def gap_of_true_words(arm: str, base: str) -> Statistic:
         one, two = items_of(runs[arm], runs[base])
         rows = read_lines(runs[arm].folder / "items.jsonl", "item")
         words = np.array([row["item"].split()[0] for row in rows])
-        kept = ~np.isin(words, words[one.original != two.original])
-        sides = (one.explanation == one.current).astype(float) - (one.explanation == one.original)
-        return float(sides[kept].mean()) if kept.any() else float("nan")
+        return gap_among(one, ~np.isin(words, words[one.original != two.original]))
 
     return value
 
@@ -114,9 +118,7 @@ def siding(arm: str, twin: str) -> Statistic:
 
     def value(runs: Runs) -> float:
         one, two = items_of(runs[arm], runs[twin])
-        moved = (one.current == two.current) & (one.current != one.original)
-        sides = (one.explanation == one.current).astype(float) - (one.explanation == one.original)
-        return float(sides[moved].mean()) if moved.any() else float("nan")
+        return gap_among(one, (one.current == two.current) & (one.current != one.original))
 
     return value
 

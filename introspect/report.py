@@ -12,7 +12,7 @@ from introspect.figures import curves
 from introspect.glossary import GLOSSARY, NAMES
 from introspect.page import clean, items, page, table
 from introspect.record import read_json, read_lines, write_text
-from introspect.summary import number
+from introspect.summary import number, side_of
 from introspect.terminal import estimate, references, task_rows
 
 EXAMPLE = {  # columns not called as in examples.json
@@ -77,8 +77,8 @@ def unexplained(arm: str, task: str, part: dict[str, Any]) -> tuple[str, str]:
     word = "not told from a constant explanation"
     if n < 3:
         word = f"no verdict at n = {n}"
-    elif above["low"] > 0 or above["high"] < 0:
-        word = f"{'above' if above['low'] > 0 else 'below'} a constant explanation"
+    elif side := side_of(above):
+        word = f"{'above' if side > 0 else 'below'} a constant explanation"
     return f"{arm} on {task}, never explained: {word}", (
         f"Self is {number(part['self']['mean'])}; the best constant explanation gets "
         f"{number(part['majority_now']['mean'])}, a difference of {estimate(above, 'gap')} over "
@@ -112,9 +112,8 @@ def contrast(gap: dict[str, Any]) -> str:
     """What the paired difference of two gaps says."""
     if gap["n"] < 3:
         return f"no verdict at n = {gap['n']}"
-    if gap["low"] <= 0 <= gap["high"]:
-        return f"no difference seen at n = {gap['n']}"
-    return "a larger gap" if gap["low"] > 0 else "a smaller gap"
+    words = {1: "a larger gap", -1: "a smaller gap", 0: f"no difference seen at n = {gap['n']}"}
+    return words[side_of(gap)]
 
 
 def card(text: str, of: dict[str, Any], key: str = "") -> tuple[str, str]:

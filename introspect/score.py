@@ -21,7 +21,7 @@ import numpy as np
 from introspect.fields import Refused
 from introspect.matrix import Estimate, Matrix, Run, coupling_matrix, pairwise, share
 from introspect.page import aligned
-from introspect.summary import number
+from introspect.summary import number, side_of
 from introspect.terminal import WIDTH, estimate
 
 NEEDED, OPTIONAL = ("explanation", "current", "original"), ("group", "item", "run")
@@ -239,7 +239,7 @@ def leaning(gap: Estimate) -> str:
     """
     if gap["low"] is None:
         return number(None)
-    return "now" if gap["low"] > 0 else "then" if gap["high"] < 0 else "neither"
+    return {1: "now", -1: "then", 0: "neither"}[side_of(gap)]
 
 
 def matrix_of(runs: dict[str, Run]) -> Matrix:

@@ -80,6 +80,20 @@ def differences(results: dict[str, dict[int, dict]]) -> dict[str, Any]:
     return paired
 
 
+def side_of(*intervals: dict[str, Any]) -> int:
+    """The side of 0 on which all of these intervals lie, 1 or -1; 0: one holds 0, they are on both,
+    or one has no ends.
+
+    >>> side_of({"low": 0.1, "high": 0.3}), side_of({"low": -0.1, "high": 0.3})
+    (1, 0)
+    """
+    if any(of["low"] is None for of in intervals):
+        return 0
+    return int(all(of["low"] > 0 for of in intervals)) - int(
+        all(of["high"] < 0 for of in intervals)
+    )
+
+
 def verdict(gap: dict[str, Any], adjusted: dict[str, Any] | None = None) -> str:
     """What the interval of a gap says and, where it is given, that of the adjusted gap.
 
@@ -94,11 +108,11 @@ def verdict(gap: dict[str, Any], adjusted: dict[str, Any] | None = None) -> str:
     n = min(of["n"] for of in both)
     if n < 3:  # two seeds can agree by luck, and their interval shrinks to nothing
         return f"no verdict at n = {n}"
-    if all(of["low"] > 0 for of in both):
-        return "coupling: explanations follow the model that is"
-    if all(of["high"] < 0 for of in both):
+    if side := side_of(*both):
+        if side > 0:
+            return "coupling: explanations follow the model that is"
         return "reversed: explanations stay with the model that was"
-    if gap["low"] > 0 or gap["high"] < 0:
+    if side_of(gap):
         return f"not told from label frequencies at n = {n}"
     return f"no difference seen at n = {n}"
 

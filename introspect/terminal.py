@@ -5,7 +5,7 @@ from typing import Any
 
 from introspect.glossary import NAMES
 from introspect.page import aligned
-from introspect.summary import number
+from introspect.summary import number, side_of
 
 WIDTH = 100  # columns
 
@@ -68,13 +68,15 @@ def show_run(result: dict[str, Any]) -> str:
 
 def leaning(result: dict[str, Any]) -> str:
     """What the gap of one run says of its explanations of held-out items."""
-    low, high = result["gap_low"], result["gap_high"]
     if result["drift"] == 0:
         return "no held-out label has moved, so Self and Orig are the same"
-    if low is None or low <= 0 <= high:
-        return "held-out explanations lean neither to the model that is nor to the one that was"
-    side = "follow the model that is" if low > 0 else "stay with the model that was"
-    return f"held-out explanations {side}"
+    words = {
+        1: "follow the model that is",
+        -1: "stay with the model that was",
+        0: "lean neither to the model that is nor to the one that was",
+    }
+    side = side_of({"low": result["gap_low"], "high": result["gap_high"]})
+    return f"held-out explanations {words[side]}"
 
 
 def show_study(study: dict[str, Any]) -> str:

@@ -149,6 +149,12 @@ def test_a_gap_leans_to_a_side_where_the_adjusted_gap_does_too(gaps, adjusted_ga
     assert judge(claim(), interval(gaps), interval(adjusted_gaps), 0.01) == word
 
 
+def test_what_has_to_lean_as_well_needs_as_many_seeds():
+    assert judge(claim(), interval([0.1, 0.11, 0.12]), interval([0.1]), 0.01) == (
+        "no verdict at n = 1"
+    )
+
+
 @pytest.mark.parametrize("values, word", [
     ([0.64, 0.65, 0.66], "reproduced"), ([0.70, 0.71, 0.72], "overlaps"),
     ([0.58, 0.59, 0.60], "overlaps"), ([0.79, 0.80, 0.81], "elsewhere"),

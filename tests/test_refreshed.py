@@ -8,8 +8,9 @@ import torch
 
 import train
 from introspect import checkpoint, cotrain
+from introspect.channels import labels_of
 from introspect.config import build
-from introspect.cotrain import current_labels, objective
+from introspect.cotrain import objective
 from introspect.groups import LabelConfig
 from introspect.labels import freeze
 from introspect.losses import behavior_kl, explanation_loss
@@ -83,10 +84,11 @@ def test_current_labels_are_those_of_a_loop_over_items(task, n_answer, channel):
     given = [[max(range(n_answer), key=logits.__getitem__) for logits in row]
              for row in answers.tolist()]
     expected = classes_of(given, part.world, channel)
-    found = current_labels(part, answers)
+    found = labels_of(part.interview.channel, answers.argmax(-1))
     assert found.tolist() == expected and found.dtype == torch.int64
     assert len(set(sum(expected, []))) == (6 if channel == "verbal" else 4)  # guard: all classes
-    assert not current_labels(part, answers.requires_grad_()).requires_grad
+    labels = labels_of(part.interview.channel, answers.requires_grad_().argmax(-1))
+    assert not labels.requires_grad
 
 
 # --- the loss ---
@@ -133,7 +135,8 @@ def test_answers_of_the_model_matter_to_the_explanation_term_of_a_refreshed_loss
     run = Run(small(SMALL | dict(refreshed=refreshed, kl_weight=kl_weight)))
     before = [run.loss(run.model, step)[1]["explanation"] for step in range(3)]
     (part,), (answers, _) = run.parts, run.parts[0].interview.everything(run.model)
-    assert len(current_labels(part, answers).unique()) == 4  # guard: there is something to change
+    labels = labels_of(part.interview.channel, answers.argmax(-1))
+    assert len(labels.unique()) == 4  # guard: there is something to change
     run.model.task_head.weight.data.neg_()
     run.model.task_head.bias.data.neg_()
     after = [run.loss(run.model, step)[1]["explanation"] for step in range(3)]
