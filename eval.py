@@ -14,13 +14,21 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from introspect import score
-from introspect.cli import DIVERGED, DONE, add_flags, n_core, one_line, parser_of, resolve_device
+from introspect.analysis import score
 from introspect.config import Config, build
-from introspect.experiments import EXPERIMENTS
 from introspect.fields import Refused, check_fields, nearest, option
-from introspect.record import read_json, read_lines
-from introspect.worlds import find_tasks, sources, worlds_of
+from introspect.files import read_json, read_lines
+from introspect.runs.cli import (
+    DIVERGED,
+    DONE,
+    add_flags,
+    n_core,
+    one_line,
+    parser_of,
+    resolve_device,
+)
+from introspect.runs.experiments import EXPERIMENTS
+from introspect.tasks.registry import find_tasks, sources, worlds_of
 
 ROOT = Path(__file__).resolve().parent
 CLAIMED = list(EXPERIMENTS)  # claims are made about all of them
@@ -88,7 +96,7 @@ class BenchConfig:
 def time_updates(bench: BenchConfig) -> int:
     """The default update of the headline study, packed and one pass a prompt."""
     device = resolve_device(bench.device)
-    from introspect.bench import bench as table
+    from introspect.analysis.bench import bench as table
 
     print(table(build(find_tasks("hint"), {}), device, bench.repeats))
     return DONE
@@ -107,7 +115,7 @@ class CalibrateConfig:
 
 def count_errors(config: CalibrateConfig) -> int:
     """How often intervals cover, and how often verdicts are right."""
-    from introspect.calibration import calibrate, table
+    from introspect.analysis.calibration import calibrate, table
 
     print(table(calibrate(config.repeats, config.seed)))
     return DONE
@@ -135,8 +143,8 @@ def judge_claims(names: list[str], asked: LabConfig) -> int:
             near = nearest(name, CLAIMED)
             raise Refused(f"{name}: no such experiment{near or '; --help names them'}")
     started, device = time.monotonic(), resolve_device(asked.device)
-    from introspect.lab import Lab, perform, rows_of, studies_of
-    from introspect.publish import fill, log, show, write_all
+    from introspect.lab.lab import Lab, perform, rows_of, studies_of
+    from introspect.lab.publish import fill, log, show, write_all
 
     lab = Lab(Path(asked.out_dir), device, asked.jobs or n_core(), {})
     seeds = range(asked.seed, asked.seed + asked.seeds)
@@ -161,10 +169,10 @@ def measure_run(out: Path, description: dict) -> int:
 
     Writes nothing: the frozen labels are those of the run's cache, or there is no measurement.
     """
+    from introspect.analysis.recovery import can_flip, recovery, show_recovery
     from introspect.labels import all_sha256
     from introspect.measure import m0_of, measure_all
-    from introspect.recovery import can_flip, recovery, show_recovery
-    from introspect.terminal import show_run
+    from introspect.report.text import show_run
 
     run = load(out, description)
     parts = [snapshot.part for snapshot in run.snapshots]
@@ -194,7 +202,7 @@ def config_of(description: dict) -> Config:
 
 def load(out: Path, description: dict):
     """The run in a folder that train.py wrote."""
-    from introspect.loading import load_run
+    from introspect.runs.load import load_run
 
     device = resolve_device(description["device"])
     return load_run(out, config_of(description), out / description["cache"], device)
@@ -202,7 +210,7 @@ def load(out: Path, description: dict):
 
 def tabulate_studies(folders: list[Path]) -> int:
     """The gaps of several studies, as their results have them."""
-    from introspect.terminal import show_studies
+    from introspect.report.text import show_studies
 
     studies, names = {}, [out.name for out in folders]
     for out in folders:
@@ -216,9 +224,9 @@ def tabulate_studies(folders: list[Path]) -> int:
 
 def tabulate_study(out: Path, description: dict) -> int:
     """The table of a study, computed again from the runs that its result.json lists."""
-    from introspect.recovery import can_flip, recovery, show_recoveries
-    from introspect.summary import summarize
-    from introspect.terminal import show_study
+    from introspect.analysis.recovery import can_flip, recovery, show_recoveries
+    from introspect.report.summary import summarize
+    from introspect.report.text import show_study
 
     if not (out / "result.json").exists():
         raise Refused(f"{out}: must hold a finished study; train.py with its --out_dir goes on")

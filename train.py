@@ -7,9 +7,9 @@
 import sys
 import time
 
-from introspect.cli import DIVERGED, DONE, Command, one_line, parse, resolve_device
 from introspect.fields import Refused
-from introspect.record import claim_folder, read_json, read_lines, versions, write_json
+from introspect.files import claim_folder, read_json, read_lines, versions, write_json
+from introspect.runs.cli import DIVERGED, DONE, Command, one_line, parse, resolve_device
 
 
 def main(argv: list[str]) -> int:
@@ -20,8 +20,8 @@ def main(argv: list[str]) -> int:
 
 def train_one(command: Command, device: str) -> int:
     """One run of one arm, in this process."""
-    from introspect.terminal import show_run
-    from introspect.study import Job, perform_all
+    from introspect.report.text import show_run
+    from introspect.runs.pool import Job, perform_all
 
     out, seed = command.out, command.run.seed
     claim_folder(out, command.describe(device, command.arm, seed, out))
@@ -37,10 +37,10 @@ def train_one(command: Command, device: str) -> int:
 
 def train_study(command: Command, device: str) -> int:
     """Every arm over paired seeds, several runs at a time, and the report."""
-    from introspect.report import write_report
-    from introspect.terminal import show_study
-    from introspect.study import Job, perform_all
-    from introspect.summary import summarize
+    from introspect.report.report import write_report
+    from introspect.report.summary import summarize
+    from introspect.report.text import show_study
+    from introspect.runs.pool import Job, perform_all
 
     started, out, seed = time.monotonic(), command.out, command.run.seed
     claim_folder(out, command.describe(device, None, seed, out))

@@ -21,16 +21,22 @@ from introspect.adapters import trainable
 from introspect.channels import labels_of
 from introspect.config import Config, shifted
 from introspect.controls import controls
+from introspect.files import read_json, versions, write_json, write_lines
 from introspect.labels import Frozen, all_sha256, frozen_labels
 from introspect.losses import behavior_kl, explanation_loss
 from introspect.measure import Snapshot, examples, items, m0_of, measure_all
 from introspect.model import GPT
 from introspect.optim import set_rates
 from introspect.parts import Part, parts_of
-from introspect.pretrain import Progress, check_finite, check_weights, loss_of_world, teach
-from introspect.record import read_json, versions, write_json, write_lines
+from introspect.pretrain import (
+    Progress,
+    check_finite,
+    check_weights,
+    loss_of_world,
+    teach,
+)
 from introspect.streams import rng
-from introspect.worlds import make_shifted
+from introspect.tasks.registry import make_shifted
 
 N_EXAMPLE = 12  # held-out items that a finished run shows in words
 

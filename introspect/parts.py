@@ -10,8 +10,8 @@ import numpy as np
 
 from introspect.config import Config
 from introspect.interview import Interview
+from introspect.tasks.registry import answers_of, worlds_of
 from introspect.tasks.world import World
-from introspect.worlds import answers_of, worlds_of
 
 
 class Part(NamedTuple):

@@ -21,9 +21,9 @@ from introspect.model import GPT
 from introspect.optim import muon_and_adamw, set_rates, trapezoid
 from introspect.parts import Part
 from introspect.streams import rng
+from introspect.tasks.registry import answers_of, source
 from introspect.tasks.world import World
 from introspect.tokenizer import vocab_size
-from introspect.worlds import answers_of, source
 
 SAVE_INTERVAL = 200  # updates between two checkpoints
 

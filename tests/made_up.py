@@ -4,9 +4,9 @@ import copy
 from html import unescape
 from html.parser import HTMLParser
 
-from introspect.record import write_json, write_lines
-from introspect.report import write_report
-from introspect.summary import MEASURES, summarize
+from introspect.files import write_json, write_lines
+from introspect.report.report import write_report
+from introspect.report.summary import MEASURES, summarize
 
 STEPS = (0, 10, 20)
 

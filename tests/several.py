@@ -3,7 +3,7 @@
 from introspect.config import build
 from introspect.tasks.hint import Hint
 from introspect.tasks.refusal import Refusal
-from introspect.worlds import find_tasks
+from introspect.tasks.registry import find_tasks
 
 SIZES = {
     "hint": dict(n_entity=3, n_attribute=4, n_answer=3),

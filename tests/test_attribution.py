@@ -5,10 +5,17 @@ from itertools import permutations, product
 
 import pytest
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
-from introspect.attribution import completeness, flips, shapley
-from introspect.attribution import gradient_x_input, integrated_gradients, leave_one_out
+from introspect.analysis.attribution import (
+    completeness,
+    flips,
+    gradient_x_input,
+    integrated_gradients,
+    leave_one_out,
+    shapley,
+)
 
 METHODS = {leave_one_out: "FeatureAblation", shapley: "ShapleyValues",  # and Captum's names
            integrated_gradients: "IntegratedGradients", gradient_x_input: "InputXGradient"}

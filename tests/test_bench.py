@@ -2,7 +2,7 @@
 
 import torch
 
-from introspect.bench import bench, matrix_operations, ways
+from introspect.analysis.bench import bench, matrix_operations, ways
 from introspect.config import build
 from introspect.tasks.hint import Hint
 

@@ -13,8 +13,8 @@ import scipy.stats
 import torch
 
 import eval as evaluation
-from introspect import calibration
-from introspect.calibration import (
+from introspect.analysis import calibration
+from introspect.analysis.calibration import (
     COVERAGE,
     DRIFTS,
     EXPLAINERS,
@@ -47,9 +47,9 @@ from introspect.calibration import (
 from introspect.counterfactual import explanation_labels
 from introspect.frequency import adjusted_gap
 from introspect.metrics import coupling
+from introspect.report.summary import interval, verdict
 from introspect.stats import wilson
 from introspect.streams import rng
-from introspect.summary import interval, verdict
 
 COMMITTED = Path(__file__).parents[1] / "data" / "results" / "calibration.txt"
 

@@ -13,17 +13,24 @@ import torch.nn.functional as F
 
 import train
 from introspect.channels import Heads, Verbal
-from introspect.cli import parse
 from introspect.config import GPTConfig
 from introspect.counterfactual import explanation_labels
 from introspect.fields import Refused
+from introspect.files import read_json, read_lines
 from introspect.interview import Interview
 from introspect.losses import explanation_loss
 from introspect.model import GPT
-from introspect.record import read_json, read_lines
+from introspect.runs.cli import parse
 from introspect.tasks.hint import Hint
 from introspect.tasks.world import SENTENCES
-from introspect.tokenizer import ANSWER, EXPLAIN, decode, encode, encode_words, vocab_size
+from introspect.tokenizer import (
+    ANSWER,
+    EXPLAIN,
+    decode,
+    encode,
+    encode_words,
+    vocab_size,
+)
 from tests.tiny import TINY
 
 HINT = Hint(n_entity=3, n_attribute=4, n_answer=3).world(0)

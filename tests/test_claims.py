@@ -8,22 +8,22 @@ from functools import cache
 import numpy as np
 import pytest
 
-from introspect import claims
-from introspect.claims import CLAIMS
 from introspect.config import build
 from introspect.controls import controls
-from introspect.experiments import EXPERIMENTS
+from introspect.files import write_json, write_lines
 from introspect.groups import LabelConfig
+from introspect.lab import claims
+from introspect.lab.claims import CLAIMS
+from introspect.lab.lab import BESIDES
+from introspect.lab.objections import OBJECTIONS
+from introspect.lab.quantities import Missing, Run, Runs
 from introspect.labels import freeze
-from introspect.lab import BESIDES
-from introspect.loading import Loaded
 from introspect.measure import Snapshot, items, measure_all
-from introspect.objections import OBJECTIONS
 from introspect.parts import parts_of
 from introspect.pretrain import new_model
-from introspect.quantities import Missing, Run, Runs
-from introspect.record import write_json, write_lines
-from introspect.worlds import find_tasks, worlds_of
+from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.load import Loaded
+from introspect.tasks.registry import find_tasks, worlds_of
 
 SIZES = {
     "hint": dict(n_entity=4, n_attribute=5),

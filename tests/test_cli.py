@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import train
-from introspect.cli import RunConfig, parse
 from introspect.fields import Refused
 from introspect.groups import GROUPS
+from introspect.runs.cli import RunConfig, parse
 from introspect.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]

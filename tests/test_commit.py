@@ -2,7 +2,7 @@
 
 import pytest
 
-from introspect.record import commit, versions
+from introspect.files import commit, versions
 
 ONE, TWO, THREE = ("1" * 40, "2" * 40, "3" * 40)
 PACKED = f"# pack-refs with: peeled fully-peeled sorted \n{TWO} refs/backup/refs/heads/main\n" \

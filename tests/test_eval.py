@@ -8,7 +8,7 @@ import pytest
 import eval as evaluation
 import train
 from introspect.fields import Refused
-from introspect.record import read_json, write_json
+from introspect.files import read_json, write_json
 from tests.tiny import TINY
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from introspect.cli import parse
-from introspect.experiments import EXPERIMENTS
 from introspect.fields import Refused
+from introspect.runs.cli import parse
+from introspect.runs.experiments import EXPERIMENTS
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from introspect.figures import apart, curves, draw, series
+from introspect.report.figures import apart, curves, draw, series
+from introspect.report.summary import interval
 from introspect.stats import student_t
-from introspect.summary import interval
-from tests.made_up import COUPLED, Page, REVERSED, STEPS, metrics_of, reports, result_of
+from tests.made_up import COUPLED, REVERSED, STEPS, Page, metrics_of, reports, result_of
 
 pytestmark = pytest.mark.usefixtures("without_matplotlib")
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from introspect.cli import parse
 from introspect.config import build
 from introspect.fields import Refused
 from introspect.interview import Interview
 from introspect.pretrain import new_model
+from introspect.runs.cli import parse
 from introspect.tasks.hint import Hint
+from introspect.tasks.registry import worlds_of
 from introspect.tokenizer import ANSWER, EXPLAIN, encode, encode_words, names
-from introspect.worlds import worlds_of
 
 PAIRS = Hint(n_entity=5, n_attribute=6, n_answer=3, explained_share=0.4)
 NAMES = replace(PAIRS, knowledge="names")

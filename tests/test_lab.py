@@ -7,19 +7,19 @@ import pytest
 import scipy.stats
 
 import eval as eval_script
-import introspect.lab as lab_module
-import introspect.publish as publish_module
-from introspect.claim import Claim
-from introspect.claims import CLAIMS
-from introspect.experiments import EXPERIMENTS
+import introspect.lab.lab as lab_module
+import introspect.lab.publish as publish_module
+from introspect.analysis.score import read
 from introspect.fields import Refused
-from introspect.lab import Lab, Study, jobs_of, judge, perform, rows_of, studies_of
-from introspect.quantities import Runs, gap, minus, of
-from introspect.record import claim_folder, read_json, read_lines, write_json
-from introspect.score import read
+from introspect.files import claim_folder, read_json, read_lines, write_json
+from introspect.lab.claim import Claim
+from introspect.lab.claims import CLAIMS
+from introspect.lab.lab import Lab, Study, jobs_of, judge, perform, rows_of, studies_of
+from introspect.lab.quantities import Runs, gap, minus, of
+from introspect.report.summary import interval
+from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.pool import needs
 from introspect.stats import holm
-from introspect.study import needs
-from introspect.summary import interval
 
 TINY = dict(
     n_entity=6, n_attribute=6, n_embd=16, n_head=2, pretrain_steps=12, pretrain_batch_size=8,

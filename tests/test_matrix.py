@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from introspect.matrix import Run, coupling_matrix, mean_of, pairwise, share
+from introspect.analysis.matrix import Run, coupling_matrix, mean_of, pairwise, share
 from introspect.metrics import coupling
 from introspect.stats import clustered, wilson
 

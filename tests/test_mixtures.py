@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import pytest
 
-from introspect.cli import parse
 from introspect.config import build, defaults_of, shifted
 from introspect.fields import Refused, option
+from introspect.runs.cli import parse
 from introspect.tasks.hint import Hint
-from introspect.worlds import find_tasks
+from introspect.tasks.registry import find_tasks
 from tests.several import config
 
 

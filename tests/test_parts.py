@@ -15,10 +15,17 @@ from introspect.config import build
 from introspect.groups import LabelConfig
 from introspect.interview import Interview
 from introspect.labels import freeze
-from introspect.measure import Snapshot, competence, examples, m0_of, measure, measure_all
+from introspect.measure import (
+    Snapshot,
+    competence,
+    examples,
+    m0_of,
+    measure,
+    measure_all,
+)
 from introspect.parts import Part, parts_of
+from introspect.tasks.registry import find_tasks, worlds_of
 from introspect.tokenizer import ANSWER, EXPLAIN, encode
-from introspect.worlds import find_tasks, worlds_of
 from tests.several import SIZES, WORLDS, config
 
 # --- whose rows are whose ---

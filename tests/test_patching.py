@@ -8,12 +8,8 @@ import scipy.stats
 import torch
 from torch import nn
 
-from introspect import patching
-from introspect.config import GPTConfig
-from introspect.interview import Interview
-from introspect.model import GPT
-from introspect.parts import Part
-from introspect.patching import (
+from introspect.analysis import patching
+from introspect.analysis.patching import (
     TOKENS,
     Interchange,
     Site,
@@ -25,6 +21,10 @@ from introspect.patching import (
     sites_of,
     spearman,
 )
+from introspect.config import GPTConfig
+from introspect.interview import Interview
+from introspect.model import GPT
+from introspect.parts import Part
 from introspect.tasks.hint import Hint
 from introspect.tasks.rules import Rules
 from introspect.tokenizer import ANSWER, EXPLAIN, encode, encode_words, vocab_size

@@ -10,8 +10,8 @@ import pytest
 from introspect.config import build
 from introspect.fields import Refused
 from introspect.tasks import TASKS
+from introspect.tasks.registry import find_tasks
 from introspect.tokenizer import encode, vocabulary
-from introspect.worlds import find_tasks
 from tests.tiny import TINY
 
 ROOT = Path(__file__).parents[1]

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from introspect import probes
+from introspect.analysis import probes
+from introspect.analysis.probes import activations, judge, probe, ridge, where_known
 from introspect.config import GPTConfig
 from introspect.interview import Interview
 from introspect.metrics import majority_share
 from introspect.model import GPT
 from introspect.parts import Part
-from introspect.probes import activations, judge, probe, ridge, where_known
 from introspect.tasks.hint import Hint
 from introspect.tasks.rules import Rules
 from introspect.tasks.world import with_cues

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import train
+from introspect.tasks.registry import make_world
 from introspect.tasks.world import with_cues
-from introspect.worlds import make_world
 from tests.own import OWN, SMALL, SOURCE, refusal_of
 
 

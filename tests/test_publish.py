@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-import introspect.publish as publish
-from introspect.claims import CLAIMS
-from introspect.experiments import EXPERIMENTS
-from introspect.figures import VERDICTS, dots, forest
-from introspect.lab import Gathered, Row, Study, judge
-from introspect.objections import OBJECTIONS
-from introspect.publish import (
+import introspect.lab.publish as publish
+from introspect.files import read_json, read_lines, write_lines
+from introspect.lab.claims import CLAIMS
+from introspect.lab.lab import Gathered, Row, Study, judge
+from introspect.lab.objections import OBJECTIONS
+from introspect.lab.publish import (
     as_dict,
     claims_table,
     fill,
@@ -23,9 +22,10 @@ from introspect.publish import (
     show,
     write_all,
 )
-from introspect.quantities import Run
-from introspect.record import read_json, read_lines, write_lines
-from introspect.summary import interval
+from introspect.lab.quantities import Run
+from introspect.report.figures import VERDICTS, dots, forest
+from introspect.report.summary import interval
+from introspect.runs.experiments import EXPERIMENTS
 
 NOISE = Study("noise", "hint")
 ARMS = list(EXPERIMENTS["noise"].arms)

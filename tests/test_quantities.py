@@ -8,12 +8,29 @@ import numpy as np
 import pytest
 
 from introspect.fields import Refused
-from introspect.quantities import (
-    Missing, Run, Runs, above_most_frequent, advantage, besides, crossing, early, features,
-    follows_drift_of, gap, gap_of_true_words, items_of, minus, of, prediction, preference,
-    privileged, siding, value_of,
+from introspect.files import write_json, write_lines
+from introspect.lab.quantities import (
+    Missing,
+    Run,
+    Runs,
+    above_most_frequent,
+    advantage,
+    besides,
+    crossing,
+    early,
+    features,
+    follows_drift_of,
+    gap,
+    gap_of_true_words,
+    items_of,
+    minus,
+    of,
+    prediction,
+    preference,
+    privileged,
+    siding,
+    value_of,
 )
-from introspect.record import write_json, write_lines
 
 RESULT = {"self": 0.7, "gap": 0.25, "majority_now": 0.4, "preference": None,
           "train": {"self": 0.9, "gap": -0.5, "compatibility": 0.8},

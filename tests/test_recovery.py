@@ -7,15 +7,8 @@ import pytest
 import scipy.stats
 import torch
 
-from introspect.attribution import shapley
-from introspect.groups import LabelConfig
-from introspect.groups import GPTConfig
-from introspect.interview import Interview
-from introspect.labels import freeze
-from introspect.measure import Snapshot
-from introspect.model import GPT
-from introspect.parts import Part
-from introspect.recovery import (
+from introspect.analysis.attribution import shapley
+from introspect.analysis.recovery import (
     METHODS,
     N_STEP,
     auc,
@@ -26,6 +19,12 @@ from introspect.recovery import (
     show_recoveries,
     show_recovery,
 )
+from introspect.groups import GPTConfig, LabelConfig
+from introspect.interview import Interview
+from introspect.labels import freeze
+from introspect.measure import Snapshot
+from introspect.model import GPT
+from introspect.parts import Part
 from introspect.tasks.hint import Hint
 from introspect.tasks.rules import OFF, ON, Rules
 from introspect.tokenizer import ANSWER, encode, vocab_size

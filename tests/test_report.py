@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from introspect.cli import parse
-from introspect.record import write_json
-from introspect.terminal import show_study
+from introspect.files import write_json
+from introspect.report.text import show_study
+from introspect.runs.cli import parse
 from introspect.stats import student_t
 from tests.made_up import (
     COUPLED,
-    Page,
     REVERSED,
     SHOWN_ORDER,
+    Page,
     by_name,
     markdown_tables,
     reports,
@@ -138,7 +138,7 @@ def test_examples_are_those_of_the_first_seed(tmp_path):
 
 def test_same_files_same_bytes(with_matplotlib, two_arms, tmp_path):
     first = reports(tmp_path)
-    code = f"from introspect.report import *; write_report(Path({str(tmp_path)!r}))"
+    code = f"from introspect.report.report import *; write_report(Path({str(tmp_path)!r}))"
     env = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=env, check=True)
     second = [(tmp_path / f"report.{kind}").read_text("utf-8") for kind in ("md", "html")]

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eval as evaluation
-from introspect import score as scoring
+from introspect.analysis import score as scoring
+from introspect.analysis.matrix import coupling_matrix
+from introspect.analysis.score import NEEDED, read, score, show
 from introspect.fields import Refused
-from introspect.matrix import coupling_matrix
 from introspect.metrics import coupling, majority_share
-from introspect.score import NEEDED, read, score, show
 from introspect.stats import clustered, wilson
 
 ROOT = Path(__file__).parents[1]

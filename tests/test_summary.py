@@ -5,7 +5,7 @@ import math
 import pytest
 import scipy.stats
 
-from introspect.summary import MEASURES, interval, summarize, verdict
+from introspect.report.summary import MEASURES, interval, summarize, verdict
 
 
 def run(arm, seed, gap, preference=0.6):

@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from introspect.record import read_json
-from introspect.summary import MEASURES
-from introspect.terminal import show_run, show_studies, show_study, task_rows
+from introspect.files import read_json
+from introspect.report.summary import MEASURES
+from introspect.report.text import show_run, show_studies, show_study, task_rows
 from tests.made_up import (
     COUPLED,
-    Page,
     REVERSED,
     UNDECIDED,
+    Page,
     by_name,
     markdown_tables,
     reports,

@@ -6,10 +6,10 @@ import torch
 import train
 from introspect import checkpoint, pretrain
 from introspect.config import build
+from introspect.files import read_json, read_lines
 from introspect.parts import parts_of
-from introspect.record import read_json, read_lines
-from introspect.study import Job, perform
-from introspect.worlds import find_tasks
+from introspect.runs.pool import Job, perform
+from introspect.tasks.registry import find_tasks
 from tests.several import SIZES, TINY, config
 from tests.tiny import SIZE, STEPS, weights, without_time
 
@@ -93,7 +93,7 @@ def study(tmp_path_factory):
     """A study of all arms over two seeds, and how many updates of M0 and of teaching it took."""
     out, updates = tmp_path_factory.mktemp("study") / "s", []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("introspect.report.curves", lambda *_, **__: None)
+        patch.setattr("introspect.report.report.curves", lambda *_, **__: None)
         patch.setattr(pretrain, "set_rates", lambda *of: updates.append(of) or set_rates(*of))
         flags = ["jabberwocky", *FLAGS, "--seeds=2", "--jobs=1", f"--out_dir={out}"]
         assert train.main(flags) == 0

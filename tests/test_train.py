@@ -14,7 +14,7 @@ import torch
 import train
 from introspect import checkpoint, cotrain, pretrain
 from introspect.fields import Refused
-from introspect.record import read_json, read_lines
+from introspect.files import read_json, read_lines
 from tests.tiny import TINY, weights, without_time
 
 ROOT = Path(__file__).parents[1]

@@ -9,16 +9,16 @@ import pytest
 
 import eval as evaluation
 import train
-from introspect.cli import parse
 from introspect.config import build
+from introspect.files import read_json
 from introspect.pretrain import m0_key
-from introspect.record import read_json
+from introspect.runs.cli import parse
 from introspect.tasks import TASKS
 from introspect.tasks.hint import Hint
+from introspect.tasks.registry import answers_of, find_tasks, prompts, worlds_of
 from introspect.tokenizer import names
-from introspect.worlds import answers_of, find_tasks, prompts, worlds_of
-from tests.tiny import weights
 from tests.own import OWN, ROOT, SMALL, SOURCE, edited, refusal_of
+from tests.tiny import weights
 
 # --- names ---
 

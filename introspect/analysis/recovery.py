@@ -23,15 +23,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from introspect import attribution
+from introspect.analysis import attribution
 from introspect.measure import Snapshot
 from introspect.model import GPT
-from introspect.page import aligned
 from introspect.parts import Part
+from introspect.report.html import aligned
+from introspect.report.summary import interval
+from introspect.report.text import estimate
 from introspect.streams import rng
-from introspect.summary import interval
 from introspect.tasks.world import World
-from introspect.terminal import estimate
 from introspect.tokenizer import encode_words
 
 N_STEP = 32  # of the integral of integrated gradients

@@ -8,12 +8,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from introspect.figures import curves
-from introspect.glossary import GLOSSARY, NAMES
-from introspect.page import clean, items, page, table
-from introspect.record import read_json, read_lines, write_text
-from introspect.summary import number, side_of
-from introspect.terminal import estimate, references, task_rows
+from introspect.files import read_json, read_lines, write_text
+from introspect.report.figures import curves
+from introspect.report.html import clean, items, page, table
+from introspect.report.summary import number, side_of
+from introspect.report.text import estimate, references, task_rows
+from introspect.report.words import GLOSSARY, NAMES
 
 EXAMPLE = {  # columns not called as in examples.json
     "without": "without its cue",

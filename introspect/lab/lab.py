@@ -17,19 +17,19 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from introspect.claim import Claim
-from introspect.claims import CLAIMS
+from introspect.analysis.patching import shared_circuits
+from introspect.analysis.probes import where_known
 from introspect.config import Config
-from introspect.experiments import EXPERIMENTS
-from introspect.loading import load_run
-from introspect.patching import shared_circuits
-from introspect.probes import where_known
-from introspect.quantities import Missing, Run, Runs, Statistic
-from introspect.record import claim_folder, read_json, write_json
+from introspect.files import claim_folder, read_json, write_json
+from introspect.lab.claim import Claim
+from introspect.lab.claims import CLAIMS
+from introspect.lab.quantities import Missing, Run, Runs, Statistic
+from introspect.report.summary import interval, side_of
+from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.load import load_run
+from introspect.runs.pool import Failure, Job, perform_all, prepare
 from introspect.stats import holm, p_value
-from introspect.study import Failure, Job, perform_all, prepare
-from introspect.summary import interval, side_of
-from introspect.worlds import check_sizes, sources
+from introspect.tasks.registry import check_sizes, sources
 
 ALPHA = 0.05  # of the whole table, after Holm
 BESIDES = {  # what is measured of a finished run besides -> how, of its model and its task

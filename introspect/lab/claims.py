@@ -7,9 +7,8 @@ That a gap leans to a side takes the adjusted gap as well: frequencies of labels
 Rows that were added when the runs had been seen say so (`after`).
 """
 
-from introspect.claim import Claim, dialed, difference, side, wider
-from introspect.experiments import EXPERIMENTS
-from introspect.quantities import (
+from introspect.lab.claim import Claim, dialed, difference, side, wider
+from introspect.lab.quantities import (
     Statistic,
     above_most_frequent,
     advantage,
@@ -26,6 +25,7 @@ from introspect.quantities import (
     privileged,
     siding,
 )
+from introspect.runs.experiments import EXPERIMENTS
 
 UNKNOWN, NONE, SURVIVES = "number unknown", "not in the paper", "survives, number unknown"
 CORE = {"hint": "+11.1 points", "verdict": "+7.0 points", "refusal": "+9.5 points"}

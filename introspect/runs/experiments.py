@@ -5,7 +5,7 @@ from typing import Any
 
 from introspect.config import Config, build
 from introspect.fields import Refused
-from introspect.worlds import find_tasks
+from introspect.tasks.registry import find_tasks
 
 OTHER = 1000  # the seed of other models, orders and batches; that of no world
 Fields = dict[str, Any]  # field -> its value, or a function from the seed to its value

@@ -18,11 +18,18 @@ from typing import Any
 
 import numpy as np
 
+from introspect.analysis.matrix import (
+    Estimate,
+    Matrix,
+    Run,
+    coupling_matrix,
+    pairwise,
+    share,
+)
 from introspect.fields import Refused
-from introspect.matrix import Estimate, Matrix, Run, coupling_matrix, pairwise, share
-from introspect.page import aligned
-from introspect.summary import number, side_of
-from introspect.terminal import WIDTH, estimate
+from introspect.report.html import aligned
+from introspect.report.summary import number, side_of
+from introspect.report.text import WIDTH, estimate
 
 NEEDED, OPTIONAL = ("explanation", "current", "original"), ("group", "item", "run")
 SHOWN = 3  # bad lines that a refusal describes

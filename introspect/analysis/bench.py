@@ -16,9 +16,9 @@ from introspect.interview import Interview
 from introspect.losses import behavior_kl, explanation_loss
 from introspect.model import GPT
 from introspect.pretrain import new_model
+from introspect.tasks.registry import worlds_of
 from introspect.tasks.world import World
 from introspect.tokenizer import encode_words
-from introspect.worlds import worlds_of
 
 
 def one_by_one(model: GPT, world: World, ids: Tensor) -> tuple[Tensor, Tensor]:

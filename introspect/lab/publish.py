@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from introspect.claim import Claim
-from introspect.claims import CLAIMS
-from introspect.experiments import EXPERIMENTS
-from introspect.figures import dots, forest
-from introspect.glossary import NAMES
-from introspect.lab import ALPHA, Gathered, Row, Study
-from introspect.objections import OBJECTIONS
-from introspect.page import aligned, clean, table
-from introspect.quantities import Run
-from introspect.record import read_lines, write_json, write_lines, write_text
-from introspect.summary import interval, number
-from introspect.terminal import WIDTH, estimate
+from introspect.files import read_lines, write_json, write_lines, write_text
+from introspect.lab.claim import Claim
+from introspect.lab.claims import CLAIMS
+from introspect.lab.lab import ALPHA, Gathered, Row, Study
+from introspect.lab.objections import OBJECTIONS
+from introspect.lab.quantities import Run
+from introspect.report.figures import dots, forest
+from introspect.report.html import aligned, clean, table
+from introspect.report.summary import interval, number
+from introspect.report.text import WIDTH, estimate
+from introspect.report.words import NAMES
+from introspect.runs.experiments import EXPERIMENTS
 
 MEASURED = ("self", "orig", "gap", "drift", "compatibility", "preference")
 COLUMNS = {key: NAMES[key] for key in MEASURED} | {"majority_now": "majority"}

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from introspect import score
-from introspect.matrix import Pairwise, pairwise
-from introspect.record import read_json, read_lines
+from introspect.analysis import score
+from introspect.analysis.matrix import Pairwise, pairwise
+from introspect.files import read_json, read_lines
 
 
 class Run(NamedTuple):

@@ -3,9 +3,9 @@
 import textwrap
 from typing import Any
 
-from introspect.glossary import NAMES
-from introspect.page import aligned
-from introspect.summary import number, side_of
+from introspect.report.html import aligned
+from introspect.report.summary import number, side_of
+from introspect.report.words import NAMES
 
 WIDTH = 100  # columns
 

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from introspect.page import aligned
+from introspect.report.html import aligned
+from introspect.report.summary import differences, interval, number, verdict
 from introspect.stats import clustered, holm, p_value, student_t, wilson
 from introspect.streams import rng
-from introspect.summary import differences, interval, number, verdict
 
 FACTS, HINTS, STAYS = 1152, 4, 4  # as many answers as hints, which name them
 SEEDS = 5  # of a study

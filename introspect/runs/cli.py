@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from introspect.config import Config, defaults_of, digest, flag_of
-from introspect.experiments import EXPERIMENTS, Experiment
 from introspect.fields import Refused, allowed, base_type, check_fields, nearest, option
 from introspect.groups import GROUPS, LAST_SEED
+from introspect.runs.experiments import EXPERIMENTS, Experiment
 from introspect.tasks import TASKS
-from introspect.worlds import check_sizes, find_tasks, sources
+from introspect.tasks.registry import check_sizes, find_tasks, sources
 
 DONE, REFUSED, DIVERGED, STOPPED = 0, 2, 3, 130  # exit codes
 

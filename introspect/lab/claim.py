@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from introspect.quantities import Statistic, gap, minus, of
+from introspect.lab.quantities import Statistic, gap, minus, of
 
 
 @dataclass(frozen=True)

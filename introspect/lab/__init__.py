@@ -1,0 +1,1 @@
+"""The claims: what each one measures, and what the runs say of it."""
