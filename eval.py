@@ -143,12 +143,14 @@ def judge_claims(names: list[str], asked: LabConfig) -> int:
             near = nearest(name, CLAIMED)
             raise Refused(f"{name}: no such experiment{near or '; --help names them'}")
     started, device = time.monotonic(), resolve_device(asked.device)
-    from introspect.lab.lab import Lab, perform, rows_of, studies_of
+    from introspect.lab.extras import perform
     from introspect.lab.publish import fill, log, show, write_all
+    from introspect.lab.verdicts import rows_of
+    from introspect.runs.study import Workspace, settings_of
 
-    lab = Lab(Path(asked.out_dir), device, asked.jobs or n_core(), {})
+    lab = Workspace(Path(asked.out_dir), device, asked.jobs or n_core(), {})
     seeds = range(asked.seed, asked.seed + asked.seeds)
-    found = perform(lab, studies_of(names), seeds)
+    found = perform(lab, settings_of(names), seeds)
     rows, results = rows_of(found, corrected=names == CLAIMED), Path(asked.results_dir)
     write_all(results, found, rows)
     if names == CLAIMED:

@@ -14,15 +14,15 @@ from introspect.files import write_json, write_lines
 from introspect.groups import LabelConfig
 from introspect.lab import claims
 from introspect.lab.claims import CLAIMS
-from introspect.lab.lab import BESIDES
+from introspect.lab.extras import EXTRAS
 from introspect.lab.objections import OBJECTIONS
-from introspect.lab.quantities import Missing, Run, Runs
 from introspect.labels import freeze
 from introspect.measure import Snapshot, items, measure_all
 from introspect.parts import parts_of
 from introspect.pretrain import new_model
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.load import Loaded
+from introspect.runs.study import Missing, Run, Runs
 from introspect.tasks.registry import find_tasks, worlds_of
 
 SIZES = {
@@ -38,7 +38,7 @@ every_claim = pytest.mark.parametrize("claim", CLAIMS, ids=ids)
 
 @cache
 def measured(task):
-    """What is measured of a model of two blocks: a result, items, and what is measured besides."""
+    """What is measured of a model of two blocks: a result, items, and what is measured extra."""
     names = task.split("+")
     sizes = {k if len(names) == 1 else f"{t}.{k}": v for t in names for k, v in SIZES[t].items()}
     cfg = build(find_tasks(task), sizes | dict(n_layer=2, n_head=2, n_embd=16))
@@ -50,8 +50,8 @@ def measured(task):
     snapshots = [Snapshot(model, *of) for of in zip(parts, frozen)]
     result = {**measure_all(snapshots), "controls": controls(snapshots)}
     run = Loaded(cfg, model, frozen, snapshots, 0)
-    besides = {} if len(names) > 1 else {name: f(run) for name, f in BESIDES.items()}
-    return result, items(snapshots), besides
+    extra = {} if len(names) > 1 else {name: f(run) for name, f in EXTRAS.items()}
+    return result, items(snapshots), extra
 
 
 def scattered(value, draw):
@@ -68,7 +68,7 @@ def runs_of(tmp_path_factory):
 
     def make(experiment, task):
         runs, draw = Runs(), random.Random(f"{experiment} {task}")
-        result, rows, besides = measured(task)
+        result, rows, extra = measured(task)
         words = [row["current"] for row in rows] + ["would change to A", "would change to B"]
         for number, arm in enumerate(EXPERIMENTS[experiment].arms):
             out = folder / f"{experiment}-{task}-{number}"
@@ -81,9 +81,9 @@ def runs_of(tmp_path_factory):
             write_lines(out / "items.jsonl", [row | new for row, new in zip(rows, said)])
             logs = [{"step": s, **scattered(result, draw)} for s in (0, 200, 400)]
             write_lines(out / "metrics.jsonl", logs)
-            if EXPERIMENTS[experiment].besides:
-                name = EXPERIMENTS[experiment].besides
-                write_json(out / f"{name}.json", scattered(besides[name], draw))
+            if EXPERIMENTS[experiment].extra:
+                name = EXPERIMENTS[experiment].extra
+                write_json(out / f"{name}.json", scattered(extra[name], draw))
             runs[arm] = Run(scattered(result, draw), out)
         return runs
 
@@ -143,7 +143,7 @@ def early(runs, arm, key, evaluation):
     return json.loads(lines[evaluation])[key]
 
 
-def besides(runs, arm, name, *keys):
+def extra(runs, arm, name, *keys):
     found = json.loads((runs[arm].folder / f"{name}.json").read_text())
     for key in keys:
         found = found[key]
@@ -165,7 +165,7 @@ def pairwise(runs, kind):
 
 
 def followed(runs, arm):
-    return besides(runs, arm, "circuits", "blocks.1.attn.proj query", "follow_shared")
+    return extra(runs, arm, "circuits", "blocks.1.attn.proj query", "follow_shared")
 
 
 def items_of(runs, *arms):
@@ -265,7 +265,7 @@ WORDS = {  # measured -> the same number, written by the test
     "agreement with own labels - with the other's": lambda r: pairwise(r, "advantage"),
     "preference for itself - 0.5": lambda r: pairwise(r, "preference"),
     "probe of the embeddings above the best constant, names - pairs":
-        lambda r: besides(r, "names", "probes", "embed subject") - besides(
+        lambda r: extra(r, "names", "probes", "embed subject") - extra(
             r, "pairs", "probes", "embed subject"),
     "labels that moved, refreshed - frozen":
         lambda r: own(r, "refreshed", "drift") - own(r, "frozen", "drift"),
@@ -302,7 +302,7 @@ def test_what_has_to_lean_to_the_same_side_is_adjusted_for_frequencies_or_for_tr
 
     def number(arm):
         if claim.name == "C10":
-            return besides(runs, arm, "circuits", "blocks.1.attn.proj query", "right_shared")
+            return extra(runs, arm, "circuits", "blocks.1.attn.proj query", "right_shared")
         return own(runs, arm, "controls", "adjusted")
 
     expected = number(arms[0]) - (number(arms[1]) if arms[1] else 0)

@@ -7,18 +7,20 @@ import pytest
 import scipy.stats
 
 import eval as eval_script
-import introspect.lab.lab as lab_module
 import introspect.lab.publish as publish_module
+import introspect.lab.verdicts as verdicts_module
 from introspect.analysis.score import read
 from introspect.fields import Refused
 from introspect.files import claim_folder, read_json, read_lines, write_json
 from introspect.lab.claim import Claim
 from introspect.lab.claims import CLAIMS
-from introspect.lab.lab import Lab, Study, jobs_of, judge, perform, rows_of, studies_of
-from introspect.lab.quantities import Runs, gap, minus, of
+from introspect.lab.extras import perform
+from introspect.lab.quantities import gap, minus, of
+from introspect.lab.verdicts import judge, rows_of
 from introspect.report.summary import interval
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.pool import needs
+from introspect.runs.study import Runs, Setting, Workspace, plan_jobs, settings_of
 from introspect.stats import holm
 
 TINY = dict(
@@ -26,7 +28,7 @@ TINY = dict(
     batch_size=4, max_steps=6, eval_interval=2, learning_rate=0.03, muon_learning_rate=0.05,
     adamw_learning_rate=0.03,
 )  # fmt: skip
-MATRIX = Study("matrix", "hint")
+MATRIX = Setting("matrix", "hint")
 CLAIMED = [  # of runs so small that some of the real claims have no number
     Claim("C1", "one", "", "matrix", "", gap("reg"), also=of("reg", "self")),
     Claim("C2", "two", "", "matrix", "", minus(of("reg", "self"), of("again", "self"))),
@@ -34,8 +36,8 @@ CLAIMED = [  # of runs so small that some of the real claims have no number
 ]
 
 
-def lab_in(folder: Path, jobs: int = 1) -> Lab:
-    return Lab(folder, "cpu", jobs, TINY)
+def lab_in(folder: Path, jobs: int = 1) -> Workspace:
+    return Workspace(folder, "cpu", jobs, TINY)
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +95,9 @@ def test_what_is_missing_is_made_again_and_is_the_same(made):
 
 
 def test_experiments_share_the_runs_that_are_the_same(tmp_path):
-    lab = Lab(tmp_path, "cpu", 1, {})
+    lab = Workspace(tmp_path, "cpu", 1, {})
     folders = {
-        name: {arm: job.out for (arm, _), job in jobs_of(lab, Study(name, "hint"), [3]).items()}
+        name: {arm: job.out for (arm, _), job in plan_jobs(lab, Setting(name, "hint"), [3]).items()}
         for name in ("matrix", "noise", "rate", "prediction")
     }
     assert folders["matrix"]["reg"] == folders["noise"]["reg"] == folders["rate"]["reg"]
@@ -104,16 +106,16 @@ def test_experiments_share_the_runs_that_are_the_same(tmp_path):
 
 
 def test_a_donor_is_an_m0_that_a_run_waits_for(tmp_path):
-    jobs = jobs_of(Lab(tmp_path, "cpu", 1, {}), Study("donors", "hint"), [0])
+    jobs = plan_jobs(Workspace(tmp_path, "cpu", 1, {}), Setting("donors", "hint"), [0])
     own = needs(jobs["reg", 0], "cpu")
     both = needs(jobs["width", 0], "cpu")
     assert len(own) == 1 and len(both) == 2 and own.keys() < both.keys()
-    scaled = jobs_of(Lab(tmp_path, "cpu", 1, {}), Study("scale", "hint"), [0])
+    scaled = plan_jobs(Workspace(tmp_path, "cpu", 1, {}), Setting("scale", "hint"), [0])
     assert needs(scaled["width-96", 0], "cpu").keys() == both.keys() - own.keys()  # made once
 
 
 def test_every_study_has_a_folder_of_its_own():
-    studies = studies_of(EXPERIMENTS)
+    studies = settings_of(EXPERIMENTS)
     assert len({study.name for study in studies}) == len(studies)
     assert {"anchor", "anchor-verdict", "anchor-refusal"} <= {study.name for study in studies}
     assert {(c.experiment, c.task) for c in CLAIMS} <= set(studies)
@@ -166,7 +168,7 @@ def test_a_place_is_reproduced_where_it_holds_the_interval(values, word):
 
 def test_rows_are_paired_by_seed_and_corrected_over_the_table(made, monkeypatch):
     _, found = made
-    monkeypatch.setattr(lab_module, "CLAIMS", CLAIMED)
+    monkeypatch.setattr(verdicts_module, "CLAIMS", CLAIMED)
     rows = rows_of(found, corrected=True)
     assert [row.claim for row in rows] == CLAIMED and len(rows) > 1
     for row in rows:
@@ -185,7 +187,7 @@ def test_rows_are_paired_by_seed_and_corrected_over_the_table(made, monkeypatch)
 
 def test_a_seed_without_a_number_is_left_out(made, monkeypatch):
     _, found = made
-    monkeypatch.setattr(lab_module, "CLAIMS", [replace(CLAIMED[1], of=only_of_seed_2)])
+    monkeypatch.setattr(verdicts_module, "CLAIMS", [replace(CLAIMED[1], of=only_of_seed_2)])
     (row,) = rows_of(found, corrected=True)
     assert row.values == {2: 0.5} and row.p is None and row.verdict == "no verdict at n = 1"
 
@@ -198,7 +200,7 @@ def test_a_seed_without_an_arm_is_left_out_of_the_claims_about_it(made, monkeypa
     _, found = made
     runs = {s: Runs(by_arm) for s, by_arm in found[MATRIX].runs.items()}
     del runs[1]["again"]
-    monkeypatch.setattr(lab_module, "CLAIMS", CLAIMED)
+    monkeypatch.setattr(verdicts_module, "CLAIMS", CLAIMED)
     rows = rows_of({MATRIX: found[MATRIX]._replace(runs=runs)}, corrected=True)
     assert [list(row.values) for row in rows] == [[0, 1, 2], [0, 2], [0, 1, 2]]
     assert rows[1].verdict == "no verdict at n = 2" and rows[1].p is None
@@ -249,7 +251,7 @@ def test_all_claims_are_corrected_logged_and_shown_where_results_are_the_reposit
     tiny, tmp_path, monkeypatch, capsys
 ):
     about = [c for c in CLAIMS if c.experiment == "matrix"]
-    for module in (lab_module, publish_module):
+    for module in (verdicts_module, publish_module):
         monkeypatch.setattr(module, "CLAIMS", about)
     monkeypatch.setattr(eval_script, "CLAIMED", ["matrix"])
     monkeypatch.setattr(eval_script, "ROOT", tmp_path)

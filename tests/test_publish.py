@@ -10,7 +10,6 @@ import pytest
 import introspect.lab.publish as publish
 from introspect.files import read_json, read_lines, write_lines
 from introspect.lab.claims import CLAIMS
-from introspect.lab.lab import Gathered, Row, Study, judge
 from introspect.lab.objections import OBJECTIONS
 from introspect.lab.publish import (
     as_dict,
@@ -22,12 +21,13 @@ from introspect.lab.publish import (
     show,
     write_all,
 )
-from introspect.lab.quantities import Run
+from introspect.lab.verdicts import Row, judge
 from introspect.report.figures import VERDICTS, dots, forest
 from introspect.report.summary import interval
 from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.study import Gathered, Run, Setting
 
-NOISE = Study("noise", "hint")
+NOISE = Setting("noise", "hint")
 ARMS = list(EXPERIMENTS["noise"].arms)
 
 

@@ -10,14 +10,11 @@ import pytest
 from introspect.fields import Refused
 from introspect.files import write_json, write_lines
 from introspect.lab.quantities import (
-    Missing,
-    Run,
-    Runs,
     above_most_frequent,
     advantage,
-    besides,
     crossing,
     early,
+    extra,
     features,
     follows_drift_of,
     gap,
@@ -31,6 +28,7 @@ from introspect.lab.quantities import (
     siding,
     value_of,
 )
+from introspect.runs.study import Missing, Run, Runs
 
 RESULT = {"self": 0.7, "gap": 0.25, "majority_now": 0.4, "preference": None,
           "train": {"self": 0.9, "gap": -0.5, "compatibility": 0.8},
@@ -83,11 +81,11 @@ def test_early_is_an_evaluation_on_the_way(tmp_path):
 def test_besides_is_a_number_of_a_file_of_the_run(tmp_path):
     write_json(tmp_path / "circuits.json", {"all": {"follow": 0.5, "moved": None}, "n": 3})
     runs = {"reg": Run(RESULT, tmp_path)}
-    assert besides("reg", "circuits", "all", "follow")(runs) == 0.5
-    assert besides("reg", "circuits", "n")(runs) == 3
-    assert math.isnan(besides("reg", "circuits", "all", "moved")(runs))
+    assert extra("reg", "circuits", "all", "follow")(runs) == 0.5
+    assert extra("reg", "circuits", "n")(runs) == 3
+    assert math.isnan(extra("reg", "circuits", "all", "moved")(runs))
     with pytest.raises(Refused, match="probes.json"):
-        besides("reg", "probes", "n")(runs)
+        extra("reg", "probes", "n")(runs)
 
 
 # --- where a dial crosses zero ---

@@ -10,14 +10,15 @@ import train
 from introspect.analysis import score
 from introspect.files import read_json, read_lines
 from introspect.lab.claims import CLAIMS
-from introspect.lab.lab import judge, studies_of
 from introspect.lab.publish import claims_table, objections_table
+from introspect.lab.verdicts import judge
 from introspect.metrics import coupling
 from introspect.report.html import aligned
 from introspect.report.summary import interval
 from introspect.report.text import show_studies, show_study, task_rows
 from introspect.runs.cli import parse
 from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.study import settings_of
 from introspect.stats import holm
 from introspect.tasks.registry import find_task
 from tests.tiny import TINY
@@ -138,7 +139,7 @@ def test_the_committed_verdicts_follow_from_the_committed_values():
         assert again == row["adjusted"] and row["verdict"] == judge(claim, of, row["also"], again)
 
 
-@pytest.mark.parametrize("study", studies_of(EXPERIMENTS), ids=lambda study: study.name)
+@pytest.mark.parametrize("study", settings_of(EXPERIMENTS), ids=lambda study: study.name)
 def test_the_committed_values_are_those_of_the_committed_runs(study):
     lines = read_lines(RESULTS / study.name / "runs.jsonl", "gap")
     rows = [r for r in read_json(RESULTS / "claims.json", set())["rows"] if r["verdict"]]

@@ -12,9 +12,9 @@ from introspect.lab.quantities import (
     Statistic,
     above_most_frequent,
     advantage,
-    besides,
     crossing,
     early,
+    extra,
     follows_drift_of,
     gap,
     gap_of_true_words,
@@ -79,7 +79,7 @@ def own(experiment: str, arm: str, after: bool) -> Claim:
 
 
 def patched(arm: str, key: str = "follow_shared") -> Statistic:
-    return besides(arm, "circuits", "blocks.1.attn.proj query", key)  # heads of the last block
+    return extra(arm, "circuits", "blocks.1.attn.proj query", key)  # heads of the last block
 
 
 def foretold(says: str, measured: str, by_experiment: bool, without: str = "") -> Claim:
@@ -261,7 +261,7 @@ CLAIMS = [
     Claim(
         "N1", "A single name's embedding shows its fact; those of a pair do not.", NONE,
         "knowledge", "probe of the embeddings above the best constant, names - pairs",
-        minus(*(besides(arm, "probes", "embed subject") for arm in ("names", "pairs"))),
+        minus(*(extra(arm, "probes", "embed subject") for arm in ("names", "pairs"))),
     ),
     *dialed("N2", "Every channel couples.", NONE, "channels", ["tied", "same", "verbal"]),
     Claim(

@@ -10,15 +10,15 @@ from typing import Any
 from introspect.files import read_lines, write_json, write_lines, write_text
 from introspect.lab.claim import Claim
 from introspect.lab.claims import CLAIMS
-from introspect.lab.lab import ALPHA, Gathered, Row, Study
 from introspect.lab.objections import OBJECTIONS
-from introspect.lab.quantities import Run
+from introspect.lab.verdicts import ALPHA, Row
 from introspect.report.figures import dots, forest
 from introspect.report.html import aligned, clean, table
 from introspect.report.summary import interval, number
 from introspect.report.text import WIDTH, estimate
 from introspect.report.words import NAMES
 from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.study import Gathered, Run, Setting
 
 MEASURED = ("self", "orig", "gap", "drift", "compatibility", "preference")
 COLUMNS = {key: NAMES[key] for key in MEASURED} | {"majority_now": "majority"}
@@ -69,7 +69,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         row["name"] + "*" * row["after"],
         row["says"],
         row["measured"],
-        Study(row["experiment"], row["task"]).name,
+        Setting(row["experiment"], row["task"]).name,
         row["paper"],
         row["claimed"],
         estimate(row, "gap"),
@@ -107,7 +107,7 @@ def shares(claims: dict[str, Any]) -> list[dict[str, Any]]:
 
 def label(row: dict[str, Any]) -> str:
     """What tells a row from all others."""
-    return f"{row['name']} {row['measured']} ({Study(row['experiment'], row['task']).name})"
+    return f"{row['name']} {row['measured']} ({Setting(row['experiment'], row['task']).name})"
 
 
 def show(rows: Sequence[Row]) -> str:
@@ -136,7 +136,7 @@ def tally(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [*notes, "Not corrected for many rows: that takes all claims, python eval.py claims."]
 
 
-def write_all(results: Path, found: dict[Study, Gathered], rows: list[Row]) -> None:
+def write_all(results: Path, found: dict[Setting, Gathered], rows: list[Row]) -> None:
     """A folder for each study and, where all experiments were run, claims.json and its picture."""
     told = [as_dict(row) for row in rows]
     for study, of in found.items():
@@ -151,7 +151,7 @@ def write_all(results: Path, found: dict[Study, Gathered], rows: list[Row]) -> N
 
 
 def write_study(
-    out: Path, study: Study, found: Gathered, rows: list[dict[str, Any]]
+    out: Path, study: Setting, found: Gathered, rows: list[dict[str, Any]]
 ) -> None:
     """out/runs.jsonl, README.md and figure.svg of one study."""
     out.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ def arms_of(found: Gathered) -> dict[str, list[Run]]:
     return {arm: [of[arm] for _, of in sorted(found.runs.items()) if arm in of] for arm in arms}
 
 
-def readme(study: Study, found: Gathered, rows: list[dict[str, Any]], drawn: bool) -> str:
+def readme(study: Setting, found: Gathered, rows: list[dict[str, Any]], drawn: bool) -> str:
     """The report of one study: question, command, claims, arms, what was not controlled."""
     experiment, seeds = EXPERIMENTS[study.experiment], list(found.runs)
     runs = [run for by_arm in found.runs.values() for run in by_arm.values()]

@@ -1,33 +1,14 @@
 """The numbers that claims are about: each is one number of the runs of one seed, by arm."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from introspect.analysis import score
 from introspect.analysis.matrix import Pairwise, pairwise
 from introspect.files import read_json, read_lines
-
-
-class Run(NamedTuple):
-    """A finished run."""
-
-    result: dict[str, Any]
-    folder: Path
-
-
-class Missing(KeyError):
-    """An arm that has no finished run of a seed."""
-
-
-class Runs(dict[str, Run]):
-    """The runs of one seed, by arm."""
-
-    def __missing__(self, arm: str) -> Run:
-        raise Missing(arm)
-
+from introspect.runs.study import Run, Runs
 
 Statistic = Callable[["Runs"], float]
 
@@ -63,8 +44,8 @@ def early(arm: str, key: str, evaluation: int = 1) -> Statistic:
     return lambda runs: value_of(read_lines(runs[arm].folder / "metrics.jsonl")[evaluation], key)
 
 
-def besides(arm: str, name: str, *keys: str) -> Statistic:
-    """A number of what was measured of a finished run besides (lab.BESIDES)."""
+def extra(arm: str, name: str, *keys: str) -> Statistic:
+    """A number of what was measured of a finished run besides (lab.extras)."""
     return lambda runs: value_of(read_json(runs[arm].folder / f"{name}.json", set()), *keys)
 
 

@@ -19,7 +19,7 @@ class Experiment:
     n_seed: int = 6
     task: str = "hint"  # where the user names no other
     more_tasks: tuple[str, ...] = ()  # on which it is also run where claims are checked
-    besides: str = ""  # what is measured of its finished runs besides (lab.BESIDES)
+    extra: str = ""  # what is measured of its finished runs besides (lab.extras)
     items: bool = False  # whether the items of its first seed are published as well
     open: str = ""  # what it does not control, beyond what none does
 
@@ -207,7 +207,7 @@ EXPERIMENTS = {
         question="Do answers and explanations rest on the same circuits?",
         arms={"reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED},
         base=SPARSE,
-        besides="circuits",
+        extra="circuits",
         open="whether explanations read answers. On seeds 100-102 explanations of noreg follow "
         "patches of what M0 answers with (by 0.32 to 0.45) and of what reg answers with (0.46 to "
         "0.62): both arms explain by the heads that M0 answered with, and only reg still answers "
@@ -218,7 +218,7 @@ EXPERIMENTS = {
         "what is computed of a pair?",
         arms={"pairs": {}, "names": {"knowledge": "names"}, **SHUFFLED},
         base={**SPARSE, **FEW_FACTS},
-        besides="probes",
+        extra="probes",
         open="512 facts, since there are as many names; prompts of names are a token shorter. The "
         "regime is the one of five that were tried on seeds 100-101 in which pairs couple.",
     ),
