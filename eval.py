@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from introspect.analysis import score
-from introspect.config import Config, build
+from introspect.config import Config
 from introspect.fields import Refused, check_fields, nearest, option
 from introspect.files import read_json, read_lines
+from introspect.runs.build import build, sources, worlds_of
 from introspect.runs.cli import (
     DIVERGED,
     DONE,
@@ -28,7 +29,7 @@ from introspect.runs.cli import (
     resolve_device,
 )
 from introspect.runs.experiments import EXPERIMENTS
-from introspect.tasks.registry import find_tasks, sources, worlds_of
+from introspect.tasks.registry import find_tasks
 
 ROOT = Path(__file__).resolve().parent
 CLAIMED = list(EXPERIMENTS)  # claims are made about all of them

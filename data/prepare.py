@@ -15,16 +15,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from introspect.config import Config, build, is_taught  # noqa: E402
+from introspect.config import LAST_SEED, Config, is_taught  # noqa: E402
 from introspect.fields import Refused, check_fields, option  # noqa: E402
 from introspect.files import write_json, write_lines, write_text  # noqa: E402
-from introspect.groups import LAST_SEED  # noqa: E402
 from introspect.report.html import aligned  # noqa: E402
 from introspect.report.summary import number  # noqa: E402
+from introspect.runs.build import build, check_sizes, worlds_of  # noqa: E402
 from introspect.runs.cli import DONE, add_flags, one_line, parser_of  # noqa: E402
 from introspect.streams import rng  # noqa: E402
 from introspect.tasks import TASKS  # noqa: E402
-from introspect.tasks.registry import check_sizes, find_tasks, worlds_of  # noqa: E402
+from introspect.tasks.registry import find_tasks  # noqa: E402
 from introspect.tasks.world import World  # noqa: E402
 from introspect.tokenizer import encode_words, encoding, vocabulary  # noqa: E402
 

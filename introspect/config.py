@@ -1,24 +1,142 @@
 """Every number a run depends on, as frozen dataclasses that check themselves; flags come from them.
 
-Four groups (groups.py) and the constants of the world of each task (introspect/tasks/). No torch
-here, so that `--help` is quick.
+Four groups with disjoint names, and the constants of the world of each task (introspect/tasks/). No
+torch here, so that `--help` is quick.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from introspect.fields import Refused, assignments, base_type, check_fields
-from introspect.groups import (
-    GROUPS,
-    LAST_SEED,
-    CotrainConfig,
-    GPTConfig,
-    LabelConfig,
-    PretrainConfig,
-)
+from introspect.fields import Refused, check_fields, option
+
+LAST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The trunk. Defaults: 2 layers of width 64, 0.15 M parameters."""
+
+    n_layer: int = option(2, "transformer blocks", 1, 96)
+    n_head: int = option(4, "attention heads; must divide n_embd", 1, 512)
+    n_embd: int = option(64, "width of the residual stream", 1, 16384)
+    block_size: int = option(8, "tokens of the longest prompt", 1, 8192)
+
+    def __post_init__(self):
+        check_fields(self)
+        if self.n_embd % self.n_head:
+            fits = [str(h) for h in range(1, self.n_embd + 1) if self.n_embd % h == 0]
+            raise Refused(
+                f"--n_head={self.n_head}: must divide n_embd={self.n_embd}, so one of "
+                + ", ".join(fits)
+            )
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How M0 learns the world: Muon on the matrices of the blocks, AdamW on the rest."""
+
+    pretrain_steps: int = option(1000, "updates", 1)
+    pretrain_batch_size: int = option(128, "subjects per update, each with all its cues", 1)
+    muon_learning_rate: float = option(5e-3, "peak rate of Muon (RMS-matched to AdamW)", 0)
+    adamw_learning_rate: float = option(3e-3, "peak rate of AdamW on embeddings and heads", 0)
+    pretrain_weight_decay: float = option(0.1, "decay of the Muon matrices", 0)
+    pretrain_warmup: float = option(0.05, "share of the updates over which rates rise", 0, 1)
+    pretrain_cooldown: float = option(0.4, "share of the updates over which rates fall to 0", 0, 1)
+    order_seed: int | None = option(None, "of M0's batches; default: m0_seed", 0, LAST_SEED)
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Whose behavior the frozen labels describe. By default M0's own, all of them true."""
+
+    label_progress: float = option(
+        1.0, "labels of the checkpoint at this share of the labeled model's pretraining", 0, 1
+    )
+    donor: str = option(
+        "",
+        "labels of another model: M0 with other fields (m0_seed, order_seed, its size, its "
+        "pretraining, rates of its world), as field=value[,field=value]; default: of M0 itself",
+    )
+    donor_share: float = option(
+        1.0, "share of the subjects whose labels are the donor's; those of others are M0's", 0, 1
+    )
+    turned_share: float = option(
+        0.0,
+        "share of first words with whose subjects every label, held out too, is turned to the next "
+        "class: a disagreement that can be learned",
+        0,
+        1,
+    )
+    label_noise: float = option(0.0, "share of training labels replaced by a wrong class", 0, 1)
+    label_order: str = option(
+        "true",
+        "whose label a subject gets: its own, or, shuffled, that of another explained subject",
+        choices=("true", "shuffled"),
+    )
+    refreshed: bool = option(
+        False, "not frozen at all: labels of the model in training, made anew for every batch"
+    )
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class CotrainConfig:
+    """Explanation training: explain_weight * CE(explanation, label) + kl_weight * KL(M0 || M)."""
+
+    max_steps: int = option(800, "co-training updates; 0 measures M0 as it is", 0)
+    batch_size: int = option(32, "subjects per update, each with all its cues", 1)
+    learning_rate: float = option(1e-3, "rate of AdamW, constant after warmup_steps", 0)
+    warmup_steps: int = option(30, "updates over which the rate rises", 0)
+    weight_decay: float = option(0.01, "of AdamW", 0)
+    grad_clip: float = option(1.0, "largest norm of the gradient", 1e-12)
+    eval_interval: int = option(80, "updates between two evaluations, which are checkpoints", 1)
+    explain_weight: float = option(1.0, "weight of the labels; 0 trains no explanation", 0)
+    kl_weight: float = option(1.0, "weight of the behavioral anchor; 0 turns it off", 0)
+    anchor: str = option(
+        "explained",
+        "subjects whose behavior is anchored: those with explanation labels, or all",
+        choices=("explained", "all"),
+    )
+    channel: str = option(
+        "head",
+        "how explanations are read: head, tied (through the task head), same (on the answer "
+        "position), probe (nothing but that head is trained), verbal (a sentence, in words)",
+        choices=("head", "tied", "same", "probe", "verbal"),
+    )
+    adapter_rank: int | None = option(
+        None,
+        "train nothing of the trunk but low-rank additions to its matrices, of this rank; default: "
+        "all weights",
+        1,
+    )
+    draw_seed: int | None = option(None, "of co-training's batches; default: seed", 0, LAST_SEED)
+    teach_steps: int = option(
+        400, "updates in which M0 is taught the tasks that come after it, before explanations", 0
+    )
+    unexplained: str = option("", "tasks without explanation labels, as TASK[+TASK]")
+    shift: str = option(
+        "", "concurrent objective: the world with other constants, as field=value[,field=value]"
+    )
+    shift_weight: float = option(1.0, "weight of the concurrent objective, where shift is set", 0)
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+GROUPS = {
+    "gpt": GPTConfig,
+    "pretrain": PretrainConfig,
+    "labels": LabelConfig,
+    "cotrain": CotrainConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -34,27 +152,6 @@ class Config:
     pretrain: PretrainConfig
     labels: LabelConfig
     cotrain: CotrainConfig
-
-    def __post_init__(self):
-        shifted(self.tasks, self.cotrain.shift)
-        if self.labels.donor and donor_of(self).of_m0() == self.of_m0():
-            raise Refused(f"--donor={self.labels.donor}: must be another model than M0 itself")
-        unexplained = self.cotrain.unexplained.split("+") if self.cotrain.unexplained else []
-        for name in unexplained:
-            if name not in self.tasks:
-                raise Refused(
-                    f"--unexplained={self.cotrain.unexplained}: must be of {', '.join(self.tasks)}"
-                )
-        if not self.learned:
-            raise Refused(
-                f"--task={self.task}: is taught after M0, so it needs a task that M0 learns beside "
-                f"it, as in hint+{self.task}"
-            )
-        if not self.explained:
-            raise Refused(
-                f"--unexplained={self.cotrain.unexplained}: leaves no task of {self.task} that "
-                "M0 learns and that has explanation labels"
-            )
 
     @property
     def tasks(self) -> dict[str, Any]:
@@ -99,123 +196,6 @@ def is_taught(task: Any) -> bool:
 def flag_of(task: str, field: str, tasks: Mapping[str, Any]) -> str:
     """The flag of a field of a task: beside other tasks, with its task's name in front."""
     return field if len(tasks) == 1 else f"{task}.{field}"
-
-
-def defaults_of(tasks: Mapping[str, type]) -> dict[str, Any]:
-    """What differs from the defaults of the groups for these tasks: their regimes, and of several
-    tasks the largest that one of them asks for or is content with.
-
-    Tasks of one model get names of their own, where they have names.
-    """
-    usual = {f.name: f.default for group in GROUPS.values() for f in fields(group)}
-    regimes = [getattr(task, "regime", {}) for task in tasks.values()]
-    asked: dict[str, Any] = {}
-    for name in {name: None for regime in regimes for name in regime}:
-        values = [regime.get(name, usual.get(name)) for regime in regimes]
-        asked[name] = max(v for v in values if v is not None)
-    first_name = 0
-    for name, task in tasks.items() if len(tasks) > 1 else ():
-        if "first_name" in {f.name for f in fields(task)} and hasattr(task, "n_name"):
-            asked[flag_of(name, "first_name", tasks)] = first_name
-            first_name += task().n_name
-    return asked
-
-
-def build(tasks: Mapping[str, type], overrides: dict[str, Any]) -> Config:
-    """The defaults of `tasks` with `overrides` (flag -> value), checked.
-
-    Raises:
-        Refused: a value out of range, an impossible combination, or no such field.
-    """
-    left = defaults_of(tasks) | overrides
-    seed = left.pop("seed", 0)
-    m0_seed = left.pop("m0_seed", None)
-    world_seed = left.pop("world_seed", None)
-    m0_seed = seed if m0_seed is None else m0_seed
-    world_seed = m0_seed if world_seed is None else world_seed
-    worlds = []
-    for name, world_type in tasks.items():
-        flags = {f.name: flag_of(name, f.name, tasks) for f in fields(world_type)}
-        given = {field: left.pop(flag) for field, flag in sorted(flags.items()) if flag in left}
-        try:
-            worlds.append(world_type(**given))
-            check_fields(worlds[-1])
-        except Refused as e:
-            raise Refused(str(e).replace("--", f"--{flag_of(name, '', tasks)}", 1)) from None
-        except ValueError as e:
-            raise Refused(f"task {name}: {e}") from None
-    groups = {}
-    for key, group in GROUPS.items():
-        names = {f.name for f in fields(group)}
-        groups[key] = group(**{k: left.pop(k) for k in sorted(names & left.keys())})
-    if left:
-        raise Refused(f"--{next(iter(left))}: task {'+'.join(tasks)} has no such field")
-    for name, value in (("seed", seed), ("m0_seed", m0_seed), ("world_seed", world_seed)):
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LAST_SEED:
-            raise Refused(f"--{name}={value}: must be a whole number from 0 to {LAST_SEED}")
-    return Config("+".join(tasks), seed, m0_seed, world_seed, tuple(worlds), **groups)
-
-
-def rates_of(tasks: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    """The rates of the tasks' worlds that another world may have otherwise: flag -> (task, field).
-
-    The split is not part of a world.
-    """
-    return {
-        flag_of(name, f.name, tasks): (name, f)
-        for name, world in tasks.items()
-        for f in fields(world)
-        if base_type(f.type) is float and f.name != "explained_share"
-    }
-
-
-def shifted(tasks: Mapping[str, Any], shift: str) -> dict[str, Any]:
-    """The tasks of which a shift changes rates, as "field=value[,field=value]" says, so changed.
-
-    Raises:
-        Refused: not of that form, no such rate, or a value it does not take.
-    """
-    rates = rates_of(tasks)
-    changes: dict[str, dict[str, float]] = {}
-    try:
-        given = assignments(shift, {flag: f for flag, (_, f) in rates.items()})
-    except ValueError:
-        named = ", ".join(rates)
-        raise Refused(f"--shift={shift}: must be rate=number, of the rates {named}") from None
-    for flag, value in given.items():
-        name, field = rates[flag]
-        changes.setdefault(name, {})[field.name] = value
-    try:
-        found = {name: replace(tasks[name], **fields) for name, fields in changes.items()}
-        for task in found.values():
-            check_fields(task)
-        return found
-    except ValueError as e:
-        raise Refused(f"--shift={shift}: {e}") from None
-
-
-def donor_of(cfg: Config) -> Config:
-    """The configuration whose M0 gives the labels: that of the run, or of its donor.
-
-    Raises:
-        Refused: the donor is not of the form "field=value[,field=value]", or impossible.
-    """
-    if not cfg.labels.donor:
-        return cfg
-    own = {f.name: f for group in (GPTConfig, PretrainConfig) for f in fields(group)}
-    own = {"m0_seed": Config.__dataclass_fields__["m0_seed"], **own}
-    kinds = own | {flag: field for flag, (_, field) in rates_of(cfg.tasks).items()}
-    try:
-        changes = assignments(cfg.labels.donor, kinds)
-    except ValueError as e:
-        those = "m0_seed, order_seed, M0's size and pretraining, rates of its world"
-        raise Refused(f"--donor={cfg.labels.donor}: {e}; must be of {those}") from None
-    try:
-        same = {k: v for k, v in cfg.flat().items() if k != "task"}
-        types = {name: type(world) for name, world in cfg.tasks.items()}
-        return build(types, same | changes | {"donor": ""})
-    except ValueError as e:
-        raise Refused(f"--donor={cfg.labels.donor}: {e}") from None
 
 
 def digest(value: Any) -> str:

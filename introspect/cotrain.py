@@ -19,7 +19,7 @@ from torch import Tensor
 from introspect import checkpoint
 from introspect.adapters import trainable
 from introspect.channels import labels_of
-from introspect.config import Config, shifted
+from introspect.config import Config
 from introspect.controls import controls
 from introspect.files import read_json, versions, write_json, write_lines
 from introspect.labels import Frozen, all_sha256, frozen_labels
@@ -35,8 +35,8 @@ from introspect.pretrain import (
     loss_of_world,
     teach,
 )
+from introspect.runs.build import make_shifted, shifted
 from introspect.streams import rng
-from introspect.tasks.registry import make_shifted
 
 N_EXAMPLE = 12  # held-out items that a finished run shows in words
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from introspect import checkpoint
-from introspect.config import Config, digest, donor_of
+from introspect.config import Config, LabelConfig, digest
 from introspect.counterfactual import explanation_labels, turned, with_noise
-from introspect.groups import LabelConfig
 from introspect.model import GPT
 from introspect.parts import Part, parts_of
 from introspect.pretrain import m0_key, pretrain
+from introspect.runs.build import donor_of
 from introspect.streams import rng
 from introspect.tasks.world import World
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from introspect.groups import GPTConfig
+from introspect.config import GPTConfig
 
 
 class CausalSelfAttention(nn.Module):

@@ -2,7 +2,7 @@
 
 import torch
 
-from introspect.groups import PretrainConfig
+from introspect.config import PretrainConfig
 from introspect.model import GPT
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from introspect.config import Config
 from introspect.interview import Interview
-from introspect.tasks.registry import answers_of, worlds_of
+from introspect.runs.build import worlds_of
+from introspect.tasks.registry import answers_of
 from introspect.tasks.world import World
 
 

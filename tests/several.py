@@ -1,6 +1,6 @@
 """Several tasks in one model, as small as they get, for tests."""
 
-from introspect.config import build
+from introspect.runs.build import build
 from introspect.tasks.hint import Hint
 from introspect.tasks.refusal import Refusal
 from introspect.tasks.registry import find_tasks

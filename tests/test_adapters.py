@@ -11,17 +11,16 @@ import train
 from introspect import checkpoint, cotrain
 from introspect.adapters import MATRICES, LowRank, adapt, trainable
 from introspect.analysis.patching import sites_of
-from introspect.config import build
+from introspect.config import LabelConfig
 from introspect.cotrain import objective
 from introspect.fields import Refused
 from introspect.files import read_json, read_lines
-from introspect.groups import LabelConfig
 from introspect.labels import freeze
 from introspect.parts import parts_of
 from introspect.pretrain import new_model
+from introspect.runs.build import build, worlds_of
 from introspect.runs.load import load_run
 from introspect.tasks.hint import Hint
-from introspect.tasks.registry import worlds_of
 from tests.tiny import TINY, weights, without_time
 
 SMALL = dict(

@@ -3,7 +3,7 @@
 import torch
 
 from introspect.analysis.bench import bench, matrix_operations, ways
-from introspect.config import build
+from introspect.runs.build import build
 from introspect.tasks.hint import Hint
 
 CONFIG = build({"hint": Hint}, {"n_entity": 6, "n_attribute": 6, "batch_size": 8})

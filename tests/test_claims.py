@@ -8,10 +8,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from introspect.config import build
+from introspect.config import LabelConfig
 from introspect.controls import controls
 from introspect.files import write_json, write_lines
-from introspect.groups import LabelConfig
 from introspect.lab import claims
 from introspect.lab.claims import CLAIMS
 from introspect.lab.extras import EXTRAS
@@ -20,10 +19,11 @@ from introspect.labels import freeze
 from introspect.measure import Snapshot, items, measure_all
 from introspect.parts import parts_of
 from introspect.pretrain import new_model
+from introspect.runs.build import build, worlds_of
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.load import Loaded
 from introspect.runs.study import Missing, Run, Runs
-from introspect.tasks.registry import find_tasks, worlds_of
+from introspect.tasks.registry import find_tasks
 
 SIZES = {
     "hint": dict(n_entity=4, n_attribute=5),

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import train
+from introspect.config import GROUPS
 from introspect.fields import Refused
-from introspect.groups import GROUPS
 from introspect.runs.cli import RunConfig, parse
 from introspect.tasks import TASKS
 

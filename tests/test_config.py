@@ -4,9 +4,9 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 
-from introspect.config import build, digest, donor_of, shifted
+from introspect.config import GROUPS, digest
 from introspect.fields import Refused, allowed
-from introspect.groups import GROUPS
+from introspect.runs.build import build, donor_of, shifted
 from introspect.tasks.hint import Hint
 
 

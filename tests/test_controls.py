@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from introspect.channels import Heads, Verbal
+from introspect.config import LabelConfig
 from introspect.controls import controls
 from introspect.frequency import balanced
-from introspect.groups import LabelConfig
 from introspect.labels import freeze
 from introspect.measure import Snapshot
 from introspect.parts import Part

@@ -8,11 +8,11 @@ import torch
 import train
 from introspect.analysis.patching import shared_circuits
 from introspect.analysis.probes import where_known
-from introspect.config import build
 from introspect.files import read_json
 from introspect.interview import Interview
 from introspect.parts import Part
 from introspect.pretrain import new_model
+from introspect.runs.build import build
 from introspect.tasks.hint import Hint
 from tests.tiny import TINY
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from introspect import interview as module
-from introspect.groups import GPTConfig
+from introspect.config import GPTConfig
 from introspect.interview import Interview
 from introspect.model import GPT
 from introspect.tasks.hint import Hint

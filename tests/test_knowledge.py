@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from introspect.config import build
 from introspect.fields import Refused
 from introspect.interview import Interview
 from introspect.pretrain import new_model
+from introspect.runs.build import build, worlds_of
 from introspect.runs.cli import parse
 from introspect.tasks.hint import Hint
-from introspect.tasks.registry import worlds_of
 from introspect.tokenizer import ANSWER, EXPLAIN, encode, encode_words, names
 
 PAIRS = Hint(n_entity=5, n_attribute=6, n_answer=3, explained_share=0.4)

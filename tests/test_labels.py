@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from introspect.checkpoint import Corrupt, load
-from introspect.config import build, donor_of
-from introspect.groups import LabelConfig
+from introspect.config import LabelConfig
 from introspect.interview import Interview
 from introspect.labels import freeze, frozen_labels
 from introspect.parts import parts_of
 from introspect.pretrain import pretrain
+from introspect.runs.build import build, donor_of
 from introspect.tasks.hint import Hint
 from introspect.tokenizer import ANSWER, encode
 

@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 
 from introspect.channels import Heads
-from introspect.groups import LabelConfig
+from introspect.config import LabelConfig
 from introspect.labels import freeze
 from introspect.measure import Snapshot, competence, examples, measure, measure_all
 from introspect.parts import Part

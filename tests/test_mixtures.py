@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import pytest
 
-from introspect.config import build, defaults_of, shifted
 from introspect.fields import Refused, option
+from introspect.runs.build import build, defaults_of, shifted
 from introspect.runs.cli import parse
 from introspect.tasks.hint import Hint
 from introspect.tasks.registry import find_tasks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from introspect.groups import GPTConfig
+from introspect.config import GPTConfig
 from introspect.model import GPT
 
 CFG = GPTConfig(n_layer=2, n_head=2, n_embd=8, block_size=6)

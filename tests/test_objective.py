@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from introspect import cotrain, pretrain
+from introspect.config import LabelConfig
 from introspect.cotrain import objective
-from introspect.groups import LabelConfig
 from introspect.labels import all_sha256, freeze, frozen_labels
 from introspect.parts import parts_of
-from introspect.tasks.registry import worlds_of
+from introspect.runs.build import worlds_of
 from tests.several import WORLDS, config
 
 # --- labels ---

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from introspect.groups import GPTConfig, PretrainConfig
+from introspect.config import GPTConfig, PretrainConfig
 from introspect.model import GPT
 from introspect.optim import muon_and_adamw, set_rates, trapezoid
 

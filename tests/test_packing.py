@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from introspect.groups import GPTConfig
+from introspect.config import GPTConfig
 from introspect.model import GPT
 from introspect.packing import pack
 

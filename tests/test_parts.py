@@ -11,8 +11,7 @@ import torch
 
 from introspect import pretrain
 from introspect.channels import Heads, Verbal
-from introspect.config import build
-from introspect.groups import LabelConfig
+from introspect.config import LabelConfig
 from introspect.interview import Interview
 from introspect.labels import freeze
 from introspect.measure import (
@@ -24,7 +23,8 @@ from introspect.measure import (
     measure_all,
 )
 from introspect.parts import Part, parts_of
-from introspect.tasks.registry import find_tasks, worlds_of
+from introspect.runs.build import build, worlds_of
+from introspect.tasks.registry import find_tasks
 from introspect.tokenizer import ANSWER, EXPLAIN, encode
 from tests.several import SIZES, WORLDS, config
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from introspect.config import build
 from introspect.fields import Refused
+from introspect.runs.build import build
 from introspect.tasks import TASKS
 from introspect.tasks.registry import find_tasks
 from introspect.tokenizer import encode, vocabulary

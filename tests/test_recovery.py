@@ -19,7 +19,7 @@ from introspect.analysis.recovery import (
     show_recoveries,
     show_recovery,
 )
-from introspect.groups import GPTConfig, LabelConfig
+from introspect.config import GPTConfig, LabelConfig
 from introspect.interview import Interview
 from introspect.labels import freeze
 from introspect.measure import Snapshot

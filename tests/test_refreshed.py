@@ -9,17 +9,16 @@ import torch
 import train
 from introspect import checkpoint, cotrain
 from introspect.channels import labels_of
-from introspect.config import build
+from introspect.config import LabelConfig
 from introspect.cotrain import objective
 from introspect.files import read_json, read_lines
-from introspect.groups import LabelConfig
 from introspect.labels import freeze
 from introspect.losses import behavior_kl, explanation_loss
 from introspect.parts import parts_of
 from introspect.pretrain import new_model
+from introspect.runs.build import build, worlds_of
 from introspect.streams import rng
 from introspect.tasks.hint import Hint
-from introspect.tasks.registry import worlds_of
 from introspect.tasks.verdict import Verdict
 from tests.several import config as several
 from tests.tiny import TINY, weights, without_time

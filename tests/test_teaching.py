@@ -5,9 +5,9 @@ import torch
 
 import train
 from introspect import checkpoint, pretrain
-from introspect.config import build
 from introspect.files import read_json, read_lines
 from introspect.parts import parts_of
+from introspect.runs.build import build
 from introspect.runs.pool import Job, perform
 from introspect.tasks.registry import find_tasks
 from tests.several import SIZES, TINY, config

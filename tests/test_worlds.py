@@ -9,13 +9,13 @@ import pytest
 
 import eval as evaluation
 import train
-from introspect.config import build
 from introspect.files import read_json
 from introspect.pretrain import m0_key
+from introspect.runs.build import build, worlds_of
 from introspect.runs.cli import parse
 from introspect.tasks import TASKS
 from introspect.tasks.hint import Hint
-from introspect.tasks.registry import answers_of, find_tasks, prompts, worlds_of
+from introspect.tasks.registry import answers_of, find_tasks, prompts
 from introspect.tokenizer import names
 from tests.own import OWN, ROOT, SMALL, SOURCE, edited, refusal_of
 from tests.tiny import weights

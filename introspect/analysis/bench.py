@@ -16,7 +16,7 @@ from introspect.interview import Interview
 from introspect.losses import behavior_kl, explanation_loss
 from introspect.model import GPT
 from introspect.pretrain import new_model
-from introspect.tasks.registry import worlds_of
+from introspect.runs.build import worlds_of
 from introspect.tasks.world import World
 from introspect.tokenizer import encode_words
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from introspect.config import Config, defaults_of, digest, flag_of
+from introspect.config import GROUPS, LAST_SEED, Config, digest, flag_of
 from introspect.fields import Refused, allowed, base_type, check_fields, nearest, option
-from introspect.groups import GROUPS, LAST_SEED
+from introspect.runs.build import check_sizes, defaults_of, sources
 from introspect.runs.experiments import EXPERIMENTS, Experiment
 from introspect.tasks import TASKS
-from introspect.tasks.registry import check_sizes, find_tasks, sources
+from introspect.tasks.registry import find_tasks
 
 DONE, REFUSED, DIVERGED, STOPPED = 0, 2, 3, 130  # exit codes
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from introspect.config import Config, build
+from introspect.config import Config
 from introspect.fields import Refused
+from introspect.runs.build import build
 from introspect.tasks.registry import find_tasks
 
 OTHER = 1000  # the seed of other models, orders and batches; that of no world

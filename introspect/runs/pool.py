@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
-from introspect.config import Config, donor_of
+from introspect.config import Config
 from introspect.cotrain import finished, passes_of, run
 from introspect.parts import parts_of
 from introspect.pretrain import Diverged, Progress, pretrain, taught_key, teach
+from introspect.runs.build import donor_of
 
 
 class Job(NamedTuple):

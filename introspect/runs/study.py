@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from introspect.config import Config
 from introspect.files import claim_folder, read_json
+from introspect.runs.build import check_sizes, sources
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.pool import Failure, Job, perform_all
-from introspect.tasks.registry import check_sizes, sources
 
 
 class Setting(NamedTuple):

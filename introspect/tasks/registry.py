@@ -8,16 +8,12 @@ import importlib
 import sys
 import traceback
 from dataclasses import MISSING, fields, is_dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from introspect.config import Config, shifted
 from introspect.fields import Refused, base_type, nearest
 from introspect.tasks import TASKS
-from introspect.tasks.world import SENTENCES, World
+from introspect.tasks.world import World
 
 
 def find_tasks(spec: str) -> dict[str, type]:
@@ -96,12 +92,6 @@ def source(name: str) -> str | None:
     return hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()
 
 
-def sources(cfg: Config) -> str:
-    """The hashes of the files of one's own tasks, cut to 12 digits; empty where there is none."""
-    own = {name: source(name) for name in cfg.tasks}
-    return " ".join(f"{name}={sha256[:12]}" for name, sha256 in own.items() if sha256)
-
-
 def make_world(name: str, task: Any, seed: int) -> World:
     """task.world(seed).
 
@@ -116,34 +106,6 @@ def make_world(name: str, task: Any, seed: int) -> World:
     return world
 
 
-def make_shifted(cfg: Config, name: str, before: World) -> World:
-    """The world of a task as the concurrent objective has it; `before` is the one without it."""
-    shift = cfg.cotrain.shift
-    try:
-        world = make_world(name, shifted(cfg.tasks, shift)[name], cfg.world_seed)
-    except Refused as e:
-        raise Refused(f"--shift={shift}: {e}") from None
-    if world.prompts != before.prompts or not np.array_equal(world.slots, before.slots):
-        raise Refused(f"--shift={shift}: must leave the prompts of task {name} as they are")
-    return world
-
-
-def worlds_of(cfg: Config) -> dict[str, World]:
-    """The world of each task.
-
-    Raises:
-        Refused: two tasks have a prompt in common, so that a model could not tell them apart.
-    """
-    worlds = {name: make_world(name, task, cfg.world_seed) for name, task in cfg.tasks.items()}
-    for (a, one), (b, other) in combinations(worlds.items(), 2):
-        if shared := prompts(one) & prompts(other):
-            raise Refused(
-                f"--task={cfg.task}: {a} and {b} have a prompt in common, {min(shared)!r}; "
-                "give each its own names"
-            )
-    return worlds
-
-
 def prompts(world: World) -> set[str]:
     """Every prompt of a world as text."""
     shapes = [list(sequence[:-1]) for sequence in world.prompts]
@@ -153,33 +115,3 @@ def prompts(world: World) -> set[str]:
 def answers_of(worlds: dict[str, World]) -> tuple[str, ...]:
     """What the rows of the task head stand for: every answer of any world, once."""
     return tuple(dict.fromkeys(answer for world in worlds.values() for answer in world.answers))
-
-
-def check_sizes(config: Config) -> None:
-    """Refuse what only shows when the parts of a run meet."""
-    p, c = config.pretrain, config.cotrain
-    worlds = worlds_of(config)
-    said = max(map(len, SENTENCES)) if c.channel == "verbal" else 0
-    moved = shifted(config.tasks, c.shift)
-    for name, world in worlds.items():
-        need, n, labeled = world.longest_prompt + said, world.n_subject, int(world.explained.sum())
-        if config.gpt.block_size < need:
-            raise Refused(
-                f"--block_size={config.gpt.block_size}: task {name} has prompts of {need} tokens"
-            )
-        stages = config.learned, list(worlds)  # pretraining, and teaching beside what M0 knows
-        among = [(s, p.pretrain_batch_size, "--pretrain_batch_size", n, "subjects") for s in stages]
-        among += [(config.explained, c.batch_size, "--batch_size", labeled, "explained subjects")]
-        among += [(list(moved), c.batch_size, "--batch_size", n, "subjects")]
-        among += [(config.learned, c.batch_size, "--batch_size", n, "subjects")]
-        for those, size, flag, most, what in among:
-            if name in those and not len(those) <= size <= most * len(those):
-                each = f" for each of {len(those)} tasks" if len(those) > 1 else ""
-                raise Refused(f"{flag}={size}: task {name} has {most} {what}, 1 to so many{each}")
-        if name in moved:
-            make_shifted(config, name, world)
-        if c.channel == "same" and len({x for x, _ in world.pairs}) < len(world.pairs):
-            raise Refused(
-                f"--channel=same: task {name} asks about several features at one answer; must be "
-                "head, tied, probe or verbal"
-            )
