@@ -16,10 +16,9 @@ from introspect.cotrain import objective
 from introspect.fields import Refused
 from introspect.files import read_json, read_lines
 from introspect.labels import freeze
-from introspect.parts import parts_of
-from introspect.pretrain import new_model
 from introspect.runs.build import build, worlds_of
 from introspect.runs.load import load_run
+from introspect.runs.stages import make_tasks, new_model
 from introspect.tasks.hint import Hint
 from tests.tiny import TINY, weights, without_time
 
@@ -36,7 +35,7 @@ def model_of(cfg):
 
 def heard(model, cfg):
     """Logits of all answers and of all explanations."""
-    (part,) = parts_of(cfg, "cpu", cfg.cotrain.channel)
+    (part,) = make_tasks(cfg, "cpu", cfg.cotrain.channel)
     with torch.no_grad():
         return part.interview.both(model, torch.arange(part.world.n_subject))
 
@@ -57,7 +56,7 @@ def matrices(model):
 
 def updated(cfg, steps=3):
     """A model before and after some co-training updates, and the weights that were to move."""
-    parts, model = parts_of(cfg, "cpu", cfg.cotrain.channel), model_of(cfg)
+    parts, model = make_tasks(cfg, "cpu", cfg.cotrain.channel), model_of(cfg)
     (part,) = parts
     logits = torch.randn(16, 5, 4, generator=torch.Generator().manual_seed(0))
     frozen = [freeze(logits, logits, part.world, LabelConfig(), 0)]

@@ -44,8 +44,8 @@ from introspect.analysis.calibration import (
     studies,
     table,
 )
-from introspect.counterfactual import explanation_labels
 from introspect.frequency import adjusted_gap
+from introspect.labels import explanation_labels
 from introspect.metrics import coupling
 from introspect.report.summary import interval, verdict
 from introspect.stats import wilson

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from introspect.channels import Heads, Verbal
 from introspect.config import LabelConfig
-from introspect.controls import controls
-from introspect.frequency import balanced
+from introspect.frequency import balanced_match
+from introspect.interview import RunTask
 from introspect.labels import freeze
-from introspect.measure import Snapshot
-from introspect.parts import Part
+from introspect.measure import Snapshot, measure_controls
 from introspect.tasks.hint import Hint
 from introspect.tasks.refusal import Refusal
 from introspect.tasks.rules import Rules
@@ -50,7 +49,7 @@ def snapshots(channel, names, unexplained, seed=0, donor=True):
         spoken[usual] = n_class - 2  # one of them more often than the others
         interview = SimpleNamespace(
             everything=lambda model, said=(reference + now, spoken): said, channel=asked)
-        part = Part(name, world, interview, name not in unexplained, taught=False)
+        part = RunTask(name, world, interview, name not in unexplained, taught=False)
         how = LabelConfig(donor_share=0.5 if donor else 1.0, label_noise=0.2)
         frozen = freeze(labeled if donor else reference, reference, world, how, seed)
         found.append(Snapshot(None, part, frozen))
@@ -103,7 +102,7 @@ def dealt(rows):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_controls_are_those_of_a_loop_over_held_out_items(case):
-    found, rows = controls(snapshots(*case)), list(items(*case))
+    found, rows = measure_controls(snapshots(*case)), list(items(*case))
     assert list(found) == KEYS.split()
     assert found["own"] == share(r["says"] == r["own"] for r in rows)
     assert found["ideal_self"] == share(r["ideal"] == r["now"] for r in rows)
@@ -121,7 +120,7 @@ def test_controls_are_those_of_a_loop_over_held_out_items(case):
 
 def test_no_two_controls_are_alike_here():
     """Guards the test above: exchanging two that are alike would not show."""
-    found = [controls(snapshots(*case)) for case in CASES]
+    found = [measure_controls(snapshots(*case)) for case in CASES]
     assert len({tuple(round(of[key], 9) for of in found) for key in KEYS.split()}) == 9
     for case, of in zip(CASES, found):
         assert of["own"] != share(r["says"] == r["then"] for r in items(*case))  # a donor's
@@ -130,37 +129,37 @@ def test_no_two_controls_are_alike_here():
 def test_training_subjects_and_unexplained_tasks_do_not_count():
     """What is said of them may be anything."""
     names, unexplained = ("hint", "refusal", "rules"), ("refusal",)
-    expected = controls(snapshots("head", names, unexplained))
+    expected = measure_controls(snapshots("head", names, unexplained))
     other = snapshots.__wrapped__("head", names, unexplained)
     for s in other:
         anything = torch.full_like(s.explanation, 0)
         free = torch.from_numpy(s.world.explained)[:, None]
-        free = torch.ones_like(free) if s.part.name == "refusal" else free
+        free = torch.ones_like(free) if s.task.name == "refusal" else free
         s.explanation = torch.where(free, anything, s.explanation)
         s.now = torch.where(free, 0, s.now)
         s.current = torch.where(free, 1, s.current)
         s.original = torch.where(free, 1, s.original)
-    assert controls(other) == expected
+    assert measure_controls(other) == expected
     for s in other:
         s.explanation = torch.zeros_like(s.explanation)  # guard: those of held-out subjects do
-    assert controls(other) != expected
+    assert measure_controls(other) != expected
 
 
 def test_own_is_orig_where_m0_gave_the_labels():
     of = snapshots("head", ("hint", "refusal"), (), donor=False)
     held = [s.rows("held_out") for s in of]
     hits = torch.cat([(s.explanation == s.original)[rows].flatten() for s, rows in zip(of, held)])
-    assert controls(of)["own"] == hits.double().mean().item()
+    assert measure_controls(of)["own"] == hits.double().mean().item()
 
 
 @pytest.mark.parametrize("channel", ["head", "verbal"])
 def test_an_explainer_that_is_right_or_constant_gets_what_it_should(channel):
     (s,) = snapshots.__wrapped__(channel, ("hint",), ())
     s.explanation = s.current.clone()
-    right = controls([s])
+    right = measure_controls([s])
     assert right["balanced"] == 1 and right["said_change"] == right["change"]
     s.explanation = torch.full_like(s.current, int(s.current[0, 0]))
-    constant, classes = controls([s]), s.current[s.rows("held_out")].unique()
+    constant, classes = measure_controls([s]), s.current[s.rows("held_out")].unique()
     assert constant["balanced"] == pytest.approx(1 / len(classes)) and constant["said_most"] == 1
     assert constant["adjusted"] == 0 and constant["said_change"] in (0, 1)
     for key in ("ideal_self", "ideal_orig", "change", "change_then"):  # whatever is said
@@ -170,7 +169,7 @@ def test_an_explainer_that_is_right_or_constant_gets_what_it_should(channel):
 def test_a_label_of_one_task_is_not_dealt_to_another():
     """Cues of two tasks have the same numbers, and are different cues nonetheless."""
     one, two = ("hint",), ("refusal",)
-    joined, rows = controls(snapshots("head", one + two, ())), list(items("head", one + two, ()))
+    joined, rows = measure_controls(snapshots("head", one + two, ())), list(items("head", one + two, ()))
     merged = [r | {"cue": r["cue"][1]} for r in rows]
     assert abs(dealt(merged) - dealt(rows)) > 1e-6  # guard
     gap = share(r["says"] == r["now"] for r in rows) - share(r["says"] == r["then"] for r in rows)
@@ -184,18 +183,18 @@ def test_a_label_of_one_task_is_not_dealt_to_another():
 def test_balanced_is_the_mean_over_classes_of_what_is_right(rows):
     said, now = (torch.tensor(column) for column in zip(*rows))
     shares = [share(s == k for s, n in rows if n == k) for k in range(4) if k in [*zip(*rows)][1]]
-    assert balanced(said, now) == pytest.approx(sum(shares) / len(shares), abs=1e-12)
+    assert balanced_match(said, now) == pytest.approx(sum(shares) / len(shares), abs=1e-12)
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(0, 3))
 def test_a_constant_gets_one_class_of_them_all_or_none(now, said):
-    found = balanced(torch.full((len(now),), said), torch.tensor(now))
+    found = balanced_match(torch.full((len(now),), said), torch.tensor(now))
     assert found == pytest.approx((said in now) / len(set(now)), abs=1e-12)
 
 
 def test_repeating_the_items_of_one_class_changes_self_and_not_balanced():
     said, now = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1, 2, 2])
-    assert balanced(said, now) == pytest.approx((1 + 1 + 0.5) / 3)
+    assert balanced_match(said, now) == pytest.approx((1 + 1 + 0.5) / 3)
     again = torch.tensor([0, 0, 0, 0, 1, 2, 3])
-    assert balanced(said[again], now[again]) == balanced(said, now)
+    assert balanced_match(said[again], now[again]) == balanced_match(said, now)
     assert (said == now)[again].double().mean() != (said == now).double().mean()

@@ -141,7 +141,7 @@ def test_everything_is_both_for_all_subjects_whatever_the_chunk(channel, monkeyp
         head.weight.data *= 50  # so that classes differ between subjects
     answers, said = asked.both(model, torch.arange(12))
     monkeypatch.setattr(module, "CHUNK", 5)  # 12 = 5 + 5 + 2
-    found, spoken = asked.everything(model)
+    found, spoken = asked.ask_all(model)
     assert not found.requires_grad
     torch.testing.assert_close(found, answers.detach(), rtol=0, atol=1e-12)
     assert torch.equal(spoken, said.argmax(-1)) and len(spoken.unique()) > 1

@@ -10,10 +10,9 @@ import torch
 from introspect.checkpoint import Corrupt, load
 from introspect.config import LabelConfig
 from introspect.interview import Interview
-from introspect.labels import freeze, frozen_labels
-from introspect.parts import parts_of
-from introspect.pretrain import pretrain
+from introspect.labels import freeze
 from introspect.runs.build import build, donor_of
+from introspect.runs.stages import make_labels, make_m0, make_tasks
 from introspect.tasks.hint import Hint
 from introspect.tokenizer import ANSWER, encode
 
@@ -28,8 +27,8 @@ tiny = partial(build, {"hint": Hint})
 def frozen(cache, **overrides):
     """(M0, frozen labels, configuration, world) of the tiny run with these fields."""
     cfg = tiny(TINY | overrides)
-    (part,) = parts = parts_of(cfg, "cpu")
-    m0, (labels,) = frozen_labels(cfg, parts, cache, "cpu")
+    (part,) = parts = make_tasks(cfg, "cpu")
+    m0, (labels,) = make_labels(cfg, parts, cache, "cpu")
     return m0, labels, cfg, part.world
 
 
@@ -50,7 +49,7 @@ def test_labels_are_read_off_the_answers_of_m0_which_is_frozen(tmp_path):
     m0, labels, _, world = frozen(tmp_path)
     assert torch.equal(labels.original, labels_of(m0, world))
     assert torch.equal(labels.targets, labels.original)
-    torch.testing.assert_close(labels.reference, Interview(world).everything(m0)[0])
+    torch.testing.assert_close(labels.reference, Interview(world).ask_all(m0)[0])
     assert not any(p.requires_grad for p in m0.parameters())
     assert len(labels.original.unique()) > 1  # guard: not all the same
 
@@ -97,8 +96,8 @@ def test_a_donor_of_other_size_world_or_order_is_asked_about_the_same_prompts(tm
     _, own, _, world = frozen(tmp_path)
     for donor in ("n_embd=8", "n_layer=2", "order_seed=5", "rewritten_share=1.0"):
         m0, donated, cfg, _ = frozen(tmp_path, donor=donor)
-        learned = parts_of(donor_of(cfg), "cpu")
-        model = pretrain(donor_of(cfg), learned, tmp_path / donor, "cpu")
+        learned = make_tasks(donor_of(cfg), "cpu")
+        model = make_m0(donor_of(cfg), learned, tmp_path / donor, "cpu")
         assert torch.equal(donated.original, labels_of(model, world))
         assert torch.equal(donated.reference, own.reference)
         assert not torch.equal(donated.original, own.original)
@@ -108,7 +107,7 @@ def test_another_order_of_batches_keeps_the_initial_weights(tmp_path):
     cfg, other = tiny(TINY), tiny(TINY | {"order_seed": 5})
     ends = []
     for c, until in ((cfg, 0), (other, 0), (cfg, 1), (other, 1)):
-        model = pretrain(c, parts_of(c, "cpu"), tmp_path, "cpu", until=until)
+        model = make_m0(c, make_tasks(c, "cpu"), tmp_path, "cpu", until=until)
         ends.append(torch.cat([p.flatten() for p in model.parameters()]))
     assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[2], ends[3])
 
@@ -143,7 +142,7 @@ def test_label_progress_takes_an_earlier_checkpoint_of_the_labeled_model(tmp_pat
     last = frozen(tmp_path, donor=donor)[1]
     _, early, cfg, world = frozen(tmp_path, donor=donor, label_progress=0.3)
     labeled = donor_of(cfg)
-    model = pretrain(labeled, parts_of(labeled, "cpu"), tmp_path / "x", "cpu", until=until)
+    model = make_m0(labeled, make_tasks(labeled, "cpu"), tmp_path / "x", "cpu", until=until)
     assert torch.equal(early.original, labels_of(model, world))
     assert torch.equal(early.reference, last.reference)
     assert not torch.equal(early.original, last.original)

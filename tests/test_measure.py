@@ -11,9 +11,10 @@ import torch
 
 from introspect.channels import Heads
 from introspect.config import LabelConfig
+from introspect.interview import RunTask
 from introspect.labels import freeze
-from introspect.measure import Snapshot, competence, examples, measure, measure_all
-from introspect.parts import Part
+from introspect.measure import Snapshot, measure, measure_all, measure_competence
+from introspect.runs.items import choose_examples
 from introspect.tasks.hint import Hint
 
 WORLD = Hint(n_entity=4, n_attribute=5, n_answer=3, explained_share=0.4).world(3)
@@ -33,7 +34,7 @@ def part_of(world, answers, spoken, explained=True):
     asked = SimpleNamespace(
         everything=lambda model: (answers, spoken), channel=Heads("head", world, None)
     )
-    return Part("hint", world, asked, explained, taught=False)
+    return RunTask("hint", world, asked, explained, taught=False)
 
 
 SNAPSHOT, FROZEN = tables(seed=6)
@@ -134,7 +135,7 @@ def test_both_has_the_held_out_measures_and_under_train_their_twins():
 
 
 def test_competence_is_that_of_a_loop_over_all_subjects():
-    found, before = competence(WORLD, FROZEN.reference), FROZEN.reference.argmax(-1).tolist()
+    found, before = measure_competence(WORLD, FROZEN.reference), FROZEN.reference.argmax(-1).tolist()
     best = WORLD.ideal[:, 0].max(-1)
     sure = [s for s in range(20) if best[s] >= 0.6]
     assert found["known"] == share(before[s][0] == WORLD.ideal[s, 0].argmax() for s in sure)
@@ -149,16 +150,16 @@ def test_competence_is_that_of_a_loop_over_all_subjects():
 def test_competence_describes_m0_and_not_the_donor_of_the_labels():
     donated = freeze(-FROZEN.reference, FROZEN.reference, WORLD, LabelConfig(label_noise=0.5), 1)
     assert not torch.equal(donated.original, FROZEN.original)
-    assert competence(WORLD, donated.reference) == competence(WORLD, FROZEN.reference)
+    assert measure_competence(WORLD, donated.reference) == measure_competence(WORLD, FROZEN.reference)
 
 
 def test_known_is_none_where_the_world_itself_is_not_sure():
     blind = Hint(n_entity=4, n_attribute=5, n_answer=3, guess_share=1.0).world(0)
-    assert competence(blind, FROZEN.reference)["known"] is None
+    assert measure_competence(blind, FROZEN.reference)["known"] is None
 
 
 def test_examples_say_in_words_what_the_tables_say():
-    found = examples([SNAPSHOT], 36)  # every held-out item once
+    found = choose_examples([SNAPSHOT], 36)  # every held-out item once
     where = {WORLD.text(s, x): (s, p, x, y) for s in WORLD.subjects("held_out")
              for p, (x, y) in enumerate(WORLD.pairs)}
     assert {e["prompt"] for e in found} == set(where)
@@ -171,7 +172,7 @@ def test_examples_say_in_words_what_the_tables_say():
 
 
 def test_the_side_of_an_example_follows_from_its_own_words():
-    found = examples([SNAPSHOT], 36)
+    found = choose_examples([SNAPSHOT], 36)
     for e in found:
         now, then = (
             "would stay" if e[f"{who}_with_cue"] == e[f"{who}_without_cue"]
@@ -190,7 +191,7 @@ def test_examples_are_a_random_choice_that_begins_with_labels_that_moved():
         for s in WORLD.subjects("held_out")
         for p, (x, _) in enumerate(WORLD.pairs)
     }
-    order = [e["prompt"] for e in examples([SNAPSHOT], 36)]
+    order = [e["prompt"] for e in choose_examples([SNAPSHOT], 36)]
     assert [of[prompt] for prompt in order] == sorted(of.values(), reverse=True)
     assert 0 < sum(of.values()) < 36
-    assert order != sorted(order) and order[:5] == [e["prompt"] for e in examples([SNAPSHOT], 5)]
+    assert order != sorted(order) and order[:5] == [e["prompt"] for e in choose_examples([SNAPSHOT], 5)]

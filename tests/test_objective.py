@@ -11,9 +11,9 @@ import torch
 from introspect import cotrain, pretrain
 from introspect.config import LabelConfig
 from introspect.cotrain import objective
-from introspect.labels import all_sha256, freeze, frozen_labels
-from introspect.parts import parts_of
+from introspect.labels import freeze
 from introspect.runs.build import worlds_of
+from introspect.runs.stages import hash_labels, make_labels, make_tasks
 from tests.several import WORLDS, config
 
 # --- labels ---
@@ -59,10 +59,10 @@ def test_noise_comes_after_shuffling():
 
 def test_labels_of_a_mixture_are_those_of_each_task_and_hashed_together(tmp_path):
     cfg = config("hint+refusal+jabberwocky", label_order="shuffled")
-    parts = parts_of(cfg, "cpu")
-    m0, found = frozen_labels(cfg, parts, tmp_path, "cpu")
+    parts = make_tasks(cfg, "cpu")
+    m0, found = make_labels(cfg, parts, tmp_path, "cpu")
     for part, labels in zip(parts, found):
-        reference, _ = part.interview.everything(m0)
+        reference, _ = part.interview.ask_all(m0)
         assert torch.equal(labels.reference, reference)
         answers, K = reference.argmax(-1).tolist(), len(part.world.answers)
         rows = [[K if row[x] == row[y] else row[y] for x, y in part.world.pairs] for row in answers]
@@ -72,11 +72,11 @@ def test_labels_of_a_mixture_are_those_of_each_task_and_hashed_together(tmp_path
         own = freeze(reference, reference, part.world, how, cfg.seed)
         assert labels.sha256() == own.sha256()
     assert len(list(tmp_path.glob("labels-*"))) == 3
-    _, again = frozen_labels(cfg, parts, tmp_path, "cpu")
-    assert all_sha256(again) == all_sha256(found)
+    _, again = make_labels(cfg, parts, tmp_path, "cpu")
+    assert hash_labels(again) == hash_labels(found)
     others = (found[::-1], found[:2], [found[0], found[2], found[1]], [found[0], *found[:2]])
-    assert len({all_sha256(some) for some in (found, *others)}) == 5
-    assert all_sha256(found[:1]) == found[0].sha256()
+    assert len({hash_labels(some) for some in (found, *others)}) == 5
+    assert hash_labels(found[:1]) == found[0].sha256()
 
 
 @pytest.mark.parametrize("order, noise, n_label", [
@@ -87,7 +87,7 @@ def test_labels_of_three_seeds_are_cached_once_where_they_are_the_same(
     hashes = set()
     for seed in (0, 1, 2):
         cfg = config("hint+refusal", label_order=order, label_noise=noise, seed=seed, m0_seed=0)
-        hashes.add(all_sha256(frozen_labels(cfg, parts_of(cfg, "cpu"), tmp_path, "cpu")[1]))
+        hashes.add(hash_labels(make_labels(cfg, make_tasks(cfg, "cpu"), tmp_path, "cpu")[1]))
     assert len(hashes) == n_label and len(list(tmp_path.glob("labels-*"))) == 2 * n_label
 
 
@@ -95,7 +95,7 @@ def test_true_and_shuffled_labels_of_one_seed_and_noise_are_not_confused(tmp_pat
     found = []
     for order in ("true", "shuffled"):
         cfg = config("hint+refusal", label_order=order, label_noise=0.25)
-        found.append(all_sha256(frozen_labels(cfg, parts_of(cfg, "cpu"), tmp_path, "cpu")[1]))
+        found.append(hash_labels(make_labels(cfg, make_tasks(cfg, "cpu"), tmp_path, "cpu")[1]))
     assert found[0] != found[1]
 
 
@@ -104,7 +104,7 @@ def test_true_and_shuffled_labels_of_one_seed_and_noise_are_not_confused(tmp_pat
 
 def losses(cfg, disturb, name, steps=3):
     """Losses of some updates whose frozen labels of one task are changed by `disturb`."""
-    parts, model = parts_of(cfg, "cpu"), pretrain.new_model(cfg, worlds_of(cfg))
+    parts, model = make_tasks(cfg, "cpu"), pretrain.new_model(cfg, worlds_of(cfg))
     frozen = []
     for i, part in enumerate(parts):
         g = torch.Generator().manual_seed(i)
@@ -149,7 +149,7 @@ def test_a_loss_depends_on_labels_of_explained_tasks_and_on_behavior_that_is_anc
 def test_each_term_of_a_loss_is_a_mean_over_its_tasks():
     """Of a model to which every answer is as likely as any, the loss of each task is known."""
     cfg = config("hint+refusal+jabberwocky", batch_size=6)
-    parts, model = parts_of(cfg, "cpu"), pretrain.new_model(cfg, worlds_of(cfg))
+    parts, model = make_tasks(cfg, "cpu"), pretrain.new_model(cfg, worlds_of(cfg))
     for head in (model.task_head, model.explain_head):
         torch.nn.init.zeros_(head.weight)  # every answer, every explanation equally likely
     frozen = [
@@ -166,11 +166,11 @@ def test_each_term_of_a_loss_is_a_mean_over_its_tasks():
 
 def test_a_shift_of_one_task_is_trained_in_that_task_alone(monkeypatch):
     cfg = config("hint+refusal+rules", shift="refusal.cue_reliability=0.25", shift_weight=3.0)
-    parts, model = parts_of(cfg, "cpu"), pretrain.new_model(cfg, worlds_of(cfg))
+    parts, model = make_tasks(cfg, "cpu"), pretrain.new_model(cfg, worlds_of(cfg))
     frozen = [
         freeze(logits, logits, part.world, LabelConfig(), 0)
         for part in parts
-        for logits in [part.interview.everything(model)[0]]
+        for logits in [part.interview.ask_all(model)[0]]
     ]
     asked = []
 

@@ -12,18 +12,18 @@ import torch
 from introspect import pretrain
 from introspect.channels import Heads, Verbal
 from introspect.config import LabelConfig
-from introspect.interview import Interview
+from introspect.interview import Interview, RunTask
 from introspect.labels import freeze
 from introspect.measure import (
     Snapshot,
-    competence,
-    examples,
-    m0_of,
     measure,
     measure_all,
+    measure_competence,
+    measure_m0,
 )
-from introspect.parts import Part, parts_of
 from introspect.runs.build import build, worlds_of
+from introspect.runs.items import choose_examples
+from introspect.runs.stages import make_tasks
 from introspect.tasks.registry import find_tasks
 from introspect.tokenizer import ANSWER, EXPLAIN, encode
 from tests.several import SIZES, WORLDS, config
@@ -53,7 +53,7 @@ def test_a_model_of_several_tasks_has_a_row_for_each_answer_of_any_of_them():
     assert model.explain_head.out_features == len(AMONG) + 1
 
 
-@pytest.mark.parametrize("part", parts_of(MIXED, "cpu"), ids=lambda part: part.name)
+@pytest.mark.parametrize("part", make_tasks(MIXED, "cpu"), ids=lambda part: part.name)
 def test_answers_of_a_task_are_the_rows_of_its_own_answers(part):
     model, world, everyone = gpt(), part.world, torch.arange(part.world.n_subject)
     rows = [AMONG.index(answer) for answer in world.answers]
@@ -66,7 +66,7 @@ def test_answers_of_a_task_are_the_rows_of_its_own_answers(part):
     ])
     asked = part.interview
     for found in (asked.answers(model, everyone), asked.both(model, everyone)[0],
-                  asked.everything(model)[0]):
+                  asked.ask_all(model)[0]):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     assert expected.std((0, 1)).min() > 1e-2 and expected.std(-1).min() > 1e-2  # guard: they differ
 
@@ -74,7 +74,7 @@ def test_answers_of_a_task_are_the_rows_of_its_own_answers(part):
 @pytest.mark.parametrize("channel", ["head", "tied", "same", "probe"])
 @pytest.mark.parametrize("number", range(3), ids=MIXED.task.split("+"))
 def test_explanations_of_a_task_are_the_rows_of_its_own_answers_and_would_stay(number, channel):
-    model, part = gpt(), parts_of(MIXED, "cpu", channel)[number]
+    model, part = gpt(), make_tasks(MIXED, "cpu", channel)[number]
     world, everyone = part.world, torch.arange(part.world.n_subject)
     expected = []
     for s in everyone:
@@ -87,7 +87,7 @@ def test_explanations_of_a_task_are_the_rows_of_its_own_answers_and_would_stay(n
     asked = part.interview
     for found in (asked.explanations(model, everyone), asked.both(model, everyone)[1]):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    said = asked.everything(model)[1]
+    said = asked.ask_all(model)[1]
     assert torch.equal(said, expected.argmax(-1))
     assert expected.std((0, 1)).min() > 1e-9 and expected.std(-1).min() > 1e-2  # guard: they differ
     words = [f"would change to {answer}" for answer in world.answers] + ["would stay"]
@@ -96,7 +96,7 @@ def test_explanations_of_a_task_are_the_rows_of_its_own_answers_and_would_stay(n
 
 def test_on_channel_verbal_a_task_of_several_is_asked_as_one_alone():
     model = gpt()
-    for part in parts_of(MIXED, "cpu", "verbal"):
+    for part in make_tasks(MIXED, "cpu", "verbal"):
         asked, everyone = part.interview, torch.arange(part.world.n_subject)
         alone = Interview(part.world, "verbal")
         assert torch.equal(asked.explanations(model, everyone), alone.explanations(model, everyone))
@@ -106,9 +106,9 @@ def test_on_channel_verbal_a_task_of_several_is_asked_as_one_alone():
 
 
 def test_a_task_alone_and_one_whose_answers_are_those_of_all_read_every_row():
-    (alone,) = parts_of(build(find_tasks("hint"), SIZES["hint"]), "cpu")
+    (alone,) = make_tasks(build(find_tasks("hint"), SIZES["hint"]), "cpu")
     assert alone.interview.columns is None
-    hint, taught = parts_of(config("hint+jabberwocky", **{"jabberwocky.n_answer": 2}), "cpu")
+    hint, taught = make_tasks(config("hint+jabberwocky", **{"jabberwocky.n_answer": 2}), "cpu")
     assert hint.interview.columns is None and taught.interview.columns.tolist() == [0, 1]
 
 
@@ -117,13 +117,13 @@ def test_a_task_alone_and_one_whose_answers_are_those_of_all_read_every_row():
 
 def test_parts_are_in_the_order_of_their_names_with_their_roles():
     cfg = config("jabberwocky+refusal+hint+rules", unexplained="hint+jabberwocky")
-    roles = [(part.name, part.explained, part.taught) for part in parts_of(cfg, "cpu")]
+    roles = [(part.name, part.explained, part.taught) for part in make_tasks(cfg, "cpu")]
     assert roles == [("jabberwocky", False, True), ("refusal", True, False),
                      ("hint", False, False), ("rules", True, False)]
     assert cfg.explained == ["refusal", "rules"]
 
 
-@pytest.mark.parametrize("part", parts_of(config("hint+refusal+jabberwocky", unexplained="refusal"),
+@pytest.mark.parametrize("part", make_tasks(config("hint+refusal+jabberwocky", unexplained="refusal"),
                                           "cpu"), ids=lambda part: part.name)
 def test_without_explanation_labels_every_subject_is_held_out(part):
     train_, held_out = (part.subjects(split).tolist() for split in ("train", "held_out"))
@@ -148,13 +148,13 @@ def tables(number, explained=True):
         everything=lambda model: (reference + noise, spoken), channel=Heads("head", world, None)
     )
     frozen = freeze(reference, reference, world, LabelConfig(label_noise=0.3), 0)
-    part = Part(name, world, asked, explained, taught=False)
+    part = RunTask(name, world, asked, explained, taught=False)
     return Snapshot(None, part, frozen), frozen
 
 
 def items(snapshot, frozen, split):
     """One dict an item, by python integers."""
-    world, part = snapshot.world, snapshot.part
+    world, part = snapshot.world, snapshot.task
     before, now, K = frozen.reference.argmax(-1).tolist(), snapshot.now.tolist(), len(world.answers)
     for s in range(world.n_subject):
         if (world.explained[s] and part.explained) == (split == "train"):
@@ -246,7 +246,7 @@ def test_all_measures_are_pooled_over_explained_tasks_and_of_each_task():
     assert list(tasks) == ["refusal", "hint"]
     moved = []
     for snapshot, frozen in ((hint, of_hint), (refusal, of_refusal)):
-        own, world = tasks[snapshot.part.name], snapshot.world
+        own, world = tasks[snapshot.task.name], snapshot.world
         rows = list(items(snapshot, frozen, "held_out"))
         assert own["n_items"] == len(rows) == (48 if snapshot is hint else 36)
         assert own["self"] == share(r["says"] == r["now"] for r in rows)
@@ -255,7 +255,7 @@ def test_all_measures_are_pooled_over_explained_tasks_and_of_each_task():
         sure = [s for s in range(world.n_subject) if world.ideal[s, 0].max() >= 0.6]
         right = share(snapshot.now[s, 0].item() == world.ideal[s, 0].argmax() for s in sure)
         assert own["known"] == right
-        moved.append(right != competence(world, frozen.reference)["known"])
+        moved.append(right != measure_competence(world, frozen.reference)["known"])
     assert any(moved)  # guard: what M0 knows is something else
 
 
@@ -277,7 +277,7 @@ def test_on_channel_verbal_labels_name_the_answer_that_stays_of_whom_they_descri
         everything=lambda model: (now, torch.zeros(20, 4, dtype=torch.int64)),
         channel=Verbal(world, "cpu"),
     )
-    snapshot = Snapshot(None, Part("hint", world, asked, True, False), frozen)
+    snapshot = Snapshot(None, RunTask("hint", world, asked, True, False), frozen)
     counts = Counter()
     for s in range(20):
         for p, (x, y) in enumerate(world.pairs):
@@ -296,19 +296,19 @@ def test_on_channel_verbal_labels_name_the_answer_that_stays_of_whom_they_descri
 
 def test_m0_is_described_by_its_first_explained_task_and_by_each():
     (hint, of_hint), (refusal, of_refusal) = tables(0), tables(1, explained=False)
-    own = {"refusal": competence(WORLDS[1], of_refusal.reference),
-           "hint": competence(WORLDS[0], of_hint.reference)}
-    found = m0_of([refusal.part, hint.part], [of_refusal, of_hint])
+    own = {"refusal": measure_competence(WORLDS[1], of_refusal.reference),
+           "hint": measure_competence(WORLDS[0], of_hint.reference)}
+    found = measure_m0([refusal.part, hint.part], [of_refusal, of_hint])
     assert found == own["hint"] | {"tasks": own}
-    assert m0_of([hint.part], [of_hint]) == own["hint"] != own["refusal"]
+    assert measure_m0([hint.part], [of_hint]) == own["hint"] != own["refusal"]
 
 
 def test_examples_are_as_many_of_each_task():
     snapshots = [tables(0)[0], tables(1, explained=False)[0]]
-    found = examples(snapshots, 5)
+    found = choose_examples(snapshots, 5)
     for snapshot, five in zip(snapshots, (found[:5], found[5:])):
         world = snapshot.world
         texts = {world.text(s, x) for s in snapshot.rows("held_out") for x, _ in world.pairs}
         assert {e["prompt"] for e in five} <= texts and len(five) == 5
         assert {e["now_with_cue"] for e in five} <= set(world.answers)
-    assert len(examples(snapshots[1:], 99)) == 9 * 4  # without labels, of every subject
+    assert len(choose_examples(snapshots[1:], 99)) == 9 * 4  # without labels, of every subject

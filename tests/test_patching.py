@@ -22,9 +22,8 @@ from introspect.analysis.patching import (
     spearman,
 )
 from introspect.config import GPTConfig
-from introspect.interview import Interview
+from introspect.interview import Interview, RunTask
 from introspect.model import GPT
-from introspect.parts import Part
 from introspect.tasks.hint import Hint
 from introspect.tasks.rules import Rules
 from introspect.tokenizer import ANSWER, EXPLAIN, encode, encode_words, vocab_size
@@ -46,7 +45,7 @@ def part_of(world=WORLD, channel="head"):
     asked = Interview(world, channel)
     if channel == "verbal":  # an untrained model says no sentence: let it say the likeliest one
         asked.channel.say = lambda model, hidden: asked.channel.log_probs(model, hidden).argmax(-1)
-    return Part("a task", world, asked, True, False)
+    return RunTask("a task", world, asked, True, False)
 
 
 def site(point, tokens, low=0, high=16):
@@ -108,7 +107,7 @@ def test_a_subject_patched_by_itself_changes_nothing(channel):
     assert len(found.patched_labels) == len(found.patched_said) == len(sites)
     assert (found.patched_labels == found.labels).all()
     assert (found.patched_said == found.said).all()
-    plain = part.interview.heard(model, subjects)
+    plain = part.interview.ask(model, subjects)
     assert torch.equal(found.said, plain[1]) and torch.equal(found.source_said, plain[1])
 
 

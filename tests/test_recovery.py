@@ -20,11 +20,10 @@ from introspect.analysis.recovery import (
     show_recovery,
 )
 from introspect.config import GPTConfig, LabelConfig
-from introspect.interview import Interview
+from introspect.interview import Interview, RunTask
 from introspect.labels import freeze
 from introspect.measure import Snapshot
 from introspect.model import GPT
-from introspect.parts import Part
 from introspect.tasks.hint import Hint
 from introspect.tasks.rules import OFF, ON, Rules
 from introspect.tokenizer import ANSWER, encode, vocab_size
@@ -45,12 +44,12 @@ def gpt(n_answer=2, seed=0):
 
 
 def part_of(world=WORLD, channel="head", among=None):
-    return Part("rules", world, Interview(world, channel, among=among), True, False)
+    return RunTask("rules", world, Interview(world, channel, among=among), True, False)
 
 
 def snapshot_of(model, channel="head"):
     part = part_of(channel=channel)
-    answers, _ = part.interview.everything(model)
+    answers, _ = part.interview.ask_all(model)
     return Snapshot(model, part, freeze(answers, answers, WORLD, LabelConfig(), 0))
 
 
@@ -145,7 +144,7 @@ def test_rows_are_means_over_held_out_subjects_of_what_each_method_ranks(channel
     rows = {row.method: row for row in recovery(model, snapshot, n=1000)}
     assert list(rows) == ["explanation", *METHODS]
     held_out = WORLD.subjects("held_out")
-    says = snapshot.part.interview.explanations(model, torch.from_numpy(held_out)).exp()
+    says = snapshot.task.interview.explanations(model, torch.from_numpy(held_out)).exp()
     judged = {"explanation": [], "Shapley": []}
     ideal = []
     for i, s in enumerate(held_out):
@@ -154,7 +153,7 @@ def test_rows_are_means_over_held_out_subjects_of_what_each_method_ranks(channel
         signs = [log_odds(model, text, 1) > 0 for text in texts]
         counts = np.array([sign != signs[0] for sign in signs[1:]])
         changes = says[i, :, :2].sum(-1).numpy()
-        score = score_of(model, snapshot.part, s, int(signs[0]))
+        score = score_of(model, snapshot.task, s, int(signs[0]))
         phi = shapley(score, torch.ones(1, 6), 0.0)[0].numpy()
         judged["explanation"].append(auc(changes, counts))
         judged["Shapley"].append(auc(phi, counts))

@@ -8,15 +8,13 @@ import torch
 
 import train
 from introspect import checkpoint, cotrain
-from introspect.channels import labels_of
 from introspect.config import LabelConfig
 from introspect.cotrain import objective
 from introspect.files import read_json, read_lines
 from introspect.labels import freeze
 from introspect.losses import behavior_kl, explanation_loss
-from introspect.parts import parts_of
-from introspect.pretrain import new_model
 from introspect.runs.build import build, worlds_of
+from introspect.runs.stages import make_tasks, new_model
 from introspect.streams import rng
 from introspect.tasks.hint import Hint
 from introspect.tasks.verdict import Verdict
@@ -43,13 +41,13 @@ class Run:
     """The loss of a small run, the model it is of, and the frozen labels that it has."""
 
     def __init__(self, cfg, disturb=lambda labels: labels):
-        self.cfg, self.parts = cfg, parts_of(cfg, "cpu", cfg.cotrain.channel)
+        self.cfg, self.parts = cfg, make_tasks(cfg, "cpu", cfg.cotrain.channel)
         self.model, self.frozen = new_model(cfg, worlds_of(cfg)), []
         g = torch.Generator().manual_seed(1)
         for p in self.model.parameters():
             p.data.add_(torch.randn(p.shape, generator=g), alpha=0.3)
         if len(self.parts) == 1:  # no answer is preferred, or it would be given to everything
-            answers, _ = self.parts[0].interview.everything(self.model)
+            answers, _ = self.parts[0].interview.ask_all(self.model)
             self.model.task_head.bias.data -= answers.mean((0, 1))
         for i, part in enumerate(self.parts):
             size = part.world.n_subject, len(part.world.prompts), len(part.world.answers)
@@ -77,16 +75,16 @@ def test_current_labels_are_those_of_a_loop_over_items(task, n_answer, channel):
     name = type(task).__name__.lower()
     sizes = {f: getattr(task, f) for f in task.__dataclass_fields__ if f.startswith("n_")}
     cfg = build({name: type(task)}, sizes | dict(n_embd=16, n_head=2, block_size=16))
-    (part,) = parts_of(cfg, "cpu", channel)
+    (part,) = make_tasks(cfg, "cpu", channel)
     V = len(part.world.prompts)
     answers = torch.randn(9, V, n_answer, generator=torch.Generator().manual_seed(0))
     given = [[max(range(n_answer), key=logits.__getitem__) for logits in row]
              for row in answers.tolist()]
     expected = classes_of(given, part.world, channel)
-    found = labels_of(part.interview.channel, answers.argmax(-1))
+    found = part.interview.labels(answers.argmax(-1))
     assert found.tolist() == expected and found.dtype == torch.int64
     assert len(set(sum(expected, []))) == (6 if channel == "verbal" else 4)  # guard: all classes
-    labels = labels_of(part.interview.channel, answers.requires_grad_().argmax(-1))
+    labels = part.interview.labels(answers.requires_grad_().argmax(-1))
     assert not labels.requires_grad
 
 
@@ -133,8 +131,8 @@ def test_answers_of_the_model_matter_to_the_explanation_term_of_a_refreshed_loss
     """In channel head, the task head has no part in what is said."""
     run = Run(small(SMALL | dict(refreshed=refreshed, kl_weight=kl_weight)))
     before = [run.loss(run.model, step)[1]["explanation"] for step in range(3)]
-    (part,), (answers, _) = run.parts, run.parts[0].interview.everything(run.model)
-    labels = labels_of(part.interview.channel, answers.argmax(-1))
+    (part,), (answers, _) = run.parts, run.parts[0].interview.ask_all(run.model)
+    labels = part.interview.labels(answers.argmax(-1))
     assert len(labels.unique()) == 4  # guard: there is something to change
     run.model.task_head.weight.data.neg_()
     run.model.task_head.bias.data.neg_()

@@ -6,9 +6,9 @@ import torch
 import train
 from introspect import checkpoint, pretrain
 from introspect.files import read_json, read_lines
-from introspect.parts import parts_of
 from introspect.runs.build import build
 from introspect.runs.pool import Job, perform
+from introspect.runs.stages import make_tasks
 from introspect.tasks.registry import find_tasks
 from tests.several import SIZES, TINY, config
 from tests.tiny import SIZE, STEPS, weights, without_time
@@ -25,7 +25,7 @@ def model_of(learned):
 
 def learn(cfg, cache):
     """Weights of M0, and of what it is after it has been taught."""
-    parts = parts_of(cfg, "cpu")
+    parts = make_tasks(cfg, "cpu")
     m0 = pretrain.pretrain(cfg, parts, cache, "cpu")
     before = model_of(m0)
     taught = pretrain.teach(cfg, m0, parts, cache, "cpu")
@@ -56,7 +56,7 @@ def test_other_rates_of_what_m0_learns_make_another_m0(tmp_path):
 
 def test_teaching_goes_on_with_what_m0_knows_in_batches_of_its_own(tmp_path, monkeypatch):
     cfg = config("hint+jabberwocky")
-    parts, learned, draws = parts_of(cfg, "cpu"), [], []
+    parts, learned, draws = make_tasks(cfg, "cpu"), [], []
     loss_of_world = pretrain.loss_of_world
 
     def noted(model, interview, world, n, draw):

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from introspect.config import Config
-from introspect.interview import Interview
 from introspect.losses import behavior_kl, explanation_loss
 from introspect.model import GPT
-from introspect.pretrain import new_model
 from introspect.runs.build import worlds_of
+from introspect.runs.stages import make_tasks, new_model
 from introspect.tasks.world import World
 from introspect.tokenizer import encode_words
 
@@ -46,10 +45,9 @@ def update_loss(answers: Tensor, explanations: Tensor) -> Tensor:
 
 def ways(cfg: Config, device: str) -> tuple[GPT, dict[str, Callable[[], Tensor]]]:
     """A model, and the loss of one co-training update on it in both ways."""
-    worlds = worlds_of(cfg)
-    (world,) = worlds.values()
-    model = new_model(cfg, worlds).to(device)
-    interview = Interview(world, device=device)
+    tasks = make_tasks(cfg, device)
+    ((_, world, interview, *_),) = tasks
+    model = new_model(cfg, tasks).to(device)
     subjects = torch.arange(cfg.cotrain.batch_size, device=device)
     ids = torch.from_numpy(encode_words(world.slots[: len(subjects)])).to(device)
     return model, {

@@ -39,10 +39,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from introspect.channels import labels_of
-from introspect.interview import CHUNK
+from introspect.interview import CHUNK, RunTask
 from introspect.model import GPT
-from introspect.parts import Part
 from introspect.streams import rng
 
 TOKENS = ("subject", "cue", "query")
@@ -78,7 +76,7 @@ def in_last_block(model: GPT, point: str) -> bool:
     return point.startswith(f"blocks.{len(model.blocks) - 1}.")
 
 
-def nodes_of(part: Part) -> dict[str, Tensor]:
+def nodes_of(part: RunTask) -> dict[str, Tensor]:
     """Where each kind of token stands in the packed prompts of a part: node numbers.
 
     query: what is read, the last token of each sequence. subject: what every prompt has. cue: the
@@ -107,7 +105,7 @@ class Interchange(NamedTuple):
 
 
 def interchange(
-    model: GPT, part: Part, subjects: Tensor, sources: Tensor, sites: list[Site]
+    model: GPT, part: RunTask, subjects: Tensor, sources: Tensor, sites: list[Site]
 ) -> Interchange:
     """Ask about `subjects` (n,) with the activations of `sources` (n,) at one site after the other.
 
@@ -151,10 +149,10 @@ def swap(other: Tensor, rows: Tensor | slice, low: int, high: int) -> Callable[[
     return swapped
 
 
-def labels_and_said(model: GPT, part: Part, subjects: Tensor) -> Tensor:
+def labels_and_said(model: GPT, part: RunTask, subjects: Tensor) -> Tensor:
     """(2, B, P): the labels that the answers give, and what is said, in one pass."""
-    logits, said = (t.cpu() for t in part.interview.heard(model, subjects))
-    return torch.stack([labels_of(part.interview.channel, logits.argmax(-1)), said])
+    logits, said = (t.cpu() for t in part.interview.ask(model, subjects))
+    return torch.stack([part.interview.labels(logits.argmax(-1)), said])
 
 
 class Count(NamedTuple):
@@ -250,7 +248,7 @@ def circuits(found: Interchange, places: Iterable[str]) -> dict[str, float | Non
 
 
 def shared_circuits(
-    model: GPT, part: Part, n_subject: int = 256, seed: int = 0
+    model: GPT, part: RunTask, n_subject: int = 256, seed: int = 0
 ) -> dict[str, dict[str, float | None]]:
     """`circuits` of n_subject random held-out subjects, each with another one as its source.
 

@@ -18,10 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from introspect.interview import CHUNK
+from introspect.interview import CHUNK, RunTask
 from introspect.metrics import majority_share
 from introspect.model import GPT
-from introspect.parts import Part
 from introspect.tokenizer import encode_words
 
 RIDGE = 0.01  # of the mean variance of an activation: our choice, the same at every point
@@ -34,7 +33,7 @@ class Probe(NamedTuple):
 
 
 @torch.no_grad()
-def activations(model: GPT, part: Part, point: str, tokens: str) -> tuple[Tensor, Tensor]:
+def activations(model: GPT, part: RunTask, point: str, tokens: str) -> tuple[Tensor, Tensor]:
     """What stands at `point` as the prompt without the cue of the first pair is read, by itself.
 
     Args:
@@ -101,7 +100,7 @@ def judge(x: Tensor, answers: Tensor, train: Tensor, held_out: Tensor, n_answer:
     return Probe(right / len(held_out), majority_share(answers[held_out]))
 
 
-def probe(model: GPT, part: Part, point: str, tokens: str) -> Probe:
+def probe(model: GPT, part: RunTask, point: str, tokens: str) -> Probe:
     """How well the model's answer can be read at `point`, a hook point, from some tokens.
 
     Raises:
@@ -115,7 +114,7 @@ def probe(model: GPT, part: Part, point: str, tokens: str) -> Probe:
     return judge(x, answers, train, held_out, len(part.world.answers))
 
 
-def where_known(model: GPT, part: Part) -> dict[str, float]:
+def where_known(model: GPT, part: RunTask) -> dict[str, float]:
     """Accuracy above majority by place: all tokens of the subject at "embed subject"; after each
     block the last of them, "blocks.0.resid last", and the query, "blocks.0.resid query". After the
     last block only the query, for nothing reads the others there."""

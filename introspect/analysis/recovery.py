@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from introspect.analysis import attribution
+from introspect.interview import RunTask
 from introspect.measure import Snapshot
 from introspect.model import GPT
-from introspect.parts import Part
 from introspect.report.html import aligned
 from introspect.report.summary import interval
 from introspect.report.text import estimate
@@ -63,7 +63,7 @@ def can_flip(world: World) -> bool:
     )
 
 
-def score_of(model: GPT, part: Part, subject: int, answer: int) -> attribution.Score:
+def score_of(model: GPT, part: RunTask, subject: int, answer: int) -> attribution.Score:
     """z (n, F) -> (n,): log-odds of `answer` about this subject, its features mixed as z says.
 
     A feature between its two values is the same mixture of their two embeddings. Flipped at all
@@ -111,19 +111,19 @@ def recovery(model: GPT, snapshot: Snapshot, n: int = 200, seed: int = 0) -> lis
     world, rows = snapshot.world, snapshot.rows("held_out").numpy()
     subjects = rng(seed, "recovery").permutation(rows)[:n]
     stays = len(world.answers)
-    now = (snapshot.labels != stays).numpy()[subjects]  # (n, F) which features count
+    now = snapshot.changed(snapshot.current).numpy()[subjects]  # (n, F) which features count
     ideal = (world.truth != stays)[subjects]
     device = model.token.weight.device
     with torch.no_grad():
         chosen = torch.from_numpy(subjects).to(device)
-        said = snapshot.part.interview.explanations(model, chosen)
+        said = snapshot.task.interview.explanations(model, chosen)
         found = {"explanation": snapshot.channel.p_change(said).cpu().numpy()}
     base = world.pairs[0][0]
     as_it_is = torch.ones(1, now.shape[1], device=device)
     for name, method in METHODS.items():
         found[name] = np.empty(now.shape)
         for i, subject in enumerate(subjects):
-            score = score_of(model, snapshot.part, subject, int(snapshot.now[subject, base]))
+            score = score_of(model, snapshot.task, subject, int(snapshot.now[subject, base]))
             found[name][i] = method(score, as_it_is, 0.0)[0].cpu().numpy()
     return [
         Row(
