@@ -37,15 +37,15 @@ def adapt(model: GPT, rank: int, seed: int) -> list[nn.Parameter]:
     Returns:
         A and B of every matrix, which alone are to be trained.
     """
-    generator, found = torch.Generator().manual_seed(seed), []
+    generator, added = torch.Generator().manual_seed(seed), []
     for block in model.blocks:
         for name in MATRICES:
             module, _, last = name.rpartition(".")
             inner = block.get_submodule(module)
             adapter = LowRank(getattr(inner, last), rank, generator)
             setattr(inner, last, adapter)
-            found += [adapter.a, adapter.b]
-    return found
+            added += [adapter.a, adapter.b]
+    return added
 
 
 def trainable(model: GPT, channel: str, rank: int | None, seed: int) -> list[nn.Parameter]:

@@ -44,7 +44,7 @@ def sentence_labels(labels: Tensor, with_cue: Tensor, n_answer: int) -> Tensor:
 
 
 def turn(labels: Tensor, rows: Tensor, n_label: int) -> Tensor:
-    """`labels` (N, P) with a systematic error in `rows` (N,) bool: k becomes (k + 1) mod n_label."""
+    """`labels` (N, P), those of `rows` (N,) bool wrong systematically: k + 1 mod n_label for k."""
     return torch.where(rows[:, None], (labels + 1) % n_label, labels)
 
 
