@@ -11,7 +11,7 @@ import numpy as np
 from introspect.config import Config
 from introspect.interview import Interview
 from introspect.runs.build import worlds_of
-from introspect.tasks.registry import answers_of
+from introspect.tasks.registry import joint_answers
 from introspect.tasks.world import World
 
 
@@ -34,7 +34,7 @@ class Part(NamedTuple):
 def parts_of(cfg: Config, device: str, channel: str = "head") -> list[Part]:
     """The tasks of a run, in the order in which they are named, asked through a channel."""
     worlds = worlds_of(cfg)
-    among = answers_of(worlds)
+    among = joint_answers(worlds)
     return [
         Part(
             name,

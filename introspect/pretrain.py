@@ -21,7 +21,7 @@ from introspect.model import GPT
 from introspect.optim import muon_and_adamw, set_rates, trapezoid
 from introspect.parts import Part
 from introspect.streams import rng
-from introspect.tasks.registry import answers_of, source
+from introspect.tasks.registry import hash_file, joint_answers
 from introspect.tasks.world import World
 from introspect.tokenizer import vocab_size
 
@@ -41,13 +41,13 @@ class Diverged(Exception):
 
 def new_model(cfg: Config, worlds: dict[str, World]) -> GPT:
     """Untrained weights, a function of `m0_seed`."""
-    K = len(answers_of(worlds))
+    K = len(joint_answers(worlds))
     return GPT(cfg.gpt, vocab_size(), n_answer=K, n_explanation=K + 1, seed=cfg.m0_seed)
 
 
 def m0_key(cfg: Config, device: str) -> str:
     """Hash of everything that decides the weights of M0."""
-    worlds = [[name, asdict(task), source(name)] for name, task in cfg.tasks.items()]  # in order
+    worlds = [[name, asdict(task), hash_file(name)] for name, task in cfg.tasks.items()]  # in order
     parts = [worlds, asdict(cfg.gpt), asdict(cfg.pretrain)]
     return digest([*parts, cfg.m0_seed, cfg.world_seed, device])
 

@@ -16,7 +16,7 @@ from introspect.config import (
     flag_of,
 )
 from introspect.fields import Refused, assignments, base_type, check_fields
-from introspect.tasks.registry import make_world, prompts, source
+from introspect.tasks.registry import hash_file, make_world, prompt_texts
 from introspect.tasks.world import SENTENCES, World
 
 
@@ -164,7 +164,7 @@ def donor_of(cfg: Config) -> Config:
 
 def sources(cfg: Config) -> str:
     """The hashes of the files of one's own tasks, cut to 12 digits; empty where there is none."""
-    own = {name: source(name) for name in cfg.tasks}
+    own = {name: hash_file(name) for name in cfg.tasks}
     return " ".join(f"{name}={sha256[:12]}" for name, sha256 in own.items() if sha256)
 
 
@@ -188,7 +188,7 @@ def worlds_of(cfg: Config) -> dict[str, World]:
     """
     worlds = {name: make_world(name, task, cfg.world_seed) for name, task in cfg.tasks.items()}
     for (a, one), (b, other) in combinations(worlds.items(), 2):
-        if shared := prompts(one) & prompts(other):
+        if shared := prompt_texts(one) & prompt_texts(other):
             raise Refused(
                 f"--task={cfg.task}: {a} and {b} have a prompt in common, {min(shared)!r}; "
                 "give each its own names"
