@@ -13,7 +13,7 @@ from introspect.config import (
     Config,
     GPTConfig,
     PretrainConfig,
-    flag_of,
+    name_flag,
 )
 from introspect.fields import Refused, assignments, base_type, check_fields
 from introspect.tasks.registry import hash_file, make_world, prompt_texts
@@ -35,7 +35,7 @@ def defaults_of(tasks: Mapping[str, type]) -> dict[str, Any]:
     first_name = 0
     for name, task in tasks.items() if len(tasks) > 1 else ():
         if "first_name" in {f.name for f in fields(task)} and hasattr(task, "n_name"):
-            asked[flag_of(name, "first_name", tasks)] = first_name
+            asked[name_flag(name, "first_name", tasks)] = first_name
             first_name += task().n_name
     return asked
 
@@ -54,13 +54,13 @@ def build(tasks: Mapping[str, type], overrides: dict[str, Any]) -> Config:
     world_seed = m0_seed if world_seed is None else world_seed
     worlds = []
     for name, world_type in tasks.items():
-        flags = {f.name: flag_of(name, f.name, tasks) for f in fields(world_type)}
+        flags = {f.name: name_flag(name, f.name, tasks) for f in fields(world_type)}
         given = {field: left.pop(flag) for field, flag in sorted(flags.items()) if flag in left}
         try:
             worlds.append(world_type(**given))
             check_fields(worlds[-1])
         except Refused as e:
-            raise Refused(str(e).replace("--", f"--{flag_of(name, '', tasks)}", 1)) from None
+            raise Refused(str(e).replace("--", f"--{name_flag(name, '', tasks)}", 1)) from None
         except ValueError as e:
             raise Refused(f"task {name}: {e}") from None
     groups = {}
@@ -80,7 +80,7 @@ def build(tasks: Mapping[str, type], overrides: dict[str, Any]) -> Config:
 def check_parts(config: Config) -> None:
     """Refuse fields that contradict each other."""
     shifted(config.tasks, config.cotrain.shift)
-    if config.labels.donor and donor_of(config).of_m0() == config.of_m0():
+    if config.labels.donor and donor_of(config).m0_fields() == config.m0_fields():
         raise Refused(f"--donor={config.labels.donor}: must be another model than M0 itself")
     unexplained = config.cotrain.unexplained.split("+") if config.cotrain.unexplained else []
     for name in unexplained:
@@ -106,7 +106,7 @@ def rates_of(tasks: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     The split is not part of a world.
     """
     return {
-        flag_of(name, f.name, tasks): (name, f)
+        name_flag(name, f.name, tasks): (name, f)
         for name, world in tasks.items()
         for f in fields(world)
         if base_type(f.type) is float and f.name != "explained_share"

@@ -45,7 +45,7 @@ def find_task(name: str) -> type:
 
 
 def problems(task: Any, path: str, class_name: str) -> Iterator[str]:
-    """What keeps an object from being a task; ask for the next one only if there was none so far."""
+    """What keeps an object from being a task. Only the first problem is sure to be one."""
     if not (isinstance(task, type) and is_dataclass(task)):
         yield f"{path} must have a dataclass {class_name}"
     if not task.__dataclass_params__.frozen:
@@ -80,7 +80,7 @@ def load_module(path: Path, name: str) -> Any:
 
 
 def run_user_code(what: str, path: Path, run: Callable[[], Any]) -> Any:
-    """run(), which calls code in the user's file; an error there becomes one line with its place."""
+    """run(), which calls code in the user's file; an error becomes one line with its place."""
     try:
         return run()
     except Refused as e:
