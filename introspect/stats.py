@@ -143,8 +143,8 @@ def clustered(
 
         var = G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2,   G clusters, n items
 
-    This is cluster-robust (Miller 2024, arXiv:2411.00640, section 2.2); the interval takes Student's
-    t with G - 1 degrees of freedom.
+    The standard error is cluster-robust (Miller 2024, arXiv:2411.00640, section 2.2); the interval
+    uses Student's t with G - 1 degrees of freedom.
 
     Args:
         values: (n,). clusters: (n,) the name of each item's cluster, of any type.
