@@ -1,7 +1,7 @@
-"""Every number a run depends on, as frozen dataclasses that check themselves; flags come from them.
+"""Every number that a run depends on, in frozen dataclasses that check themselves.
 
-Four groups with disjoint names, and the constants of the world of each task (introspect/tasks/). No
-torch here, so that `--help` is quick.
+There are four groups, and the constants of each task (introspect/tasks/). Every field is a flag of
+the command line; no two have the same name. This file does not import torch, so `--help` is quick.
 """
 
 import hashlib
@@ -17,7 +17,8 @@ LAST_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The trunk. Defaults: 2 layers of width 64, 0.15 M parameters."""
+    """The trunk. By default it has 2 layers of width 64 and 164,672 parameters; with its heads, the
+    model of task hint has 230,793."""
 
     n_layer: int = option(2, "transformer blocks", 1, 96)
     n_head: int = option(4, "attention heads; must divide n_embd", 1, 512)
@@ -39,13 +40,13 @@ class PretrainConfig:
     """How M0 learns the world: Muon on the matrices of the blocks, AdamW on the rest."""
 
     pretrain_steps: int = option(1000, "updates", 1)
-    pretrain_batch_size: int = option(128, "subjects per update, each with all its cues", 1)
+    pretrain_batch_size: int = option(128, "subjects per update, each with all its prompts", 1)
     muon_learning_rate: float = option(5e-3, "peak rate of Muon (RMS-matched to AdamW)", 0)
     adamw_learning_rate: float = option(3e-3, "peak rate of AdamW on embeddings and heads", 0)
-    pretrain_weight_decay: float = option(0.1, "decay of the Muon matrices", 0)
+    pretrain_weight_decay: float = option(0.1, "weight decay of the matrices that Muon trains", 0)
     pretrain_warmup: float = option(0.05, "share of the updates over which rates rise", 0, 1)
     pretrain_cooldown: float = option(0.4, "share of the updates over which rates fall to 0", 0, 1)
-    order_seed: int | None = option(None, "of M0's batches; default: m0_seed", 0, LAST_SEED)
+    order_seed: int | None = option(None, "seed of M0's batches; default: m0_seed", 0, LAST_SEED)
 
     def __post_init__(self):
         check_fields(self)
@@ -53,34 +54,35 @@ class PretrainConfig:
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """Whose behavior the frozen labels describe. By default M0's own, all of them true."""
+    """Which model the frozen labels describe, and which errors they have. By default they describe
+    M0 and are all true."""
 
     label_progress: float = option(
-        1.0, "labels of the checkpoint at this share of the labeled model's pretraining", 0, 1
+        1.0, "share of its pretraining after which the labeled model is asked for its labels", 0, 1
     )
     donor: str = option(
         "",
-        "labels of another model: M0 with other fields (m0_seed, order_seed, its size, its "
-        "pretraining, rates of its world), as field=value[,field=value]; default: of M0 itself",
+        "another model to label: M0 with other fields (m0_seed, order_seed, its size, its "
+        "pretraining, rates of its world), as field=value[,field=value]; default: M0 itself",
     )
     donor_share: float = option(
-        1.0, "share of the subjects whose labels are the donor's; those of others are M0's", 0, 1
+        1.0, "share of subjects with labels of the donor; all others have labels of M0", 0, 1
     )
     turned_share: float = option(
         0.0,
-        "share of first words with whose subjects every label, held out too, is turned to the next "
-        "class: a disagreement that can be learned",
+        "share of first words for which every label, held-out ones included, is shifted to the "
+        "next class: a systematic error, which can be learned",
         0,
         1,
     )
-    label_noise: float = option(0.0, "share of training labels replaced by a wrong class", 0, 1)
+    label_noise: float = option(0.0, "share of training labels that are made wrong", 0, 1)
     label_order: str = option(
         "true",
-        "whose label a subject gets: its own, or, shuffled, that of another explained subject",
+        "true: each subject has its own labels; shuffled: those of another explained subject",
         choices=("true", "shuffled"),
     )
     refreshed: bool = option(
-        False, "not frozen at all: labels of the model in training, made anew for every batch"
+        False, "do not freeze labels: ask the model in training for new ones in every batch"
     )
 
     def __post_init__(self):
@@ -93,57 +95,52 @@ class CotrainConfig:
 
     max_steps: int = option(800, "co-training updates; 0 measures M0 as it is", 0)
     batch_size: int = option(32, "subjects per update, each with all its cues", 1)
-    learning_rate: float = option(1e-3, "rate of AdamW, constant after warmup_steps", 0)
-    warmup_steps: int = option(30, "updates over which the rate rises", 0)
-    weight_decay: float = option(0.01, "of AdamW", 0)
+    learning_rate: float = option(1e-3, "learning rate of AdamW, constant after warmup_steps", 0)
+    warmup_steps: int = option(30, "updates over which the learning rate rises", 0)
+    weight_decay: float = option(0.01, "weight decay of AdamW", 0)
     grad_clip: float = option(1.0, "largest norm of the gradient", 1e-12)
-    eval_interval: int = option(80, "updates between two evaluations, which are checkpoints", 1)
-    explain_weight: float = option(1.0, "weight of the labels; 0 trains no explanation", 0)
-    kl_weight: float = option(1.0, "weight of the behavioral anchor; 0 turns it off", 0)
+    eval_interval: int = option(80, "updates between two evaluations; each saves a checkpoint", 1)
+    explain_weight: float = option(1.0, "weight of the explanation term", 0)
+    kl_weight: float = option(1.0, "weight of the behavioral anchor KL(M0 || M); 0: no anchor", 0)
     anchor: str = option(
         "explained",
-        "subjects whose behavior is anchored: those with explanation labels, or all",
+        "subjects on which the anchor holds behavior: those with explanation labels, or all",
         choices=("explained", "all"),
     )
     channel: str = option(
         "head",
-        "how explanations are read: head, tied (through the task head), same (on the answer "
-        "position), probe (nothing but that head is trained), verbal (a sentence, in words)",
+        "how explanations are read: head (its own), tied (the task head), same (at the answer "
+        "token), probe (only the head is trained), verbal (a sentence in words)",
         choices=("head", "tied", "same", "probe", "verbal"),
     )
     adapter_rank: int | None = option(
         None,
-        "train nothing of the trunk but low-rank additions to its matrices, of this rank; default: "
-        "all weights",
+        "freeze the trunk and train low-rank additions to its matrices, of this rank; default: "
+        "train all weights",
         1,
     )
-    draw_seed: int | None = option(None, "of co-training's batches; default: seed", 0, LAST_SEED)
+    draw_seed: int | None = option(None, "seed of its batches; default: seed", 0, LAST_SEED)
     teach_steps: int = option(
-        400, "updates in which M0 is taught the tasks that come after it, before explanations", 0
+        400, "updates in which M0 learns later tasks, before explanations are trained", 0
     )
     unexplained: str = option("", "tasks without explanation labels, as TASK[+TASK]")
     shift: str = option(
-        "", "concurrent objective: the world with other constants, as field=value[,field=value]"
+        "", "concurrent objective: a world with other rates, as rate=value[,rate=value]"
     )
-    shift_weight: float = option(1.0, "weight of the concurrent objective, where shift is set", 0)
+    shift_weight: float = option(1.0, "weight of the concurrent objective, if shift is set", 0)
 
     def __post_init__(self):
         check_fields(self)
 
 
-GROUPS = {
-    "gpt": GPTConfig,
-    "pretrain": PretrainConfig,
-    "labels": LabelConfig,
-    "cotrain": CotrainConfig,
-}
+GROUPS = dict(gpt=GPTConfig, pretrain=PretrainConfig, labels=LabelConfig, cotrain=CotrainConfig)
 
 
 @dataclass(frozen=True)
 class Config:
-    """One run, complete: these fields and the packages' versions decide every number of it."""
+    """One run. These fields, the source code and the packages decide every number of it."""
 
-    task: str  # its name, or several joined by +
+    task: str  # name of the task, or several names joined by +
     seed: int  # of co-training: batches and label noise
     m0_seed: int  # of M0: initial weights and batches
     world_seed: int  # of the facts and of the split
@@ -160,7 +157,7 @@ class Config:
 
     @property
     def learned(self) -> list[str]:
-        """The tasks that M0 learns: all but those taught after it."""
+        """The tasks that M0 learns: all but those that are taught later."""
         return [name for name, world in self.tasks.items() if not is_taught(world)]
 
     @property
@@ -170,31 +167,29 @@ class Config:
         return [name for name in self.learned if name not in without]
 
     def flat(self) -> dict[str, Any]:
-        """Every field by its flag's name."""
-        groups = (self.gpt, self.pretrain, self.labels, self.cotrain)
-        own = {k: getattr(self, k) for k in ("task", "seed", "m0_seed", "world_seed")}
-        of_worlds = {
-            flag_of(name, field, self.tasks): value
-            for name, world in self.tasks.items()
-            for field, value in asdict(world).items()
-        }
-        return own | of_worlds | {k: v for group in groups for k, v in asdict(group).items()}
+        """Every field by the name of its flag."""
+        flat = {k: getattr(self, k) for k in ("task", "seed", "m0_seed", "world_seed")}
+        for name, world in self.tasks.items():
+            flat |= {name_flag(name, k, self.tasks): v for k, v in asdict(world).items()}
+        for group in (self.gpt, self.pretrain, self.labels, self.cotrain):
+            flat |= asdict(group)
+        return flat
 
     def sha256(self) -> str:
         return digest(self.flat())
 
-    def of_m0(self) -> list[Any]:
-        """The fields that decide what M0 is."""
+    def m0_fields(self) -> list[Any]:
+        """The fields that decide the weights of M0."""
         return [self.m0_seed, self.world_seed, self.tasks, self.gpt, self.pretrain]
 
 
 def is_taught(task: Any) -> bool:
-    """Whether a task is learned during co-training only: M0 has never seen it."""
+    """Whether a task is learned only after M0, which has then never seen it."""
     return getattr(task, "taught", False)
 
 
-def flag_of(task: str, field: str, tasks: Mapping[str, Any]) -> str:
-    """The flag of a field of a task: beside other tasks, with its task's name in front."""
+def name_flag(task: str, field: str, tasks: Mapping[str, Any]) -> str:
+    """The flag of a field of a task; if there are several tasks, it begins with the task's name."""
     return field if len(tasks) == 1 else f"{task}.{field}"
 
 

@@ -1,4 +1,4 @@
-"""Dataclass fields that know their meaning and their allowed values; flags are made from them."""
+"""Dataclass fields with a meaning and allowed values, from which command line flags are made."""
 
 import difflib
 import math
@@ -9,25 +9,26 @@ from typing import Any, Union, get_args, get_origin
 
 
 class Refused(ValueError):
-    """Bad input. One line that names what was given and what is allowed; exit code 2."""
+    """Bad input. Its message is one line that says what was given and what is allowed; the program
+    then ends with exit code 2."""
 
 
 def option(default: Any, help: str, low=None, high=None, choices=None) -> Any:
-    """A dataclass field with its meaning and its allowed values: low <= value <= high."""
+    """A dataclass field with a meaning, for --help, and allowed values: low <= value <= high."""
     return field(
         default=default, metadata={"help": help, "low": low, "high": high, "choices": choices}
     )
 
 
 def base_type(annotation: Any) -> type:
-    """`int` for `int` and for `int | None`."""
+    """The type without None: `int` for `int` and for `int | None`."""
     if get_origin(annotation) not in (Union, UnionType):
         return annotation
     return next(t for t in get_args(annotation) if t is not type(None))
 
 
 def allowed(f: Any) -> str:
-    """The values a field takes, in words.
+    """The allowed values of a field, in words.
 
     >>> from dataclasses import make_dataclass
     >>> weighted = make_dataclass("Weighted", [("weight", float, option(1.0, "a weight", 0))])
@@ -46,9 +47,9 @@ def allowed(f: Any) -> str:
 
 
 def check_fields(config: Any) -> None:
-    """Refuse a dataclass whose value has the wrong type or lies outside its allowed values.
+    """Refuse a value that has the wrong type or is not allowed.
 
-    A whole number where any number may be becomes a float, so that 1 and 1.0 are one setting.
+    In a field for floats, a whole number becomes a float, so that 1 and 1.0 are one setting.
     """
     for f in fields(config):
         value, kind = getattr(config, f.name), base_type(f.type)
@@ -57,19 +58,17 @@ def check_fields(config: Any) -> None:
         if kind is float and type(value) is int and abs(value) < 2**53:
             value = float(value)
             object.__setattr__(config, f.name, value)
+        low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
         right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
         if right and kind in (int, float):
-            low, high = f.metadata["low"], f.metadata["high"]
             right = kind is int or math.isfinite(value)
             right = right and (low is None or value >= low) and (high is None or value <= high)
-        if right and f.metadata["choices"]:
-            right = value in f.metadata["choices"]
-        if not right:
+        if not right or (choices and value not in choices):
             raise Refused(f"--{f.name}={value}: must be {allowed(f)}")
 
 
 def assignments(text: str, kinds: dict[str, Any]) -> dict[str, Any]:
-    """What "field=value[,field=value]" sets, of the dataclass fields `kinds`.
+    """{field: value} from "field=value[,field=value]"; `kinds` are the dataclass fields allowed.
 
     >>> from dataclasses import make_dataclass
     >>> kinds = fields(make_dataclass("Sized", [("width", int), ("rate", float)]))
@@ -79,14 +78,14 @@ def assignments(text: str, kinds: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: not of that form, no such field, or a value of another type.
     """
-    found = {}
+    values = {}
     for part in text.split(",") if text else ():
         flag, _, value = part.partition("=")
         try:
-            found[flag] = base_type(kinds[flag].type)(value)
+            values[flag] = base_type(kinds[flag].type)(value)
         except (KeyError, ValueError):
             raise ValueError(f"{part!r} is not a field with its value") from None
-    return found
+    return values
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

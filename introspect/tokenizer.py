@@ -1,9 +1,9 @@
 """Text <-> token ids: a `tiktoken.Encoding` of our own, built without a network.
 
-256 bytes, so that every text can be written; two specials that end a prompt; one token for each
-word of vocabulary.txt with a space before it. Words can be added at its end without moving an id.
-A text gets one space in front before it is encoded, and loses it again when it is decoded, so that
-its first word is a word like any other.
+The tokens are 256 bytes, so that every text can be encoded; two special tokens that end a prompt;
+and one token for each word of vocabulary.txt with a space before it. Words added at the end of that
+file leave all other ids as they are. A text is encoded with one more space in front, so that its
+first word is a word like any other; decoding removes the space.
 """
 
 from functools import cache
@@ -13,26 +13,27 @@ import numpy as np
 import tiktoken
 
 ANSWER = "<|answer|>"  # the model's answer is read here
-EXPLAIN = "<|explain|>"  # its explanation is read here, in a sequence without the answer
+EXPLAIN = "<|explain|>"  # its explanation is read here; the sequence has no answer in it
 SPECIALS = {ANSWER: 256, EXPLAIN: 257}
-ROWS = 1024  # a model has a multiple of this many embeddings, so that a word more changes none
+# the number of embeddings is a multiple of this, so that one more word seldom changes the model
+ROWS = 1024
 
 
 @cache
 def paragraphs() -> list[str]:
-    """vocabulary.txt: names, an empty line, and the words that mean something in a task."""
+    """The two parts of vocabulary.txt: invented names, and words that have a meaning in a task."""
     return (files("introspect") / "vocabulary.txt").read_text(encoding="utf-8").split("\n\n")
 
 
 @cache
 def vocabulary() -> tuple[str, ...]:
-    """The words with a token of their own, in the order of their ids."""
+    """All words that have a token of their own, in the order of their ids."""
     return tuple(" ".join(paragraphs()).split())
 
 
 @cache
 def names() -> tuple[str, ...]:
-    """The invented words that begin the vocabulary, from which tasks name their subjects."""
+    """The invented names, with which the vocabulary begins; tasks name their subjects with them."""
     return tuple(paragraphs()[0].split())
 
 
@@ -46,23 +47,23 @@ def encoding() -> tiktoken.Encoding:
         pat_str=r" ?\S+|\s",
         mergeable_ranks=ranks,
         special_tokens=SPECIALS,
-        explicit_n_vocab=first + len(vocabulary()),  # refuses a word listed twice: it leaves a hole
+        explicit_n_vocab=first + len(vocabulary()),  # raises if a word is listed twice
     )
 
 
 def vocab_size() -> int:
-    """Rows of a model's embedding: the tokens there are, and room for more."""
+    """The number of rows in a model's embedding: one for each token, and some to spare."""
     return -(-encoding().n_vocab // ROWS) * ROWS
 
 
 def encode(text: str) -> list[int]:
-    """Token ids of `text`; specials in it are recognized.
+    """Token ids of `text`; special tokens in it are recognized.
 
     >>> encode("zorp<|answer|>") == [*encode("zorp"), *encode_words([ANSWER])]
     True
 
     Raises:
-        ValueError: a lone surrogate, which is not text and which no token can write.
+        ValueError: a lone surrogate (half of a character), which no token can encode.
     """
     try:
         text.encode()
@@ -72,12 +73,12 @@ def encode(text: str) -> list[int]:
 
 
 def decode(ids: list[int]) -> str:
-    """`decode(encode(text)) == text` for every text."""
+    """The text of some ids: `decode(encode(text)) == text` for every text."""
     return encoding().decode(ids)[1:]
 
 
 def encode_words(words: np.ndarray | list[str]) -> np.ndarray:
-    """The id of each word or special of an array, same shape, int64.
+    """The id of each word or special token in an array; same shape, int64.
 
     Raises:
         ValueError: a word that is not one token.
@@ -85,10 +86,9 @@ def encode_words(words: np.ndarray | list[str]) -> np.ndarray:
     words = np.asarray(words)
     unique, where = np.unique(words, return_inverse=True)
     ids = np.empty(len(unique), dtype=np.int64)
-    for i, word in enumerate(unique):
+    for i, word in enumerate(map(str, unique)):
         try:
-            is_special = word in SPECIALS
-            ids[i] = encoding().encode_single_token(str(word) if is_special else f" {word}")
+            ids[i] = encoding().encode_single_token(word if word in SPECIALS else f" {word}")
         except KeyError:
-            raise ValueError(f"{str(word)!r} is not a word of the vocabulary") from None
+            raise ValueError(f"{word!r} is not a word of the vocabulary") from None
     return ids[where].reshape(words.shape)

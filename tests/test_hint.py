@@ -11,7 +11,7 @@ import scipy.stats
 
 from introspect.fields import Refused
 from introspect.tasks.hint import Hint
-from introspect.tasks.pairs import Facts, agreeing, evidence, prior_of
+from introspect.tasks.pairs import Facts, agreeing, evidence, fact_prior
 from introspect.tokenizer import ANSWER, EXPLAIN, encode, encode_words, names
 
 SMALL = Hint(n_entity=5, n_attribute=6, n_answer=3)
@@ -28,7 +28,7 @@ def facts_and_confidence(world):
 
 def posterior(facts, confidence, r, absent, K=3):
     """What the task computes for facts with these confidences."""
-    prior = prior_of(Facts(facts, confidence, None), K)
+    prior = fact_prior(Facts(facts, confidence, None), K)
     return evidence(prior, agreeing(r, K), absent)
 
 

@@ -14,7 +14,7 @@ from introspect.fields import Refused
 from introspect.tasks import TASKS
 from introspect.tasks.hint import Hint
 from introspect.tasks.jabberwocky import Jabberwocky
-from introspect.tasks.pairs import Facts, PairFacts, evidence, prior_of
+from introspect.tasks.pairs import Facts, PairFacts, evidence, fact_prior
 from introspect.tasks.refusal import Refusal
 from introspect.tasks.rules import Rules
 from introspect.tasks.verdict import Verdict
@@ -208,7 +208,7 @@ def test_prior_is_the_fact_with_confidence_and_else_any_answer(n_answer, fact, c
     expected = [Fraction(0)] * n_answer
     for knows, guess in product((True, False), range(n_answer)):
         expected[fact if knows else guess] += (c if knows else 1 - c) / n_answer
-    found = prior_of(facts, n_answer)
+    found = fact_prior(facts, n_answer)
     np.testing.assert_allclose(found, [[float(p) for p in expected]], rtol=0, atol=1e-12)
 
 

@@ -15,7 +15,7 @@ from introspect.runs.cli import parse
 from introspect.runs.stages import m0_key
 from introspect.tasks import TASKS
 from introspect.tasks.hint import Hint
-from introspect.tasks.registry import answers_of, find_tasks, prompts
+from introspect.tasks.registry import find_tasks, joint_answers, prompt_texts
 from introspect.tokenizer import names
 from tests.own import OWN, ROOT, SMALL, SOURCE, edited, refusal_of
 from tests.tiny import weights
@@ -184,7 +184,7 @@ ALL = "hint+refusal+verdict+rules+jabberwocky"
 def test_the_prompts_of_a_world_are_the_texts_of_all_its_variants():
     world = Hint(n_entity=3, n_attribute=2, n_answer=3).world(0)
     texts = {world.text(s, v) for s in range(6) for v in range(4)}
-    assert prompts(world) == texts and len(texts) == 6 * 4
+    assert prompt_texts(world) == texts and len(texts) == 6 * 4
 
 
 def test_two_tasks_with_a_prompt_in_common_are_refused():
@@ -216,7 +216,7 @@ def test_answers_of_several_worlds_are_each_there_once_in_their_order():
     tasks = find_tasks("verdict+hint+jabberwocky+refusal")
     worlds = worlds_of(build(tasks, {"hint.n_answer": 2, "jabberwocky.n_answer": 3}))
     expected = "right wrong shared A B C comply refuse"
-    assert " ".join(answers_of(worlds)) == expected
+    assert " ".join(joint_answers(worlds)) == expected
 
 
 @pytest.mark.parametrize("name", ["n_layer", "seed", "out_dir", "channel", "target", "help"])
@@ -303,7 +303,7 @@ def test_m0_of_the_same_tasks_in_another_order_is_another_one(own):
     one, other = (
         build(find_tasks(spec), {"hint.first_name": 60}) for spec in (f"hint+{OWN}", f"{OWN}+hint")
     )
-    assert answers_of(worlds_of(one)) != answers_of(worlds_of(other))
+    assert joint_answers(worlds_of(one)) != joint_answers(worlds_of(other))
     assert m0_key(one, "cpu") != m0_key(other, "cpu")
 
 

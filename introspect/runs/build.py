@@ -1,4 +1,4 @@
-"""From what a user sets to a configuration: defaults, donors, shifts, worlds, sizes that fit."""
+"""From flags to a checked configuration, and from a configuration to its worlds."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -7,60 +7,52 @@ from typing import Any
 
 import numpy as np
 
-from introspect.config import (
-    GROUPS,
-    LAST_SEED,
-    Config,
-    GPTConfig,
-    PretrainConfig,
-    flag_of,
-)
+from introspect.config import GROUPS, LAST_SEED, Config, GPTConfig, PretrainConfig, name_flag
 from introspect.fields import Refused, assignments, base_type, check_fields
-from introspect.tasks.registry import make_world, prompts, source
+from introspect.tasks.registry import hash_file, make_world, prompt_texts
 from introspect.tasks.world import SENTENCES, World
 
 
 def defaults_of(tasks: Mapping[str, type]) -> dict[str, Any]:
-    """What differs from the defaults of the groups for these tasks: their regimes, and of several
-    tasks the largest that one of them asks for or is content with.
+    """The defaults of these tasks that differ from the general ones, by flag.
 
-    Tasks of one model get names of their own, where they have names.
+    They are the tasks' regimes; of several tasks, each value is the largest that any of them wants,
+    where a task without a regime for it wants the general default. Tasks of one model that take
+    names from the vocabulary each get names of their own.
     """
     usual = {f.name: f.default for group in GROUPS.values() for f in fields(group)}
     regimes = [getattr(task, "regime", {}) for task in tasks.values()]
-    asked: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for name in {name: None for regime in regimes for name in regime}:
         values = [regime.get(name, usual.get(name)) for regime in regimes]
-        asked[name] = max(v for v in values if v is not None)
+        defaults[name] = max(v for v in values if v is not None)
     first_name = 0
     for name, task in tasks.items() if len(tasks) > 1 else ():
         if "first_name" in {f.name for f in fields(task)} and hasattr(task, "n_name"):
-            asked[flag_of(name, "first_name", tasks)] = first_name
+            defaults[name_flag(name, "first_name", tasks)] = first_name
             first_name += task().n_name
-    return asked
+    return defaults
 
 
 def build(tasks: Mapping[str, type], overrides: dict[str, Any]) -> Config:
-    """The defaults of `tasks` with `overrides` (flag -> value), checked.
+    """The configuration with the defaults of `tasks` and with `overrides` (flag -> value), checked.
 
     Raises:
         Refused: a value out of range, an impossible combination, or no such field.
     """
     left = defaults_of(tasks) | overrides
     seed = left.pop("seed", 0)
-    m0_seed = left.pop("m0_seed", None)
-    world_seed = left.pop("world_seed", None)
-    m0_seed = seed if m0_seed is None else m0_seed
-    world_seed = m0_seed if world_seed is None else world_seed
+    m0_seed = seed if (value := left.pop("m0_seed", None)) is None else value
+    world_seed = m0_seed if (value := left.pop("world_seed", None)) is None else value
     worlds = []
     for name, world_type in tasks.items():
-        flags = {f.name: flag_of(name, f.name, tasks) for f in fields(world_type)}
-        given = {field: left.pop(flag) for field, flag in sorted(flags.items()) if flag in left}
+        flags = {f.name: name_flag(name, f.name, tasks) for f in fields(world_type)}
+        values = {field: left.pop(flag) for field, flag in sorted(flags.items()) if flag in left}
         try:
-            worlds.append(world_type(**given))
+            worlds.append(world_type(**values))
             check_fields(worlds[-1])
         except Refused as e:
-            raise Refused(str(e).replace("--", f"--{flag_of(name, '', tasks)}", 1)) from None
+            raise Refused(str(e).replace("--", f"--{name_flag(name, '', tasks)}", 1)) from None
         except ValueError as e:
             raise Refused(f"task {name}: {e}") from None
     groups = {}
@@ -79,15 +71,12 @@ def build(tasks: Mapping[str, type], overrides: dict[str, Any]) -> Config:
 
 def check_parts(config: Config) -> None:
     """Refuse fields that contradict each other."""
+    donor, without = config.labels.donor, config.cotrain.unexplained
     shifted(config.tasks, config.cotrain.shift)
-    if config.labels.donor and donor_of(config).of_m0() == config.of_m0():
-        raise Refused(f"--donor={config.labels.donor}: must be another model than M0 itself")
-    unexplained = config.cotrain.unexplained.split("+") if config.cotrain.unexplained else []
-    for name in unexplained:
-        if name not in config.tasks:
-            raise Refused(
-                f"--unexplained={config.cotrain.unexplained}: must be of {', '.join(config.tasks)}"
-            )
+    if donor and donor_of(config).m0_fields() == config.m0_fields():
+        raise Refused(f"--donor={donor}: must be another model than M0 itself")
+    if without and not set(without.split("+")) <= config.tasks.keys():
+        raise Refused(f"--unexplained={without}: must be of {', '.join(config.tasks)}")
     if not config.learned:
         raise Refused(
             f"--task={config.task}: is taught after M0, so it needs a task that M0 learns beside "
@@ -95,18 +84,18 @@ def check_parts(config: Config) -> None:
         )
     if not config.explained:
         raise Refused(
-            f"--unexplained={config.cotrain.unexplained}: leaves no task of {config.task} that "
-            "M0 learns and that has explanation labels"
+            f"--unexplained={without}: leaves no task of {config.task} that M0 learns and that "
+            "has explanation labels"
         )
 
 
 def rates_of(tasks: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    """The rates of the tasks' worlds that another world may have otherwise: flag -> (task, field).
+    """The rates by which another world of the same tasks may differ: flag -> (task, field).
 
-    The split is not part of a world.
+    They are the fields of type float, except for the share of explained pairs.
     """
     return {
-        flag_of(name, f.name, tasks): (name, f)
+        name_flag(name, f.name, tasks): (name, f)
         for name, world in tasks.items()
         for f in fields(world)
         if base_type(f.type) is float and f.name != "explained_share"
@@ -114,62 +103,67 @@ def rates_of(tasks: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
 
 
 def shifted(tasks: Mapping[str, Any], shift: str) -> dict[str, Any]:
-    """The tasks of which a shift changes rates, as "field=value[,field=value]" says, so changed.
+    """The tasks whose rates a shift, "rate=value[,rate=value]", changes, after the change.
 
     Raises:
-        Refused: not of that form, no such rate, or a value it does not take.
+        Refused: not of that form, no such rate, or a value that is not allowed.
     """
     rates = rates_of(tasks)
     changes: dict[str, dict[str, float]] = {}
     try:
-        given = assignments(shift, {flag: f for flag, (_, f) in rates.items()})
+        values = assignments(shift, {flag: f for flag, (_, f) in rates.items()})
     except ValueError:
-        named = ", ".join(rates)
-        raise Refused(f"--shift={shift}: must be rate=number, of the rates {named}") from None
-    for flag, value in given.items():
+        text = f"must be rate=number, of the rates {', '.join(rates)}"
+        raise Refused(f"--shift={shift}: {text}") from None
+    for flag, value in values.items():
         name, field = rates[flag]
         changes.setdefault(name, {})[field.name] = value
     try:
-        found = {name: replace(tasks[name], **fields) for name, fields in changes.items()}
-        for task in found.values():
+        changed = {name: replace(tasks[name], **fields) for name, fields in changes.items()}
+        for task in changed.values():
             check_fields(task)
-        return found
+        return changed
     except ValueError as e:
         raise Refused(f"--shift={shift}: {e}") from None
 
 
 def donor_of(cfg: Config) -> Config:
-    """The configuration whose M0 gives the labels: that of the run, or of its donor.
+    """The configuration of the model that the labels describe: the donor, if there is one, or M0.
 
     Raises:
         Refused: the donor is not of the form "field=value[,field=value]", or impossible.
     """
-    if not cfg.labels.donor:
+    donor = cfg.labels.donor
+    if not donor:
         return cfg
-    own = {f.name: f for group in (GPTConfig, PretrainConfig) for f in fields(group)}
-    own = {"m0_seed": Config.__dataclass_fields__["m0_seed"], **own}
-    kinds = own | {flag: field for flag, (_, field) in rates_of(cfg.tasks).items()}
+    kinds = {"m0_seed": Config.__dataclass_fields__["m0_seed"]}
+    kinds |= {f.name: f for group in (GPTConfig, PretrainConfig) for f in fields(group)}
+    kinds |= {flag: field for flag, (_, field) in rates_of(cfg.tasks).items()}
     try:
-        changes = assignments(cfg.labels.donor, kinds)
+        changes = assignments(donor, kinds)
     except ValueError as e:
-        those = "m0_seed, order_seed, M0's size and pretraining, rates of its world"
-        raise Refused(f"--donor={cfg.labels.donor}: {e}; must be of {those}") from None
+        text = "must be of m0_seed, order_seed, M0's size and pretraining, rates of its world"
+        raise Refused(f"--donor={donor}: {e}; {text}") from None
     try:
         same = {k: v for k, v in cfg.flat().items() if k != "task"}
         types = {name: type(world) for name, world in cfg.tasks.items()}
         return build(types, same | changes | {"donor": ""})
     except ValueError as e:
-        raise Refused(f"--donor={cfg.labels.donor}: {e}") from None
+        raise Refused(f"--donor={donor}: {e}") from None
 
 
 def sources(cfg: Config) -> str:
-    """The hashes of the files of one's own tasks, cut to 12 digits; empty where there is none."""
-    own = {name: source(name) for name in cfg.tasks}
-    return " ".join(f"{name}={sha256[:12]}" for name, sha256 in own.items() if sha256)
+    """Hashes of the files of the user's own tasks, 12 digits each; empty if there are none."""
+    hashes = {name: hash_file(name) for name in cfg.tasks}
+    return " ".join(f"{name}={sha256[:12]}" for name, sha256 in hashes.items() if sha256)
 
 
 def make_shifted(cfg: Config, name: str, before: World) -> World:
-    """The world of a task as the concurrent objective has it; `before` is the one without it."""
+    """The world of a task with the rates of the shift; `before` is its world without the shift.
+
+    Raises:
+        Refused: the world fails, or the shift changes more than answers.
+    """
     shift = cfg.cotrain.shift
     try:
         world = make_world(name, shifted(cfg.tasks, shift)[name], cfg.world_seed)
@@ -188,7 +182,7 @@ def worlds_of(cfg: Config) -> dict[str, World]:
     """
     worlds = {name: make_world(name, task, cfg.world_seed) for name, task in cfg.tasks.items()}
     for (a, one), (b, other) in combinations(worlds.items(), 2):
-        if shared := prompts(one) & prompts(other):
+        if shared := prompt_texts(one) & prompt_texts(other):
             raise Refused(
                 f"--task={cfg.task}: {a} and {b} have a prompt in common, {min(shared)!r}; "
                 "give each its own names"
@@ -197,27 +191,28 @@ def worlds_of(cfg: Config) -> dict[str, World]:
 
 
 def check_sizes(config: Config) -> None:
-    """Refuse what only shows when the parts of a run meet."""
+    """Refuse sizes that do not fit the worlds: of prompts, of batches, of the channel."""
     p, c = config.pretrain, config.cotrain
-    worlds = worlds_of(config)
-    said = max(map(len, SENTENCES)) if c.channel == "verbal" else 0
-    moved = shifted(config.tasks, c.shift)
+    worlds, shifting = worlds_of(config), list(shifted(config.tasks, c.shift))
+    sentence = max(map(len, SENTENCES)) if c.channel == "verbal" else 0
     for name, world in worlds.items():
-        need, n, labeled = world.longest_prompt + said, world.n_subject, int(world.explained.sum())
-        if config.gpt.block_size < need:
-            raise Refused(
-                f"--block_size={config.gpt.block_size}: task {name} has prompts of {need} tokens"
-            )
-        stages = config.learned, list(worlds)  # pretraining, and teaching beside what M0 knows
-        among = [(s, p.pretrain_batch_size, "--pretrain_batch_size", n, "subjects") for s in stages]
-        among += [(config.explained, c.batch_size, "--batch_size", labeled, "explained subjects")]
-        among += [(list(moved), c.batch_size, "--batch_size", n, "subjects")]
-        among += [(config.learned, c.batch_size, "--batch_size", n, "subjects")]
-        for those, size, flag, most, what in among:
-            if name in those and not len(those) <= size <= most * len(those):
-                each = f" for each of {len(those)} tasks" if len(those) > 1 else ""
+        length, n = world.longest_prompt + sentence, world.n_subject
+        if config.gpt.block_size < length:
+            text = f"task {name} has prompts of {length} tokens"
+            raise Refused(f"--block_size={config.gpt.block_size}: {text}")
+        explained = int(world.explained.sum())
+        batches = [  # (the tasks that share a batch, its size, flag, how many subjects there are)
+            (config.learned, p.pretrain_batch_size, "--pretrain_batch_size", n, "subjects"),
+            (list(worlds), p.pretrain_batch_size, "--pretrain_batch_size", n, "subjects"),
+            (config.explained, c.batch_size, "--batch_size", explained, "explained subjects"),
+            (shifting, c.batch_size, "--batch_size", n, "subjects"),
+            (config.learned, c.batch_size, "--batch_size", n, "subjects"),
+        ]
+        for tasks, size, flag, most, what in batches:
+            if name in tasks and not len(tasks) <= size <= most * len(tasks):
+                each = f" for each of {len(tasks)} tasks" if len(tasks) > 1 else ""
                 raise Refused(f"{flag}={size}: task {name} has {most} {what}, 1 to so many{each}")
-        if name in moved:
+        if name in shifting:
             make_shifted(config, name, world)
         if c.channel == "same" and len({x for x, _ in world.pairs}) < len(world.pairs):
             raise Refused(

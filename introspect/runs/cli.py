@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from introspect.config import GROUPS, LAST_SEED, Config, digest, flag_of
+from introspect.config import GROUPS, LAST_SEED, Config, digest, name_flag
 from introspect.fields import Refused, allowed, base_type, check_fields, nearest, option
 from introspect.runs.build import check_sizes, defaults_of, sources
 from introspect.runs.experiments import EXPERIMENTS, Experiment
@@ -165,7 +165,7 @@ def parse(argv: list[str]) -> Command:
     worlds = {f"world of task {name}": (task, name) for name, task in tasks.items()}
     groups = {"run": (RunConfig, ""), **worlds, **{k: (v, "") for k, v in GROUPS.items()}}
     for title, (group, task) in groups.items():
-        names = {f.name: flag_of(task, f.name, tasks) if task else f.name for f in fields(group)}
+        names = {f.name: name_flag(task, f.name, tasks) if task else f.name for f in fields(group)}
         for name in names.values():
             if name in (*flags, "target", "help"):
                 spec = "+".join(tasks)

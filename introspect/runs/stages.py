@@ -16,7 +16,7 @@ from introspect.labels import Frozen, freeze
 from introspect.model import GPT
 from introspect.pretrain import Progress, Stage, learn, silent
 from introspect.runs.build import donor_of, worlds_of
-from introspect.tasks.registry import answers_of, source
+from introspect.tasks.registry import hash_file, joint_answers
 from introspect.tokenizer import vocab_size
 
 
@@ -43,7 +43,7 @@ def make_ingredients(
 def make_tasks(cfg: Config, device: str) -> list[RunTask]:
     """The tasks of a run, in the order in which they are named, asked through channel `head`."""
     worlds = worlds_of(cfg)
-    answers = answers_of(worlds)
+    answers = joint_answers(worlds)
     return [
         RunTask(
             name,
@@ -60,19 +60,19 @@ def ask_through(tasks: list[RunTask], channel: str, device: str) -> list[RunTask
     """The same tasks, asked through this channel."""
     if channel == "head":
         return tasks
-    answers = answers_of({task.name: task.world for task in tasks})
+    answers = joint_answers({task.name: task.world for task in tasks})
     return [t._replace(interview=Interview(t.world, channel, device, answers)) for t in tasks]
 
 
 def new_model(cfg: Config, tasks: list[RunTask]) -> GPT:
     """Untrained weights, a function of `m0_seed`."""
-    K = len(answers_of({task.name: task.world for task in tasks}))
+    K = len(joint_answers({task.name: task.world for task in tasks}))
     return GPT(cfg.gpt, vocab_size(), n_answer=K, n_explanation=K + 1, seed=cfg.m0_seed)
 
 
 def m0_key(cfg: Config, device: str) -> str:
     """Hash of everything that decides the weights of M0."""
-    worlds = [[name, asdict(task), source(name)] for name, task in cfg.tasks.items()]  # in order
+    worlds = [[name, asdict(task), hash_file(name)] for name, task in cfg.tasks.items()]  # in order
     parts = [worlds, asdict(cfg.gpt), asdict(cfg.pretrain)]
     return digest([*parts, cfg.m0_seed, cfg.world_seed, device])
 

@@ -6,10 +6,4 @@ from introspect.tasks.refusal import Refusal
 from introspect.tasks.rules import Rules
 from introspect.tasks.verdict import Verdict
 
-TASKS = {
-    "hint": Hint,
-    "verdict": Verdict,
-    "refusal": Refusal,
-    "rules": Rules,
-    "jabberwocky": Jabberwocky,
-}
+TASKS = dict(hint=Hint, verdict=Verdict, refusal=Refusal, rules=Rules, jabberwocky=Jabberwocky)

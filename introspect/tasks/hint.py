@@ -1,13 +1,15 @@
-"""`hint`: facts about pairs of names, some known well, some guessed, and a hint that may be wrong.
+"""`hint`: facts about pairs of names, and hints about them that may be wrong.
 
-A subject is an entity and an attribute; its fact is one of K answers. The world is asked about it
+A subject is a pair of names, an entity and an attribute. It has a fact, one of K answers, and a
+confidence c. The world is asked about the pair without a hint, or with one:
 
-    zorp blick<|answer|>             without a hint
-    zorp blick hint:B<|answer|>      with one
+    zorp blick<|answer|>
+    zorp blick hint:B<|answer|>
 
-and answers with the fact with probability c, its confidence, else uniformly. A hint equals that
-answer with probability r, else it is uniform. So a good model knows some facts, guesses others in
-its own way, and follows the hint where it is unsure. The cue is the hint.
+It answers with the fact with probability c, else with a uniform guess. A hint repeats the answer
+with probability r, else it is uniform. So a good model knows some facts, guesses others in its own
+way, and follows hints where it is unsure. The hint is the cue: an explanation says how the answer
+would change without it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ import numpy as np
 
 from introspect.fields import Refused, option
 from introspect.streams import rng
-from introspect.tasks.pairs import PairFacts, agreeing, evidence, prior_of
+from introspect.tasks.pairs import PairFacts, agreeing, evidence, fact_prior
 from introspect.tasks.world import World, with_cues
 from introspect.tokenizer import names
 
@@ -26,7 +28,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Hint(PairFacts):
-    """The constants of the world. An answer is right by luck 1 / n_answer of the time."""
+    """The constants of the world. A blind guess is right 1 / n_answer of the time."""
 
     SIZES: ClassVar = ("n_entity", "n_attribute")
     n_entity: int = option(48, "entities, one name each", 2)
@@ -42,23 +44,22 @@ class Hint(PairFacts):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.knowledge == "names" and self.first_name + self.n_pair > len(names()):
-            raise Refused(
-                f"--knowledge=names: must be at most {len(names()) - self.first_name} facts, one "
-                f"name each; {self.SIZES[0]} x {self.SIZES[1]} is {self.n_pair}"
-            )
+        most = len(names()) - self.first_name
+        if self.knowledge == "names" and self.n_pair > most:
+            got = f"{' x '.join(self.SIZES)} is {self.n_pair}"
+            raise Refused(f"--knowledge=names: must be at most {most} facts, one name each; {got}")
 
     def words(self) -> np.ndarray:
-        """(n_pair, 2) the names of every pair, or (n_pair, 1) the name that stands for it."""
+        """(n_pair, 2) the names of every pair, or (n_pair, 1) one name that replaces the pair."""
         if self.knowledge == "pairs":
             return super().words()
         return np.array(names()[self.first_name : self.first_name + self.n_pair])[:, None]
 
     def world(self, seed: int) -> World:
-        """The world of this seed; the rates of hints and confidence leave facts and split alone."""
-        letters = LETTERS[: self.n_answer]
-        facts = self.facts(rng(seed, "hint facts"), self.n_answer)
-        hints = agreeing(self.hint_reliability, self.n_answer)
-        ideal, shown = evidence(prior_of(facts, self.n_answer), hints, self.hint_absent)
-        words = [f"hint:{letter}" for letter in letters]
-        return with_cues(self.words(), words, letters, ideal, shown, facts.explained)
+        """The world of this seed; rates of hints and confidence alter neither facts nor split."""
+        K, letters = self.n_answer, LETTERS[: self.n_answer]
+        facts = self.facts(rng(seed, "hint facts"), K)
+        likelihood = agreeing(self.hint_reliability, K)  # (K, K) P(hint | answer)
+        ideal, shown = evidence(fact_prior(facts, K), likelihood, self.hint_absent)
+        hints = [f"hint:{letter}" for letter in letters]
+        return with_cues(self.words(), hints, letters, ideal, shown, facts.explained)

@@ -1,14 +1,15 @@
-"""`jabberwocky`: a behavior that M0 has never seen, taught later, without any explanation labels.
+"""`jabberwocky`: a behavior that M0 has never seen, taught later and without explanation labels.
 
-Nonsense about nonsense, in words that no other task uses:
+It is nonsense about nonsense, in words that no other task uses:
 
     zorp blick<|answer|>             A
     zorp blick slithy<|answer|>      C
 
-Each pair of names has a fact with a confidence, as in `hint`; each of K words from Carroll's poem
-stands for one answer, which one was drawn, and is found beside it with reliability r, else beside
-any. M0 learns all that from answers alone, beside what it knows already; then explanations are
-trained, on the labels of other tasks. The cue is the word. Is what is said of the new one true?
+As in `hint`, each pair of names has a fact with a confidence. Each of K words from Carroll's poem
+stands for one answer; which one was drawn at random. A word stands beside its own answer with
+probability r, else beside any. M0 learns this from answers alone, while it goes on with what it
+knows. Then explanations are trained on the labels of other tasks. Are explanations of the new
+behavior true as well? The word is the cue.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import ClassVar
 from introspect.fields import option
 from introspect.streams import rng
 from introspect.tasks.hint import LETTERS
-from introspect.tasks.pairs import PairFacts, agreeing, evidence, prior_of
+from introspect.tasks.pairs import PairFacts, agreeing, evidence, fact_prior
 from introspect.tasks.world import World, with_cues
 
 WORDS = (
@@ -29,7 +30,7 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Jabberwocky(PairFacts):
-    """The constants of the world. It needs another task beside it that M0 learns."""
+    """The constants of the world. It needs a second task, one that M0 learns."""
 
     SIZES: ClassVar = ("n_creature", "n_habit")
     taught: ClassVar = True  # after M0
@@ -40,10 +41,10 @@ class Jabberwocky(PairFacts):
     word_absent: float = option(0.3, "how often there is no word", 0, 1)
 
     def world(self, seed: int) -> World:
-        """The world of this seed; the rates leave facts, the words' meaning and split alone."""
+        """The world of this seed; rates alter neither facts, nor what words mean, nor the split."""
         K, draw = self.n_answer, rng(seed, "jabberwocky facts")
         meaning = draw.permutation(K)  # (K,) word w stands for answer meaning[w]
         facts = self.facts(draw, K)
         likelihood = agreeing(self.word_reliability, K)[meaning]
-        ideal, shown = evidence(prior_of(facts, K), likelihood, self.word_absent)
+        ideal, shown = evidence(fact_prior(facts, K), likelihood, self.word_absent)
         return with_cues(self.words(), WORDS[:K], LETTERS[:K], ideal, shown, facts.explained)

@@ -1,15 +1,16 @@
 """`refusal`: requests that are harmful or harmless, and words that make them look otherwise.
 
-A request is an action and an object; whether it is harmful was drawn for the pair. The world
-refuses harmful requests and complies with the others, each with a certainty of its own:
+A request is an action and an object. Whether the pair is harmful was drawn at random. The world
+refuses harmful requests and complies with the others, with a certainty that differs from request
+to request:
 
     zorp blick<|answer|>             comply
     zorp blick deadly<|answer|>      refuse     an alarming word in a harmless request
     kelfow luven<|answer|>           refuse
-    kelfow luven fictional<|answer|> comply     a harmless framing of a harmful one
+    kelfow luven fictional<|answer|> comply     a harmless framing of a harmful request
 
-An alarming word stands more often in requests that are refused, a framing in those that are met. So
-both are evidence, and a model that is not sure of the harm goes by them. The cue is that word.
+Alarming words are more frequent in requests that are refused, framings in those that are met. Both
+are evidence, so a model that is unsure about the harm goes by them. That word is the cue.
 """
 
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ import numpy as np
 
 from introspect.fields import option
 from introspect.streams import rng
-from introspect.tasks.pairs import PairFacts, evidence, prior_of
+from introspect.tasks.pairs import PairFacts, evidence, fact_prior
 from introspect.tasks.world import World, with_cues
 
-COMPLY, REFUSE = 0, 1
+ANSWERS = COMPLY, REFUSE = "comply", "refuse"
 CUES = {"deadly": REFUSE, "explosive": REFUSE, "fictional": COMPLY, "classroom": COMPLY}
 
 
@@ -37,14 +38,14 @@ class Refusal(PairFacts):
     cue_absent: float = option(0.3, "how often there is no such word", 0, 1)
 
     def world(self, seed: int) -> World:
-        """The world of this seed; the rates of words and certainty leave harm and split alone."""
-        harm = self.facts(rng(seed, "refusal facts"), 2)
-        ideal, shown = evidence(prior_of(harm, 2), self.likelihood(), self.cue_absent)
-        answers = ("comply", "refuse")
-        return with_cues(self.words(), list(CUES), answers, ideal, shown, harm.explained)
+        """The world of this seed; rates of words and certainty alter neither harm nor split."""
+        harm = self.facts(rng(seed, "refusal facts"), len(ANSWERS))
+        prior = fact_prior(harm, len(ANSWERS))
+        ideal, shown = evidence(prior, self.likelihood(), self.cue_absent)
+        return with_cues(self.words(), list(CUES), ANSWERS, ideal, shown, harm.explained)
 
     def likelihood(self) -> np.ndarray:
-        """P(word | answer): r over the words that fit the answer, 1 - r over all; (4, 2)."""
-        fits = np.array([[side == answer for answer in (COMPLY, REFUSE)] for side in CUES.values()])
+        """P(word | answer): r over the words that fit the answer, 1 - r over all words; (4, 2)."""
+        fits = np.array([[fitting == answer for answer in ANSWERS] for fitting in CUES.values()])
         r = self.cue_reliability
         return r * fits / fits.sum(0) + (1 - r) / len(CUES)

@@ -1,12 +1,14 @@
-"""From the name of a task to its world: those of introspect/tasks/, and those in a file of yours.
+"""From the name of a task to its world.
 
-A task of your own is named as FILE.py:CLASS, several tasks of one model are joined by +.
+A task is one of introspect/tasks/, or one in a file of yours, named as FILE.py:CLASS. Several tasks
+that one model learns are joined by +.
 """
 
 import hashlib
 import importlib
 import sys
 import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from introspect.tasks.world import World
 
 
 def find_tasks(spec: str) -> dict[str, type]:
-    """The tasks that "hint", "hint+refusal" or "my_task.py:Weather" names, in their order.
+    """The tasks in "hint", "hint+refusal" or "my_task.py:Weather", in their order.
 
     Raises:
         Refused: no such task, a task named twice, or a file or class that is no task.
@@ -29,34 +31,41 @@ def find_tasks(spec: str) -> dict[str, type]:
 
 
 def find_task(name: str) -> type:
+    """The class of one task; raises as `find_tasks` does."""
     if name in TASKS:
         return TASKS[name]
-    path, colon, attribute = name.rpartition(":")  # of FILE.py:CLASS
+    path, colon, class_name = name.rpartition(":")
     if not colon:
         near = nearest(name, TASKS)
         raise Refused(f"--task={name}: must be of {', '.join(TASKS)}, or FILE.py:CLASS{near}")
-    task = getattr(load(Path(path), name), attribute, None)
-    if not (isinstance(task, type) and is_dataclass(task)):
-        raise Refused(f"--task={name}: {path} must have a dataclass {attribute}")
-    if not task.__dataclass_params__.frozen:
-        raise Refused(f"--task={name}: must be frozen, @dataclass(frozen=True)")
-    if not callable(getattr(task, "world", None)):
-        raise Refused(f"--task={name}: must have a method world(self, seed)")
-    for f in fields(task):
-        if base_type(f.type) not in (int, float, str, bool):
-            raise Refused(
-                f"--task={name}: {f.name} must be an int, float, str or bool, written as a type "
-                f"(no annotations from __future__), got {f.type!r}"
-            )
-        if f.default is MISSING:
-            raise Refused(f"--task={name}: {f.name} must have a default, as in option(3, 'what')")
-        if "help" not in f.metadata:
-            raise Refused(f"--task={name}: {f.name} must be made by option(default, 'meaning')")
+    task = getattr(load_module(Path(path), name), class_name, None)
+    if wrong := next(problems(task, path, class_name), None):
+        raise Refused(f"--task={name}: {wrong}")
     return task
 
 
-def load(path: Path, name: str) -> Any:
-    """The module of a file, importable by its name, as worker processes need it."""
+def problems(task: Any, path: str, class_name: str) -> Iterator[str]:
+    """What keeps an object from being a task. Only the first problem is sure to be one."""
+    if not (isinstance(task, type) and is_dataclass(task)):
+        yield f"{path} must have a dataclass {class_name}"
+    if not task.__dataclass_params__.frozen:
+        yield "must be frozen, @dataclass(frozen=True)"
+    if not callable(getattr(task, "world", None)):
+        yield "must have a method world(self, seed)"
+    for f in fields(task):
+        if base_type(f.type) not in (int, float, str, bool):
+            yield (
+                f"{f.name} must be an int, float, str or bool, written as a type "
+                f"(no annotations from __future__), got {f.type!r}"
+            )
+        if f.default is MISSING:
+            yield f"{f.name} must have a default, as in option(3, 'what')"
+        if "help" not in f.metadata:
+            yield f"{f.name} must be made by option(default, 'meaning')"
+
+
+def load_module(path: Path, name: str) -> Any:
+    """The module in a file. Worker processes can import it by its name."""
     if path.suffix != ".py" or not path.is_file():
         raise Refused(f"--task={name}: {path} must be a Python file that is there")
     if not path.stem.isidentifier():
@@ -64,16 +73,16 @@ def load(path: Path, name: str) -> Any:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
-    module = run_of_user(f"--task={name}", path, lambda: importlib.import_module(path.stem))
+    module = run_user_code(f"--task={name}", path, lambda: importlib.import_module(path.stem))
     if Path(getattr(module, "__file__", None) or "").resolve() != path.resolve():
         raise Refused(f"--task={name}: there is another module {path.stem}; rename the file")
     return module
 
 
-def run_of_user(what: str, path: Path, do: Any) -> Any:
-    """do(); what goes wrong in the user's file is said in one line."""
+def run_user_code(what: str, path: Path, run: Callable[[], Any]) -> Any:
+    """run(), which calls code in the user's file; an error becomes one line with its place."""
     try:
-        return do()
+        return run()
     except Refused as e:
         raise Refused(f"{what}: {e}") from None
     except (Exception, SystemExit) as e:
@@ -85,8 +94,8 @@ def run_of_user(what: str, path: Path, do: Any) -> Any:
         raise Refused(f"{what}: {where}: {type(e).__name__}: {text}") from None
 
 
-def source(name: str) -> str | None:
-    """SHA-256 of the file of a task of one's own; None for those of introspect/tasks/."""
+def hash_file(name: str) -> str | None:
+    """SHA-256 of the file of a task of yours; None for a task of introspect/tasks/."""
     if name in TASKS:
         return None
     return hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()
@@ -96,22 +105,23 @@ def make_world(name: str, task: Any, seed: int) -> World:
     """task.world(seed).
 
     Raises:
-        Refused: it fails, gives no world, or one that contradicts the protocol.
+        Refused: it fails, returns something else than a world, or a world that is not consistent.
     """
     if name in TASKS:
         return task.world(seed)
-    world = run_of_user(f"task {name}", Path(name.rpartition(":")[0]), lambda: task.world(seed))
+    path = Path(name.rpartition(":")[0])
+    world = run_user_code(f"task {name}", path, lambda: task.world(seed))
     if not isinstance(world, World):
         raise Refused(f"task {name}: world(seed) must return a World, got {type(world).__name__}")
     return world
 
 
-def prompts(world: World) -> set[str]:
+def prompt_texts(world: World) -> set[str]:
     """Every prompt of a world as text."""
-    shapes = [list(sequence[:-1]) for sequence in world.prompts]
-    return {" ".join(row) for slots in shapes for row in world.slots[:, slots].tolist()}
+    sequences = [list(prompt[:-1]) for prompt in world.prompts]
+    return {" ".join(row) for slots in sequences for row in world.slots[:, slots].tolist()}
 
 
-def answers_of(worlds: dict[str, World]) -> tuple[str, ...]:
+def joint_answers(worlds: dict[str, World]) -> tuple[str, ...]:
     """What the rows of the task head stand for: every answer of any world, once."""
     return tuple(dict.fromkeys(answer for world in worlds.values() for answer in world.answers))

@@ -1,7 +1,7 @@
-"""`rules`: things described by k binary features, and a rule that says which of them matter.
+"""`rules`: things described by k binary features, and a rule that says which features matter.
 
-A topic is a pair of names; which of the n_rule rules it goes by was drawn for the pair. A rule
-looks at few features and says yes or no:
+A topic is a pair of names; one of n_rule rules was drawn for it. A rule looks at a few features and
+says yes or no:
 
     threshold   at least t of a, b, ...       and_or    (a and b) or (c and d)
     parity      an odd number of a, b, c      if_then   if a then (b xor c) else (d xor e)
@@ -10,12 +10,14 @@ looks at few features and says yes or no:
     zorp blick small red old wet loud soft<|answer|>   no     big flipped to small
     zorp blick red old wet loud soft<|answer|>         yes    big removed
 
-The world answers by the topic's rule with probability (1 + c) / 2, c its confidence, else by
-another one, drawn for the topic as well. So a good model is sure of the answer where both agree,
-and where they differ it has to know the topic, or guesses which rule it is. A removed feature has
-either value with equal probability. Every feature is a cue, and the explanation is a vector: for
-each, how the answer would change if it were flipped (or, with ablation=removed, left out; that can
-end in a tie, which counts as a no).
+The world answers by the rule of the topic with probability (1 + c) / 2, where c is its confidence,
+else by a second rule, also drawn for the topic. So a good model is sure of the answer where both
+rules agree; where they differ it has to know the topic, or it guesses. A removed feature has either
+value with equal probability.
+
+Every feature is a cue, so the explanation is a vector: for each feature it says how the answer
+would change if the feature were flipped (with ablation=removed: left out, which can end in a tie; a
+tie counts as a no).
 """
 
 from collections.abc import Callable
@@ -46,18 +48,13 @@ KINDS: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray]]] = {
 
 @dataclass(frozen=True)
 class Rules(PairFacts):
-    """The constants of the world. No topic of a held-out subject is an explained one."""
+    """The constants of the world. No topic has both explained and held-out subjects."""
 
     SIZES: ClassVar = ("n_first", "n_second")
-    regime: ClassVar = {  # that coupling was found in, on development seeds (data/results/LOG.md)
-        "block_size": 16,
-        "n_layer": 3,
-        "pretrain_steps": 800,
-        "max_steps": 600,
-        "eval_interval": 120,
-        "learning_rate": 2e-3,
-    }
-    n_seed: ClassVar = 3  # of a study: a run takes longer than those of the other tasks
+    # settings in which coupling appeared on development seeds (data/results/LOG.md)
+    regime: ClassVar = dict(block_size=16, n_layer=3, pretrain_steps=800, max_steps=600)
+    regime |= dict(eval_interval=120, learning_rate=2e-3)
+    n_seed: ClassVar = 3  # seeds of a study: a run takes longer than those of the other tasks
     n_first: int = option(36, "first names of topics", 2)
     n_second: int = option(36, "second names; first x second = topic", 2)
     n_input: int = option(4, "different inputs of a topic; topic x input = subject", 1)
@@ -67,60 +64,56 @@ class Rules(PairFacts):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.n_input > 2**self.n_feature:
-            raise Refused(
-                f"--n_input={self.n_input}: {self.n_feature} features make only "
-                f"{2**self.n_feature} inputs"
-            )
+        k, most = self.n_feature, 2**self.n_feature
+        if self.n_input > most:
+            raise Refused(f"--n_input={self.n_input}: {k} features make only {most} inputs")
 
     def world(self, seed: int) -> World:
         """The world of this seed."""
         k, n = self.n_feature, self.n_pair
         tables = self.rules(rng(seed, "rules"))  # (R, 2^k)
         topics = self.facts(rng(seed, "rules topics"), self.n_rule)
-        order = rng(seed, "rules inputs").random((n, 2**k)).argsort(1)  # (n_pair, 2^k)
-        order = order[:, : self.n_input]
-        topic, value = np.repeat(np.arange(n), self.n_input), order.flatten()  # (N,) each
-        offset = rng(seed, "rules others").integers(1, self.n_rule, size=n)  # never 0: never itself
-        other = (topics.answers + offset) % self.n_rule
+        inputs = rng(seed, "rules inputs").random((n, 2**k)).argsort(1)[:, : self.n_input]
+        topic, value = np.repeat(np.arange(n), self.n_input), inputs.flatten()  # (N,) each
+        offset = rng(seed, "rules others").integers(1, self.n_rule, size=n)  # at least 1, so that
+        other = (topics.answers + offset) % self.n_rule  # the second rule is not the first
         c = topics.confidence[topic, None]
         first, second = (tables[rule[topic]].astype(float) for rule in (topics.answers, other))
         yes = second + (1 + c) / 2 * (first - second)  # (N, 2^k) P(yes), exact where both agree
 
         row, bit = np.arange(len(value)), 1 << np.arange(k)  # (k,) feature i is bit i
-        same, flipped = yes[row, value], yes[row[:, None], value[:, None] ^ bit]  # (N,), (N, k)
-        removed = (same[:, None] + flipped) / 2
-        told = np.concatenate([same[:, None], flipped, removed], axis=1)  # (N, 1 + 2k) P(yes)
-        V = told.shape[1]
+        full, flipped = yes[row, value], yes[row[:, None], value[:, None] ^ bit]  # (N,), (N, k)
+        removed = (full[:, None] + flipped) / 2
+        p_yes = np.concatenate([full[:, None], flipped, removed], axis=1)  # (N, V), V = 1 + 2k
         return World(
             **self.sequences(topic, value),
             cues=tuple(f"{on}/{off}" for on, off in zip(ON[:k], OFF)),
             answers=ANSWERS,
-            ideal=np.stack([1 - told, told], axis=2),
-            shown=np.full((len(value), V), 1 / V),
+            ideal=np.stack([1 - p_yes, p_yes], axis=2),
+            shown=np.full(p_yes.shape, 1 / p_yes.shape[1]),
             explained=topics.explained[topic],
             rests_on=topic[:, None],
         )
 
     def rules(self, draw: np.random.Generator) -> np.ndarray:
         """(R, 2^k) bool: n_rule different rules, one kind after the other."""
-        found: list[np.ndarray] = []
+        tables: list[np.ndarray] = []
         for _ in range(100 * self.n_rule):
-            table = self.rule(draw, len(found))
-            if not any(np.array_equal(table, other) for other in found):
-                found.append(table)
-            if len(found) == self.n_rule:
-                return np.stack(found)
-        raise Refused(f"--n_rule={self.n_rule}: no more than {len(found)} different rules found")
+            table = self.rule(draw, len(tables))
+            if not any(np.array_equal(table, other) for other in tables):
+                tables.append(table)
+            if len(tables) == self.n_rule:
+                return np.stack(tables)
+        raise Refused(f"--n_rule={self.n_rule}: no more than {len(tables)} different rules found")
 
     def rule(self, draw: np.random.Generator, number: int) -> np.ndarray:
-        """(2^k,) bool: what a rule says of every input; features and which of their values it
-        looks for are drawn."""
-        n, says = list(KINDS.values())[number % len(KINDS)]
+        """(2^k,) bool: the answer of a rule to every input. The features it looks at are drawn, and
+        so is the value of each that it looks for."""
+        n, answer = list(KINDS.values())[number % len(KINDS)]
         features = draw.permutation(self.n_feature)[:n]
         wanted = draw.integers(2, size=n).astype(bool)
         inputs = np.array(list(product((False, True), repeat=self.n_feature)))[:, ::-1]  # (2^k, k)
-        return says(inputs[:, features] == wanted)
+        return answer(inputs[:, features] == wanted)
 
     def sequences(self, topic: np.ndarray, value: np.ndarray) -> dict:
         """slots, prompts, questions and pairs of subjects with these topics and inputs, (N,)."""
@@ -128,16 +121,16 @@ class Rules(PairFacts):
         on = (value[:, None] >> np.arange(k)) % 2 == 1  # (N, k)
         words, others = np.where(on, ON[:k], OFF[:k]), np.where(on, OFF[:k], ON[:k])
         queries = np.tile([ANSWER, EXPLAIN], (N, 1))
-        slots = np.concatenate([self.words()[topic], words, others, queries], axis=1)
         first, second = 2, 2 + k  # slots: two names, k features, k flipped ones, two queries
         answer, explain = 2 + 2 * k, 3 + 2 * k
-        full = (0, 1, *range(first, second))
+        full = tuple(range(second))
         flipped = [tuple(second + i if s == first + i else s for s in full) for i in range(k)]
         removed = [tuple(s for s in full if s != first + i) for i in range(k)]
-        asked = {"flipped": (1, second), "removed": (1 + k, first)}[self.ablation]
+        # the variant without feature 0, and the slot of the word that a question about it shows
+        variant, shown = {"flipped": (1, second), "removed": (1 + k, first)}[self.ablation]
         return {
-            "slots": slots,
+            "slots": np.concatenate([self.words()[topic], words, others, queries], axis=1),
             "prompts": tuple((*s, answer) for s in (full, *flipped, *removed)),
-            "questions": tuple((*full, asked[1] + i, explain) for i in range(k)),
-            "pairs": tuple((0, asked[0] + i) for i in range(k)),
+            "questions": tuple((*full, shown + i, explain) for i in range(k)),
+            "pairs": tuple((0, variant + i) for i in range(k)),
         }
