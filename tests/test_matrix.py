@@ -9,7 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from introspect.analysis.matrix import Run, coupling_matrix, average_pairs, pairwise, estimate_share
+from introspect.analysis.matrix import (
+    Run,
+    average_pairs,
+    coupling_matrix,
+    estimate_share,
+    pairwise,
+)
 from introspect.metrics import coupling
 from introspect.stats import clustered, wilson
 
