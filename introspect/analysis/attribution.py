@@ -5,14 +5,13 @@
 "Removed" means that feature i of an item takes its value in the baseline and all others stay.
 Nothing is deleted, resampled or averaged, so every number depends on the baseline as much as on x.
 All attributions are linear in the score. A feature that the score ignores (a dummy) gets 0. Two
-features get the same if exchanging them changes neither the score nor x nor b (symmetry). The
-methods differ in completeness: are the attributions of an item's features together
-score(x) - score(b)?
+features get the same if exchanging them changes neither the score nor x nor b (symmetry). Methods
+differ in whether they are complete: do the features of an item sum to score(x) - score(b)?
 
-Every function calls the score on at most `chunk` rows at a time, which limits memory and never
-changes the result, and returns no gradient. It raises ValueError if x is empty or not (B, F), if
-the baseline does not broadcast to x or would change its dtype, if chunk < 1, and if the score
-returns another shape or kind.
+Attributions are (B, F), as x, in units of the score, without a gradient. Every function calls the
+score on at most `chunk` rows at a time, which limits memory and never changes the result. It raises
+ValueError if x is empty or not (B, F), if the baseline does not broadcast to x or would change its
+dtype, if chunk < 1, and if the score returns another shape or kind.
 """
 
 from collections.abc import Callable
@@ -31,11 +30,9 @@ CHUNK = 4096  # rows
 def leave_one_out(score: Score, x: Tensor, baseline: Baseline, chunk: int = CHUNK) -> Tensor:
     """a_i = score(x) - score(x with feature i removed).
 
-    Li, Monroe & Jurafsky 2016 (arXiv:1612.08220). Costs B (F + 1) evaluations.
-
-    Returns:
-        (B, F), as x, in units of `score`. Complete for additive scores. It counts an effect that
-        needs two features twice, and misses an effect for which either of two suffices.
+    Li, Monroe & Jurafsky 2016 (arXiv:1612.08220). Costs B (F + 1) evaluations. Complete for
+    additive scores. It counts an effect that needs two features twice, and misses an effect for
+    which either of two suffices.
 
     >>> x = torch.ones(1, 2)
     >>> leave_one_out(lambda z: z.prod(1), x, 0.0), shapley(lambda z: z.prod(1), x, 0.0)
@@ -49,13 +46,8 @@ def flips(answer: Score, x: Tensor, baseline: Baseline, chunk: int = CHUNK) -> T
     """[answer(x) != answer(x with feature i removed)]: leave-one-out for class ids.
 
     Asks about every feature what Guo et al. 2026 (arXiv:2606.32038) ask about a cue. Costs
-    B (F + 1) evaluations.
-
-    Args:
-        answer: maps (n, F) to (n,) class ids, integer or bool; each row is independent.
-
-    Returns:
-        (B, F) bool. False for a dummy, but also if other features make up for the loss.
+    B (F + 1) evaluations of `answer`, which maps (n, F) to (n,) class ids, integer or bool. Returns
+    (B, F) bool, False for a dummy, but also if other features make up for the loss.
     """
     v = _one_removed(answer, x, baseline, chunk, ids=True)
     return v[:, :-1] != v[:, -1:]
@@ -67,10 +59,7 @@ def shapley(score: Score, x: Tensor, baseline: Baseline, chunk: int = CHUNK) -> 
         phi_i = sum_{S without i} |S|! (F - |S| - 1)! / F!  (v(S + i) - v(S))
 
     Shapley 1953. For this v it is "baseline Shapley" (Sundararajan & Najmi 2020,
-    arXiv:1908.08474). Costs B 2^F evaluations, summed in float64.
-
-    Returns:
-        (B, F), as x, in units of `score`. Complete for every score.
+    arXiv:1908.08474). Costs B 2^F evaluations, summed in float64. Complete for every score.
 
     Raises:
         ValueError: F > 16.
@@ -102,9 +91,7 @@ def integrated_gradients(
     (our choice, and Captum's default), exact if the score on that line is a polynomial of degree
     <= 2 n_step. Its error falls exponentially in n_step for an analytic score and as 1 / n_step at
     a kink. At a jump, which has no gradient, it stays. Costs B n_step gradients and holds them all.
-
-    Returns:
-        (B, F), as x, in units of `score`. Complete up to that error, which `completeness` measures.
+    Complete up to that error, which `completeness` measures.
 
     Raises:
         ValueError: n_step < 1, x is not floating point, or the score has no gradient.
@@ -118,10 +105,8 @@ def integrated_gradients(
 def gradient_x_input(score: Score, x: Tensor, baseline: Baseline, chunk: int = CHUNK) -> Tensor:
     """a_i = (x_i - b_i) d score / d x_i (x): leave-one-out to first order.
 
-    Shrikumar et al. 2016 (arXiv:1605.01713), there with b = 0. Costs B gradients.
-
-    Returns:
-        (B, F), as x, in units of `score`. Complete for affine scores; 0 if the score is flat at x.
+    Shrikumar et al. 2016 (arXiv:1605.01713), there with b = 0. Costs B gradients. Complete for
+    affine scores; 0 if the score is flat at x.
 
     Raises:
         ValueError: x is not floating point, or the score has no gradient.

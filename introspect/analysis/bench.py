@@ -87,11 +87,10 @@ def bench(cfg: Config, device: str, repeats: int) -> str:
         model.zero_grad(set_to_none=True)
         loss_of[way]().backward()
 
-    times = {way: [] for way in loss_of}
-    for _ in range(1 + repeats):
-        for way in loss_of:
-            times[way].append(time_call(lambda: update(way), device))
-    times = {way: spent[1:] for way, spent in times.items()}  # the first update warms up
+    rounds = [
+        [time_call(lambda: update(way), device) for way in loss_of] for _ in range(1 + repeats)
+    ]
+    times = dict(zip(loss_of, zip(*rounds[1:])))  # without the first round, which warms up
     sequences = world.prompts + world.questions
     nodes = {s[:end] for s in sequences for end in range(1, len(s) + 1)}
     tokens = {"packed": len(nodes), "one by one": sum(map(len, sequences))}
@@ -105,5 +104,4 @@ def bench(cfg: Config, device: str, repeats: int) -> str:
     quarter, half, three = statistics.quantiles(ratios, n=4)
     lines.append(f"packed is {half:.2f} times as fast ({quarter:.2f} to {three:.2f}, quartiles)")
     threads = " on one thread" if device == "cpu" else ""
-    lines.append(f"peak: {top / 1e9:.0f} Gflop/s, a matrix product{threads}")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"peak: {top / 1e9:.0f} Gflop/s, a matrix product{threads}"])

@@ -42,13 +42,11 @@ class Row(NamedTuple):
 
 
 HEADS = {
-    "coverage of a 95 % interval": ("interval", "data", "covers"),
-    "studies without coupling that are called coupling, 5 seeds": (
-        *("explanations", "labels", "gap", "by gap", "by adjusted gap", "by both"),
-    ),
-    "studies of planted coupling that are called coupling, 5 seeds": (
-        *("drift", "preference", "labels", "gap", "by gap", "by both"),
-    ),
+    "coverage of a 95 % interval": "interval, data, covers",
+    "studies without coupling that are called coupling, 5 seeds":
+        "explanations, labels, gap, by gap, by adjusted gap, by both",
+    "studies of planted coupling that are called coupling, 5 seeds":
+        "drift, preference, labels, gap, by gap, by both",
 }
 COVERAGE, NOTHING, PLANTED = HEADS
 KEEP, FEWER, MORE = "drift", "drift, fewer change", "drift, more change"
@@ -99,15 +97,10 @@ def draw_models(draw: np.random.Generator, size: int, drift: float, labels: str)
     return Models(truth, derive_labels(before, follows), now)
 
 
-def explain_by_hint(m: Models) -> np.ndarray:
-    """ "would stay" for two hints, the letter after the hint for the two others."""
-    labels = np.array([STAYS, STAYS, 3, 0], dtype=np.int8)[:, None]
-    return np.broadcast_to(labels, m.now.shape)
-
-
+BY_HINT = np.array([[STAYS], [STAYS], [3], [0]], dtype=np.int8)  # for 2 and 3 the letter after it
 EXPLAINERS: dict[str, Callable[[Models], np.ndarray]] = {  # none of them follows the model
     "constant": lambda m: np.full_like(m.now, STAYS),
-    "by hint alone": explain_by_hint,
+    "by hint alone": lambda m: np.broadcast_to(BY_HINT, m.now.shape),
     "of another fact": lambda m: np.roll(m.now, 1, axis=-1),  # facts are drawn independently
     "of the true world": lambda m: derive_labels(m.truth, True),  # a model that knows every fact
     # these explanations know both models, and are true of M and of M0 equally often
@@ -131,7 +124,7 @@ def plant(draw: np.random.Generator, m: Models, drift: float) -> dict[float, np.
 
 
 def measure_gaps(said: np.ndarray, m: Models) -> tuple[np.ndarray, np.ndarray]:
-    """Gaps and adjusted gaps (B,) as in `metrics` and `frequency`, of many models at once."""
+    """Gaps and adjusted gaps (B,) of many models at once, as in `metrics` and `frequency`."""
     n = said.shape[-1]
     sides = (said == m.now).sum(-1) - (said == m.then).sum(-1)  # (B, P)
     dealt = sum(
@@ -165,26 +158,32 @@ def judge(pieces: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, tuple[flo
     return float(gaps.mean()), tuple(shares.tolist())
 
 
+def judge_studies(repeats: int, seed: int, drift: float, labels: str, explain: Callable) -> dict:
+    """What `judge` finds of explain(draw, m), explanations by name, in `repeats` studies."""
+    pieces: dict[Any, list] = {}
+    for draw, m in draw_studies(repeats, seed, drift, labels):
+        for name, said in explain(draw, m).items():
+            pieces.setdefault(name, []).append(measure_gaps(said, m))
+    return {name: judge(part) for name, part in pieces.items()}
+
+
 def judge_nothing(repeats: int, seed: int, labels: str, names: Iterable[str]) -> list[Row]:
-    """How often explanations that do not follow the model are called coupling, at a drift of 0.3."""
-    pieces: dict[str, list] = {name: [] for name in names}
-    for _, m in draw_studies(repeats, seed, 0.3, labels):
-        for name, part in pieces.items():
-            part.append(measure_gaps(EXPLAINERS[name](m), m))
-    return [Row(NOTHING, (name, labels), *judge(part)) for name, part in pieces.items()]
+    """How often explanations that do not follow the model are called coupling; drift 0.3."""
+
+    def explain(_, m: Models) -> dict:
+        return {name: EXPLAINERS[name](m) for name in names}
+
+    found = judge_studies(repeats, seed, 0.3, labels, explain)
+    return [Row(NOTHING, (name, labels), *result) for name, result in found.items()]
 
 
 def judge_planted(repeats: int, seed: int, drift: float, labels: str) -> list[Row]:
     """How often explanations that prefer the label now are called coupling."""
-    pieces: dict[float, list] = {p: [] for p in PREFERENCES}
-    for draw, m in draw_studies(repeats, seed, drift, labels):
-        for p, said in plant(draw, m, drift).items():
-            pieces[p].append(measure_gaps(said, m))
-    rows = []
-    for p, part in pieces.items():
-        gap, (by_gap, _, by_both) = judge(part)
-        rows.append(Row(PLANTED, (f"{drift}", f"{p}", labels), gap, (by_gap, by_both)))
-    return rows
+    found = judge_studies(repeats, seed, drift, labels, lambda draw, m: plant(draw, m, drift))
+    return [
+        Row(PLANTED, (f"{drift}", f"{p}", labels), gap, (by_gap, by_both))
+        for p, (gap, (by_gap, _, by_both)) in found.items()
+    ]
 
 
 def cover(name: str, data: str, mean: float, intervals: Iterable[tuple]) -> Row:
@@ -209,16 +208,13 @@ def cover_seeds(repeats: int, seed: int) -> list[Row]:
 
 def cover_differences(repeats: int, seed: int) -> list[Row]:
     """The difference, 0.1 on average, of two arms that share the effect of each seed."""
-    draw = rng(seed, "calibration pairs")
+    draw, keys = rng(seed, "calibration pairs"), ("self", "orig", "gap")
     common, own = draw.normal(size=(repeats, SEEDS, 1)), draw.normal(size=(repeats, SEEDS, 2))
     values = common + 0.3 * own + [0.1, 0]  # (repeats, SEEDS, arms)
 
     def intervals() -> Iterator[tuple]:
         for study in values:
-            a, b = (
-                {s: dict.fromkeys(("self", "orig", "gap"), x) for s, x in enumerate(arm)}
-                for arm in study.T
-            )
+            a, b = ({s: dict.fromkeys(keys, x) for s, x in enumerate(arm)} for arm in study.T)
             yield tuple(differences({"a": a, "b": b})["a - b"]["gap"].values())
 
     return [cover("paired difference", f"two arms, {SEEDS} seeds", 0.1, intervals())]
@@ -267,7 +263,7 @@ def table(rows: list[Row]) -> str:
     """The rows for a terminal, one block for each table; shares in percent."""
     blocks = []
     for name, group in groupby(rows, key=lambda row: row.table):
-        lines = [list(HEADS[name])]
+        lines = [HEADS[name].split(", ")]
         for row in group:
             gap = [] if row.gap is None else [number(row.gap, "gap")]
             lines.append([*row.case, *gap, *(f"{100 * share:.1f} %" for share in row.shares)])

@@ -51,10 +51,8 @@ class Matrix(NamedTuple):
 
 
 def estimate_mean(values: np.ndarray, clusters: np.ndarray | None) -> Estimate:
-    """The mean of values (n,) with its clustered interval.
-
-    For one cluster, low and high are None. For no values, the mean is None as well.
-    """
+    """The mean of values (n,) with its clustered interval. Low and high are None for one cluster,
+    and the mean as well for no values."""
     if len(values) and (interval := clustered(values, clusters)):
         return interval._asdict()
     mean = float(values.mean()) if len(values) else None
@@ -62,10 +60,8 @@ def estimate_mean(values: np.ndarray, clusters: np.ndarray | None) -> Estimate:
 
 
 def estimate_share(true: np.ndarray, groups: np.ndarray | None = None) -> Estimate:
-    """Share of true items among `true` (n,) bool: Wilson's interval, clustered if there are groups.
-
-    Values are None as in `estimate_mean`.
-    """
+    """Share of true items in `true` (n,), with Wilson's interval or, given groups (n,), the
+    clustered one; None as in `estimate_mean`."""
     if groups is None and len(true):
         return wilson(int(true.sum()), len(true))._asdict()
     return estimate_mean(true, groups)
@@ -108,9 +104,9 @@ def pairwise(
 def coupling_matrix(runs: dict[str, Run]) -> Matrix:
     """Compare the explanations of every run with the current labels of every run.
 
-    All pairs of runs have the same weight. Items of one group are not independent, and neither are
-    the pairs in which an item occurs. So the intervals of `advantage` and `preference` are
-    clustered over all pairs, by group or, without groups, by item.
+    All pairs of runs have the same weight. The pairs in which an item occurs are not independent,
+    so the intervals of `advantage` and `preference` are clustered over all pairs, by group or, if
+    there are no groups, by item.
 
     Raises:
         ValueError: unequal shapes, an item twice in a run, groups in some runs only, or an item
@@ -138,12 +134,8 @@ def coupling_matrix(runs: dict[str, Run]) -> Matrix:
 
 
 def number_items(runs: dict[str, Run]) -> tuple[list[np.ndarray], np.ndarray, bool]:
-    """Number the distinct items of all runs 0..N-1; refuses what `coupling_matrix` refuses.
-
-    Returns:
-        the items (n,) of each run, the group of every item (N,), and whether groups were given; if
-        not, each item is its own group.
-    """
+    """Number the distinct items of all runs 0..N-1. Returns the items (n,) of each run, the group
+    of every item (N,), and whether groups were given; if not, each item is its own group."""
     grouped = {run.groups is not None for run in runs.values()}
     if len(grouped) != 1:
         raise ValueError("need at least one run, and groups in all runs or in none")
@@ -158,14 +150,13 @@ def number_items(runs: dict[str, Run]) -> tuple[list[np.ndarray], np.ndarray, bo
             raise ValueError(f"run {name}: an item is there twice")
     _, item = np.unique(np.concatenate(named), return_inverse=True)
     items, groups = np.split(item, np.cumsum([*map(len, named)])[:-1]), np.arange(item.max() + 1)
-    if not grouped.pop():
-        return items, groups, False
-    every = np.concatenate([run.groups for run in runs.values()])
-    _, group = np.unique(every, return_inverse=True)
-    groups[item] = group
-    if (groups[item] != group).any():
-        raise ValueError("an item must be of the same group in all runs")
-    return items, groups, True
+    if True in grouped:
+        every = np.concatenate([run.groups for run in runs.values()])
+        _, group = np.unique(every, return_inverse=True)
+        groups[item] = group
+        if (groups[item] != group).any():
+            raise ValueError("an item must be of the same group in all runs")
+    return items, groups, True in grouped
 
 
 def average_pairs(parts: list[tuple[np.ndarray, np.ndarray]], groups: np.ndarray) -> Estimate:

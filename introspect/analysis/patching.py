@@ -13,13 +13,12 @@ explanations change with them, each over the items whose label the patch changes
     moved    share whose explanation changes at all, correctly or not: 0..1
 
 The null of both patches the answers at the site and the explanations at another site of the same
-point, tokens and size, with the same source. It is the mean over all such sites, so nothing is
-random. `follow_shared` is follow minus its null, -2..2, and `moved_shared` is moved minus its null,
--1..1. Both are 0 on average over where an explanation might be computed.
-
-The null of follow is negative by construction: if the other site carries nothing, the explanation
-keeps the label without a patch and counts -1. So `follow_shared` overstates. An explanation that a
-patch merely scrambles has a follow of about 0 and still exceeds its null. Read `follow` beside it.
+point, tokens and size, with the same source, averaged over all such sites. `follow_shared` is
+follow minus its null, -2..2, and `moved_shared` is moved minus its null, -1..1. Both are 0 on
+average over where an explanation might be computed. But the null of follow is negative by
+construction: if the other site carries nothing, the explanation keeps the label without a patch and
+counts -1. So `follow_shared` overstates. An explanation that a patch merely scrambles has a follow
+of about 0 and still exceeds its null. Read `follow` beside it.
 
 What these statistics can show:
 - "Circuits" here means sites, the nodes of a computation; paths between nodes are not tested.
@@ -27,10 +26,8 @@ What these statistics can show:
   them once for both. A patch there changes answers and explanations whatever they share later. At
   the *query* tokens each has activations of its own. Only there does a number above its null say
   that both use the same heads, neurons or channels.
-- A whole layer shows nothing: if all that a pass knows is replaced, it speaks of the source, so
-  every true explanation follows.
-- Heads and neurons are parts of the model. A slice of the residual stream is an arbitrary basis, in
-  which shared circuits may stay invisible.
+- A whole layer shows nothing: with all that a pass knows replaced, true explanations follow. In a
+  slice of the residual stream, which is an arbitrary basis, shared circuits may stay invisible.
 - `moved` is weaker: a patch that changes much changes every explanation, even that of a head that
   was never trained, whose value is the floor. `follow` asks for the correct change, so it grows
   with how often explanations are true at all.
@@ -68,17 +65,13 @@ class Site(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Point and tokens. Sites of one place differ in channels only, and are each other's null.
-        """
+        """Sites of one place differ in their channels only, and are each other's null."""
         return f"{self.point} {self.tokens}"
 
 
 def list_sites(model: GPT) -> list[Site]:
-    """Embedding, heads, neurons and residual stream at each kind of token.
-
-    Each is cut into as many slices as there are heads (our choice). The last block computes only
-    the tokens that are read, so it has only the query.
-    """
+    """Embedding, heads, neurons and residual stream at each kind of token, cut into as many slices
+    as there are heads (our choice). The last block computes only the query, which is read."""
     sites, inside = [], ("attn.proj", "mlp.down", "resid")
     for point in ("embed", *(f"blocks.{i}.{p}" for i in range(len(model.blocks)) for p in inside)):
         module = model.get_submodule(point)
@@ -94,11 +87,8 @@ def in_last_block(model: GPT, point: str) -> bool:
 
 
 def find_nodes(part: Part) -> dict[str, Tensor]:
-    """Node numbers of each kind of token in the packed prompts of a part.
-
-    query: the last token of each sequence, which is read. subject: tokens in every prompt. cue: all
-    others, each of which some prompt lacks.
-    """
+    """Node numbers in the packed prompts of a part: query, the last token of each sequence, which
+    is read; subject, tokens in every prompt; cue, all others, each of which some prompt lacks."""
     packed, prompts = part.interview.plan.packed, part.world.prompts
     common = set.intersection(*map(set, prompts))
     query = torch.zeros_like(packed.slots, dtype=torch.bool)
@@ -129,7 +119,7 @@ def interchange(
     """
     device, nodes = model.token.weight.device, find_nodes(part)
     subjects, sources = subjects.to(device), sources.to(device)
-    chunks = []  # (2 + S, 2, b, P) each: source, subject, each site; labels, explanations
+    chunks = []  # (2 + S, 2, b, P): source, subject, each site; labels, explanations
     for chunk, others in zip(subjects.split(CHUNK), sources.split(CHUNK)):
         kept: dict[str, Tensor] = {}
         with ExitStack() as stack:
@@ -161,14 +151,11 @@ def ask(model: GPT, part: Part, subjects: Tensor) -> Tensor:
 
 
 def add_up(x: Interchange, place: str, value: Value, among: Tensor) -> tuple[int, float, float]:
-    """Add up value(patched label, patched explanation) over all sites of a place.
-
-    The items are those of `among` (n, P) whose label the patch changes.
+    """Count the items of `among` (n, P) whose label a patch changes, over all sites of a place.
 
     Returns:
-        the number of items; the sum with explanations patched at the same site as the answers; the
-        sum with explanations patched at another site of the place, mean over these, nan if there is
-        none.
+        their number; the sum of value(patched label, patched explanation) over them; the same sum
+        with explanations patched at another site, mean over these, nan if there is none.
     """
     here = [s for s, site in enumerate(x.sites) if site.place == place]
     labels, said = x.patched_labels[here], x.patched_said[here]  # (s, n, P) each

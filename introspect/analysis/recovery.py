@@ -11,8 +11,7 @@ score, and are judged by how that score ranks the features of one subject, avera
 
 Random scores get 0.5 and the share of features that count. Leave-one-out looks at the very flips
 that decide what counts, so with two answers it ranks the model now perfectly by definition. The
-same scores are also compared with what counts for an ideal answerer, from which the model may
-differ.
+scores are also compared with what counts for an ideal answerer, unlike which the model may answer.
 """
 
 from collections.abc import Callable
@@ -68,8 +67,8 @@ def can_flip(world: World) -> bool:
 def make_score(model: GPT, part: Part, subject: int, answer: int) -> attribution.Score:
     """z (n, F) -> (n,): log-odds of `answer` about this subject with its features changed to z.
 
-    If z is 0 or 1 everywhere, this is the score of a prompt in which the features at 0 are flipped.
-    In between, a feature is the mixture z_i : 1 - z_i of the embeddings of its two values.
+    A feature between 0 and 1 is z_i times the embedding of its own word plus 1 - z_i times that of
+    the other word, so that each corner is a prompt of the world.
     """
     world, columns = part.world, part.interview.columns
     full = list(world.prompts[world.pairs[0][0]])
@@ -113,8 +112,7 @@ def recovery(model: GPT, snapshot: Snapshot, n: int = 200, seed: int = 0) -> lis
     ideal = (world.truth != stays)[subjects]
     device = model.token.weight.device
     with torch.no_grad():
-        chosen = torch.from_numpy(subjects).to(device)
-        said = snapshot.part.interview.explanations(model, chosen)
+        said = snapshot.part.interview.explanations(model, torch.from_numpy(subjects).to(device))
         scores = {"explanation": snapshot.channel.p_change(said).cpu().numpy()}
     answers = snapshot.now[subjects, world.pairs[0][0]].tolist()
     unchanged = torch.ones(1, now.shape[1], device=device)

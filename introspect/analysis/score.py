@@ -20,14 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from introspect.analysis.matrix import (
-    Estimate,
-    Matrix,
-    Run,
-    coupling_matrix,
-    estimate_share,
-    pairwise,
-)
+from introspect.analysis import matrix
+from introspect.analysis.matrix import Estimate, Matrix, Run, estimate_share
 from introspect.fields import Refused
 from introspect.report.html import aligned
 from introspect.report.summary import number, side_of
@@ -186,7 +180,7 @@ def score(run: Run) -> dict[str, Estimate]:
     Intervals are clustered by group. Without groups every line is independent: shares have Wilson's
     interval, the gap has Student's t.
     """
-    pair = pairwise(run.explanation, run.current, run.original, run.groups)
+    pair = matrix.pairwise(run.explanation, run.current, run.original, run.groups)
     share = partial(estimate_share, groups=run.groups)
     return {
         "Self": share(run.explanation == run.current),
@@ -203,21 +197,21 @@ def show(runs: dict[str, Run]) -> str:
     """The tables for the terminal: each run by itself, then each against every other."""
     one, *others = runs.values()
     rows = [cells(run) for run in runs.values()]
-    grouped = one.groups is not None
+    over = "lines" if one.groups is None else "groups"
     notes = [
-        f"All intervals are 95 % intervals over {'groups' if grouped else 'lines'}. They are about "
+        f"All intervals are 95 % intervals over {over}. They are about "
         "these models, not about others trained in the same way. Explanations follow the labels of "
         "the model now or then if the interval of the gap lies above or below zero."
     ]
     if not others:
         blocks = [aligned([list(item) for item in rows[0].items()])]
     else:
-        names, table = ["run", *runs], [list(rows[0]), *(list(row.values()) for row in rows)]
-        halves = ([row[:6] for row in table], [row[6:] for row in table])  # one would be too wide
-        blocks = [aligned([[n, *row] for n, row in zip(names, half)]) for half in halves]
+        table = [["run", *rows[0]], *([name, *row.values()] for name, row in zip(runs, rows))]
+        rest = [[row[0], *row[7:]] for row in table]  # a table of its own: together they are wide
+        blocks = [aligned([row[:7] for row in table]), aligned(rest)]
         if one.items is not None and len(runs) <= COMPARED:
             try:
-                blocks.append(show_matrix(list(runs), coupling_matrix(runs)))
+                blocks.append(show_matrix(list(runs), matrix.coupling_matrix(runs)))
             except ValueError as e:
                 raise Refused(f"score: {e}") from None
         elif one.items is not None:
@@ -232,33 +226,21 @@ def cells(run: Run) -> dict[str, str]:
     for key, value in score(run).items():
         row[key] = estimate(value, key)
         if key == "gap":
-            row["follows"] = name_side(value)
+            side = {1: "now", -1: "then", 0: "neither"}[side_of(value)]
+            row["follows"] = number(None) if value["low"] is None else side
     return row
 
 
-def name_side(gap: Estimate) -> str:
-    """The labels that explanations follow, by the interval of their gap.
-
-    >>> name_side({"mean": 0.2, "low": 0.1, "high": 0.3, "n": 5})
-    'now'
-    """
-    if gap["low"] is None:
-        return number(None)
-    return {1: "now", -1: "then", 0: "neither"}[side_of(gap)]
-
-
-def show_matrix(names: list[str], matrix: Matrix) -> str:
+def show_matrix(names: list[str], found: Matrix) -> str:
     """The coupling matrix, and each run against every other on items whose labels differ."""
     table = [["says \\ current labels of", *names]]
-    for name, row in zip(names, matrix.agreement):
+    for name, row in zip(names, found.agreement):
         table.append([name, *(number(None if np.isnan(x) else float(x)) for x in row)])
     sides = [["says", "against", "items", "own", "other's", "differ", "decided", "prefers its own"]]
-    for (a, b), pair in matrix.pairs.items():
+    for (a, b), pair in found.pairs.items():
         shares = [number(x) for x in (pair.own, pair.other)]
         counts = [f"{n:,}" for n in (pair.n_differ, pair.n_decided)]
         sides.append([a, b, f"{pair.n_items:,}", *shares, *counts, estimate(pair.preference)])
-    means = [
-        ["advantage of one's own labels", estimate(matrix.advantage, "gap")],
-        ["preference for one's own", estimate(matrix.preference)],
-    ]
-    return "\n\n".join(aligned(rows) for rows in (table, sides, means))
+    means = [["advantage of one's own labels", estimate(found.advantage, "gap")]]
+    means.append(["preference for one's own", estimate(found.preference)])
+    return "\n\n".join(map(aligned, (table, sides, means)))
