@@ -10,7 +10,7 @@ import eval as evaluation
 import train
 from introspect import checkpoint, cotrain
 from introspect.adapters import MATRICES, LowRank, adapt, trainable
-from introspect.analysis.patching import sites_of
+from introspect.analysis.patching import list_sites
 from introspect.config import LabelConfig
 from introspect.cotrain import objective
 from introspect.fields import Refused
@@ -150,14 +150,14 @@ def test_an_adapted_model_has_the_sites_it_had_and_sees_there_what_it_saw():
     """Patching asks a matrix how wide its input is: that of mlp.down are four times the stream."""
     cfg = small(SMALL)
     model, seen = model_of(cfg), []
-    sites = sites_of(model)
+    sites = list_sites(model)
     for adapted in (False, True):
         if adapted:
             adapt(model, 2, seed=0)
         for point in ("blocks.0.attn.proj", "blocks.1.mlp.down"):
             with model.hooked(point, lambda x: seen.append(x.detach().clone())):
                 heard(model, cfg)
-    assert sites_of(model) == sites and max(site.high for site in sites) == 64
+    assert list_sites(model) == sites and max(site.high for site in sites) == 64
     assert len(seen) == 4 and all(torch.equal(a, b) for a, b in zip(seen[:2], seen[2:]))
 
 
