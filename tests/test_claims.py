@@ -41,7 +41,8 @@ def measured(task):
     names = task.split("+")
     sizes = {k if len(names) == 1 else f"{t}.{k}": v for t in names for k, v in SIZES[t].items()}
     cfg = build(find_tasks(task), sizes | dict(n_layer=2, n_head=2, n_embd=16))
-    model, parts = new_model(cfg, worlds_of(cfg)), make_tasks(cfg, "cpu")
+    parts = make_tasks(cfg, "cpu")
+    model = new_model(cfg, parts)
     frozen = []
     for part in parts:
         reference = part.interview.ask_all(model)[0]
