@@ -94,8 +94,10 @@ def claim_folder(out: Path, config: dict[str, Any]) -> None:
 
 
 def flatten(config: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a config.json that have to agree, by name."""
-    return {k: v for k, v in config.items() if k not in ("config", "cache")} | config["config"]
+    """The fields of a config.json that have to agree, by name. Who asked for the run first, as
+    older ones say, does not count."""
+    free = ("config", "cache", "experiment", "arm", "first_seed")
+    return {k: v for k, v in config.items() if k not in free} | config["config"]
 
 
 def commit(git: Path = Path(__file__).parents[1] / ".git") -> str:

@@ -47,8 +47,7 @@ from introspect.analysis.calibration import (
 from introspect.counterfactual import explanation_labels
 from introspect.frequency import adjusted_gap
 from introspect.metrics import coupling
-from introspect.report.summary import interval, verdict
-from introspect.stats import wilson
+from introspect.stats import interval, verdict, wilson
 from introspect.streams import rng
 
 COMMITTED = Path(__file__).parents[1] / "data" / "results" / "calibration.txt"

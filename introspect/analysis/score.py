@@ -28,8 +28,8 @@ from introspect.analysis.matrix import (
 )
 from introspect.fields import Refused
 from introspect.report.html import aligned
-from introspect.report.summary import number, side_of
-from introspect.report.text import WIDTH, estimate
+from introspect.report.text import WIDTH, estimate, number
+from introspect.stats import side_of
 
 NEEDED, OPTIONAL = ("explanation", "current", "original"), ("group", "item", "run")
 SHOWN = 3  # bad lines that a refusal describes
