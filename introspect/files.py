@@ -101,8 +101,10 @@ def claim_folder(out: Path, config: dict[str, Any]) -> None:
 
 
 def flatten(config: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a config.json that must be the same when a run is continued, by name."""
-    return {k: v for k, v in config.items() if k not in ("config", "cache")} | config["config"]
+    """The fields of a config.json that must be the same when a run is continued, by name. Who first
+    asked for the run, as older ones say, does not count."""
+    free = ("config", "cache", "experiment", "arm", "first_seed")
+    return {k: v for k, v in config.items() if k not in free} | config["config"]
 
 
 def commit(git: Path = PACKAGE.parent / ".git") -> str:

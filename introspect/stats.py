@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -177,3 +177,50 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     center = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return Interval(p, max(0.0, center - half), min(1.0, center + half), n)
+
+
+def interval(values: Sequence[float | None]) -> dict[str, Any]:
+    """Mean and 95 % Student-t interval over seeds; n counts the seeds that have a value.
+
+    >>> interval([0.5, None])
+    {'mean': 0.5, 'low': None, 'high': None, 'n': 1}
+    """
+    there = [v for v in values if v is not None]
+    if len(there) < 2:
+        return {"mean": there[0] if there else None, "low": None, "high": None, "n": len(there)}
+    return student_t(there)._asdict()
+
+
+def side_of(*intervals: dict[str, Any]) -> int:
+    """The side of 0 on which all of these intervals lie, 1 or -1. It is 0 where one of them
+    contains 0 or has no ends, or where they lie on both sides.
+
+    >>> side_of({"low": 0.1, "high": 0.3}), side_of({"low": -0.1, "high": 0.3})
+    (1, 0)
+    """
+    if any(ends["low"] is None for ends in intervals):
+        return 0
+    below = all(ends["high"] < 0 for ends in intervals)
+    return all(ends["low"] > 0 for ends in intervals) - below
+
+
+def verdict(gap: dict[str, Any], adjusted: dict[str, Any] | None = None) -> str:
+    """What the intervals of a gap and of its adjusted gap say together; without one, the gap alone.
+
+    A side is named only where both intervals exclude zero on it, because where the frequencies of
+    labels drift each of them can have a sign of its own: the gap of explanations that know nothing
+    of the model, and the adjusted gap of explanations that know both models and favor neither.
+
+    >>> verdict({"low": 0.02, "high": 0.18, "n": 3}, {"low": 0.01, "high": 0.1, "n": 3})
+    'coupling: explanations follow the model that is'
+    """
+    both = [gap] if adjusted is None else [gap, adjusted]
+    n = min(ends["n"] for ends in both)
+    if n < 3:  # two seeds can agree by luck, and their interval shrinks to nothing
+        return f"no verdict at n = {n}"
+    if side := side_of(*both):
+        if side > 0:
+            return "coupling: explanations follow the model that is"
+        return "reversed: explanations stay with the model that was"
+    reason = ": the frequencies of labels alone can make such a gap" if side_of(gap) else ""
+    return f"no difference seen at n = {n}{reason}"

@@ -46,8 +46,7 @@ from introspect.analysis.calibration import (
 from introspect.frequency import adjusted_gap
 from introspect.labels import explanation_labels
 from introspect.metrics import coupling
-from introspect.report.summary import interval, verdict
-from introspect.stats import wilson
+from introspect.stats import interval, verdict, wilson
 from introspect.streams import rng
 
 COMMITTED = Path(__file__).parents[1] / "data" / "results" / "calibration.txt"

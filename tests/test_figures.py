@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from introspect.report.figures import apart, curves, draw, series
-from introspect.report.summary import interval
-from introspect.stats import student_t
+from introspect.stats import interval, student_t
 from tests.made_up import COUPLED, REVERSED, STEPS, Page, metrics_of, reports, result_of
 
 pytestmark = pytest.mark.usefixtures("without_matplotlib")

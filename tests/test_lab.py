@@ -17,11 +17,10 @@ from introspect.lab.claims import CLAIMS
 from introspect.lab.extras import perform
 from introspect.lab.quantities import gap, minus, of
 from introspect.lab.verdicts import judge, rows_of
-from introspect.report.summary import interval
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.pool import needs
 from introspect.runs.study import Runs, Setting, Workspace, plan_jobs, settings_of
-from introspect.stats import holm
+from introspect.stats import holm, interval
 
 TINY = dict(
     n_entity=6, n_attribute=6, n_embd=16, n_head=2, pretrain_steps=12, pretrain_batch_size=8,

@@ -13,13 +13,13 @@ from introspect.analysis.patching import (
     TOKENS,
     Interchange,
     Site,
-    summarize,
+    find_nodes,
     in_last_block,
     interchange,
-    find_nodes,
-    shared_circuits,
     list_sites,
+    shared_circuits,
     spearman,
+    summarize,
 )
 from introspect.config import GPTConfig
 from introspect.interview import Interview, RunTask

@@ -23,9 +23,9 @@ from introspect.lab.publish import (
 )
 from introspect.lab.verdicts import Row, judge
 from introspect.report.figures import VERDICTS, dots, forest
-from introspect.report.summary import interval
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.study import Gathered, Run, Setting
+from introspect.stats import interval
 
 NOISE = Setting("noise", "hint")
 ARMS = list(EXPERIMENTS["noise"].arms)

@@ -14,12 +14,11 @@ from introspect.lab.publish import claims_table, objections_table
 from introspect.lab.verdicts import judge
 from introspect.metrics import coupling
 from introspect.report.html import aligned
-from introspect.report.summary import interval
 from introspect.report.text import show_studies, show_study, task_rows
 from introspect.runs.cli import parse
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.study import settings_of
-from introspect.stats import holm
+from introspect.stats import holm, interval
 from introspect.tasks.registry import find_task
 from tests.tiny import TINY
 

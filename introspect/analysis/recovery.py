@@ -26,8 +26,8 @@ from introspect.interview import RunTask
 from introspect.measure import Snapshot
 from introspect.model import GPT
 from introspect.report.html import aligned
-from introspect.report.summary import interval
 from introspect.report.text import estimate
+from introspect.stats import interval
 from introspect.streams import rng
 from introspect.tasks.world import World
 from introspect.tokenizer import encode_words

@@ -24,8 +24,8 @@ from introspect.analysis import matrix
 from introspect.analysis.matrix import Estimate, Matrix, Run, estimate_share
 from introspect.fields import Refused
 from introspect.report.html import aligned
-from introspect.report.summary import number, side_of
-from introspect.report.text import WIDTH, estimate
+from introspect.report.text import WIDTH, estimate, number
+from introspect.stats import side_of
 
 NEEDED, OPTIONAL = ("explanation", "current", "original"), ("group", "item", "run")
 COLUMNS = (*NEEDED, "group", "item")  # of the table of a run

@@ -14,11 +14,11 @@ from introspect.lab.objections import OBJECTIONS
 from introspect.lab.verdicts import ALPHA, Row
 from introspect.report.figures import dots, forest
 from introspect.report.html import aligned, clean, table
-from introspect.report.summary import interval, number
-from introspect.report.text import WIDTH, estimate
+from introspect.report.text import WIDTH, estimate, number
 from introspect.report.words import NAMES
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.study import Gathered, Run, Setting
+from introspect.stats import interval
 
 MEASURED = ("self", "orig", "gap", "drift", "compatibility", "preference")
 COLUMNS = {key: NAMES[key] for key in MEASURED} | {"majority_now": "majority"}

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 from introspect.lab.claim import Claim
 from introspect.lab.claims import CLAIMS
 from introspect.lab.quantities import Statistic
-from introspect.report.summary import interval, side_of
 from introspect.runs.study import Gathered, Missing, Runs, Setting
-from introspect.stats import holm, p_value
+from introspect.stats import holm, interval, p_value, side_of
 
 ALPHA = 0.05  # of the whole table, after Holm
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from introspect.report.summary import interval, number
+from introspect.report.text import number
+from introspect.stats import interval
 
 COLORS = {"self": "#0072b2", "orig": "#c44e00", "gap": "#1a1a1a", "drift": "#777777"}
 NAMES = {"self": "Self", "orig": "Orig", "gap": "gap", "drift": "drift d"}

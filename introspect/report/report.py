@@ -11,9 +11,9 @@ from typing import Any
 from introspect.files import read_json, read_lines, write_text
 from introspect.report.figures import curves
 from introspect.report.html import clean, items, page, table
-from introspect.report.summary import number, side_of
-from introspect.report.text import estimate, references, task_rows
+from introspect.report.text import estimate, number, references, task_rows
 from introspect.report.words import GLOSSARY, NAMES
+from introspect.stats import side_of
 
 EXAMPLE = {  # columns not called as in examples.json
     "without": "without its cue",

@@ -4,10 +4,19 @@ import textwrap
 from typing import Any
 
 from introspect.report.html import aligned
-from introspect.report.summary import number, side_of
 from introspect.report.words import NAMES
+from introspect.stats import side_of
 
 WIDTH = 100  # columns
+
+
+def number(x: float | None, key: str = "") -> str:
+    """Three decimals, with a sign where `key` is a difference.
+
+    >>> number(0.2), number(0.2, "gap"), number(None)
+    ('0.200', '+0.200', 'n/a')
+    """
+    return "n/a" if x is None else f"{x:{'+' if key in ('gap', 'adjusted') else ''}.3f}"
 
 
 def estimate(of: dict[str, Any], key: str = "", n: int | None = None) -> str:

@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from introspect.config import GROUPS, LAST_SEED, Config, GPTConfig, PretrainConfig, name_flag
+from introspect.config import (
+    GROUPS,
+    LAST_SEED,
+    Config,
+    GPTConfig,
+    PretrainConfig,
+    name_flag,
+)
 from introspect.fields import Refused, assignments, base_type, check_fields
 from introspect.tasks.registry import hash_file, make_world, prompt_texts
 from introspect.tasks.world import SENTENCES, World

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from introspect.config import GROUPS, LAST_SEED, Config, digest, name_flag
+from introspect.config import GROUPS, LAST_SEED, Config, name_flag
 from introspect.fields import Refused, allowed, base_type, check_fields, nearest, option
-from introspect.runs.build import check_sizes, defaults_of, sources
+from introspect.runs.build import check_sizes, defaults_of
 from introspect.runs.experiments import EXPERIMENTS, Experiment
 from introspect.tasks import TASKS
 from introspect.tasks.registry import find_tasks
@@ -33,8 +32,8 @@ class RunConfig:
     m0_seed: int | None = option(None, "of M0's weights and batches; default: seed", 0, LAST_SEED)
     world_seed: int | None = option(None, "of facts and split; default: m0_seed", 0, LAST_SEED)
     seeds: int | None = option(None, "of a study: how many; default: the experiment's", 1, 10_000)
-    out_dir: str = option("", "folder for all that is written; default: out/NAME")
-    cache_dir: str = option("", "folder for M0 and labels, to share them; default: OUT/cache")
+    out_dir: str = option("out", "root folder of everything that is written")
+    cache_dir: str = option("", "folder for M0s and labels; default: cache in out_dir")
     device: str = option("auto", "cuda where it is, else cpu", choices=("auto", "cpu", "cuda"))
     jobs: int | None = option(None, "of a study: runs at a time; default: one a core", 1)
 
@@ -89,49 +88,13 @@ class Command:
     def arms(self) -> list[str]:
         return [self.arm] if self.arm else list(self.declared.arms)
 
-    @property
-    def out(self) -> Path:
-        """out_dir, or out/ and a name that tells from others: arm, seed and the fields given."""
-        seed = [f"seed{self.run.seed}"] if self.arm or self.run.seed else []
-        task = [self.task] if self.task != self.declared.task else []
-        given = [f"{name}={value}" for name, value in sorted(self.overrides.items())]
-        name = "-".join([self.experiment, *filter(None, [self.arm]), *task, *seed, *given])
-        name = name.replace("/", "_")
-        name = name if len(name) <= 120 else f"{name[:100]}-{digest(name)[:12]}"
-        return Path(self.run.out_dir or Path("out") / name)
-
-    @property
-    def cache(self) -> Path:
-        return Path(self.run.cache_dir) if self.run.cache_dir else self.out / "cache"
-
-    @property
-    def jobs(self) -> int:
-        return self.run.jobs or n_core()
-
-    def config(self, arm: str, seed: int) -> Config:
-        return self.declared.config(arm, self.task, self.overrides, seed)
-
-    def describe(self, device: str, arm: str | None, seed: int, folder: Path) -> dict[str, Any]:
-        """What config.json of a folder says: enough to run it again, and to tell it from others."""
-        chosen = self.config(arm or self.arms[0], seed)
-        config = chosen.flat()
-        if not arm:  # a study: what its runs have in common
-            varying = {name for sets in self.declared.arms.values() for name in sets}
-            varying |= {"seed", *IDENTITY}
-            config = {k: v for k, v in config.items() if k not in varying} | self.overrides
-        return {
-            "experiment": self.experiment,
-            "arm": arm,
-            "first_seed": seed,
-            "device": device,
-            "source": sources(chosen),
-            "cache": os.path.relpath(self.cache, folder),
-            "config": config,
-        }
-
     def configs(self) -> list[tuple[str, Config]]:
         """(arm, config) of every run, seeds in the outer loop so that M0s are shared early."""
-        return [(arm, self.config(arm, seed)) for seed in self.seeds for arm in self.arms]
+        return [
+            (arm, self.declared.config(arm, self.task, self.overrides, seed))
+            for seed in self.seeds
+            for arm in self.arms
+        ]
 
 
 def n_core() -> int:
@@ -195,7 +158,7 @@ def parse(argv: list[str]) -> Command:
         raise Refused(f"--seeds={run.seeds}: {experiment}/{arm} is one run; use --seed")
     overrides = {k: v for k, v in given.items() if k not in own or k in IDENTITY}
     command = Command(experiment, arm or None, run, overrides)
-    command.declared.check(command.arms, overrides)
+    command.declared.check(experiment, overrides)
     for _, config in command.configs()[-len(command.arms) :]:  # before anything is written
         check_sizes(config)
     return command

@@ -17,7 +17,7 @@ class Experiment:
     question: str
     arms: dict[str, Fields]  # arm -> the fields in which it differs from the base
     base: Fields = field(default_factory=dict)  # fields that differ from the defaults
-    n_seed: int = 6
+    n_seed: int = 5
     task: str = "hint"  # where the user names no other
     more_tasks: tuple[str, ...] = ()  # on which it is also run where claims are checked
     extra: str = ""  # what is measured of its finished runs besides (lab.extras)
@@ -28,21 +28,39 @@ class Experiment:
         """The fields of an arm, with their values for a seed."""
         return {k: v(seed) if callable(v) else v for k, v in self.arms[arm].items()}
 
-    def fields(self, arm: str, seed: int) -> dict[str, Any]:
-        """What differs from the defaults in the run of an arm and seed."""
-        return {**self.base, **self.sets(arm, seed), "seed": seed}
+    def fields(self, arm: str, seed: int, overrides: Fields = {}) -> dict[str, Any]:
+        """The declared fields of a run; the user's change the base, the arm has its own."""
+        return {**self.base, **overrides, **self.sets(arm, seed), "seed": seed}
 
-    def config(self, arm: str, task: str, overrides: dict[str, Any], seed: int) -> Config:
-        """The run of one arm and seed; the user's fields change the base, the arm has its own."""
-        fields = {**self.base, **overrides, **self.sets(arm, seed), "seed": seed}
-        return build(find_tasks(task), fields)
+    def config(self, arm: str, task: str, overrides: Fields, seed: int) -> Config:
+        return build(find_tasks(task), self.fields(arm, seed, overrides))
 
-    def check(self, arms: list[str], overrides: dict[str, Any]) -> None:
-        """Refuse a field of the user that each of `arms` sets otherwise: it would do nothing."""
-        for name, value in overrides.items():
-            if all(name in self.arms[arm] and self.arms[arm][name] != value for arm in arms):
-                sets = ", ".join(f"{name}={self.arms[arm][name]} in {arm}" for arm in arms)
-                raise Refused(f"--{name}={value}: is part of the experiment, {sets}")
+    def differing(self, arm: str, task: str, overrides: Fields, seed: int) -> dict[str, Any]:
+        """The fields in which a run differs from the defaults of its task, seed aside."""
+        usual = build(find_tasks(task), {"seed": seed}).flat()
+        flat = self.config(arm, task, overrides, seed).flat()
+        return {k: v for k, v in flat.items() if v != usual[k]}
+
+    def say(self, arm: str) -> str:
+        """What an arm is, in words."""
+        name = arm.split()[-1]
+        words = WORDS.get(name) or WORDS[name.rpartition("-")[0]]
+        return words.format(**self.sets(arm, 0))
+
+    def check(self, name: str, overrides: Fields) -> None:
+        """Refuse a field of the user that an arm of this experiment sets."""
+        for key, value in overrides.items():
+            for arm in self.arms:
+                if key in self.arms[arm]:
+                    raise Refused(
+                        f"--{key}={value}: {name} is about {key}, {self.sets(arm, 0)[key]} in arm "
+                        f"{arm}; one run with it: train.py single/run --{key}={value}"
+                    )
+
+
+def show_fields(fields: Fields) -> str:
+    """Fields in one line, "the defaults" where there is none."""
+    return ", ".join(f"{k}={v}" for k, v in fields.items()) or "the defaults"
 
 
 def dial(name: str, values: list[Any], key: str) -> dict[str, Fields]:
@@ -54,6 +72,44 @@ def dial(name: str, values: list[Any], key: str) -> dict[str, Fields]:
     return {f"{name}-{value}": {key: value} for value in values}
 
 
+WORDS = {  # arm, or its name without the last part -> what it is; its fields can be named
+    "run": "one run",
+    "reg": "with the KL anchor, which holds the answers near M0's",
+    "noreg": "without the KL anchor",
+    "shuffled": "control: labels dealt out anew to the items",
+    "nolabels": "control: no explanation labels",
+    "turned": "labels of {turned_share:.0%} of the first words shifted to the next class",
+    "noise": "{label_noise:.0%} of the training labels replaced by a wrong class",
+    "at": "labels of the M0 of {label_progress:.0%} of the pretraining",
+    "share": "{donor_share:.0%} of the labels from another model",
+    "seed": "labels of a model with other weights and batches",
+    "order": "labels of a model with another order of batches",
+    "depth": "labels of a model with three blocks",
+    "length": "another number of pretraining updates",
+    "width": "another width of the residual stream",
+    "up": "a second objective raises how much the cue counts",
+    "down": "a second objective lowers how much the cue counts",
+    "up-twin": "as up, without explanations",
+    "down-twin": "as down, without explanations",
+    "rank": "low-rank adapters of rank {adapter_rank} trained instead of all weights",
+    "rate": "learning rate {learning_rate:g}",
+    "rare": "a world in which the cue rarely counts",
+    "few": "{max_steps} updates only",
+    "other": "another M0 learns to explain this one",
+    "again": "as reg, with other batches",
+    "pairs": "facts about pairs of names",
+    "names": "facts about single names",
+    "head": "explanations from a head of their own",
+    "tied": "explanations from the head of the answers",
+    "same": "explanations asked where the answer is asked",
+    "verbal": "explanations written as sentences",
+    "probe": "a linear probe; the model itself is not trained",
+    "frozen": "frozen labels, the default",
+    "refreshed": "labels made anew from the model in training",
+    "refreshed-held": "refreshed labels, with the anchor on all subjects",
+    "frozen-held": "frozen labels, with the anchor on all subjects",
+    "facts": "{n_entity} names on either side of a pair",
+}
 SHUFFLED = {"shuffled": {"label_order": "shuffled"}}  # the control of every experiment
 SPARSE = {"eval_interval": 200}  # few evaluations, which do not move training, save time
 FAMILY = f"m0_seed={OTHER},n_layer=3,n_embd=96,pretrain_steps=800"  # of the same world
@@ -107,6 +163,7 @@ def shifts(flag: str, up: float, down: float, task: str) -> Experiment:
 
 EXPERIMENTS = {
     "anchor": ANCHOR,
+    "single": Experiment(question="What does one setting of the fields give?", arms={"run": {}}),
     "jabberwocky": JABBERWOCKY,
     "disagreement": Experiment(
         question="How much may labels disagree with the behavior, in a way that can be learned?",
@@ -289,3 +346,4 @@ EXPERIMENTS["prediction"] = Experiment(
     open="what was first: drift and agreement are measured after training, on the same items. The "
     "channel describes nothing: each but head is one condition, fitted or tested.",
 )
+CLAIMED = [name for name in EXPERIMENTS if name != "single"]  # with claims about them

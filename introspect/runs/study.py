@@ -1,20 +1,34 @@
 """A study: the runs of an experiment on one task over seeds, made where they are missing.
 
-A run is named by the hash of its configuration and shared by all experiments. What is finished is
-taken from disk, so that the same call goes on after a kill and does nothing when all is done.
+A run is named by the hash of its configuration and shared by all studies: ROOT/runs/TASK-HASH.
+A finished run is taken from disk, so that the same call goes on after a kill and does nothing when
+all is done. A study itself is only a view of runs, written by report/report.py.
 """
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from introspect.config import Config
-from introspect.files import claim_folder, read_json
+from introspect.config import Config, digest
+from introspect.fields import Refused
+from introspect.files import claim_folder, is_aside, read_json
 from introspect.runs.build import check_sizes, sources
-from introspect.runs.experiments import EXPERIMENTS
-from introspect.runs.pool import Failure, Job, perform_all
+from introspect.runs.experiments import EXPERIMENTS, show_fields
+from introspect.runs.jobs import (
+    Failure,
+    Job,
+    Meter,
+    Outcome,
+    count_passes,
+    estimate_minutes,
+    list_m0s,
+    perform,
+)
+from introspect.runs.run import finished
 
 
 class Setting(NamedTuple):
@@ -25,23 +39,43 @@ class Setting(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of its folder. The experiment's own task is not named."""
+        return self.name_folder()
+
+    def name_folder(self, overrides: Mapping[str, Any] | None = None, seed: int = 0) -> str:
+        """The experiment, and what tells from its usual study: task, first seed, the user's fields.
+
+        >>> Setting("anchor", "refusal").name_folder({"n_head": 2}, 5)
+        'anchor-refusal-seed5-n_head=2'
+        """
         own = EXPERIMENTS[self.experiment].task == self.task
-        return self.experiment if own else f"{self.experiment}-{self.task}"
+        words = [self.experiment, *([] if own else [self.task])]
+        words += [f"seed{seed}"] if seed else []
+        words += [f"{name}={value}" for name, value in sorted((overrides or {}).items())]
+        name = "-".join(words).replace("/", "_")
+        return name if len(name) <= 120 else f"{name[:100]}-{digest(name)[:12]}"
 
 
 @dataclass(frozen=True)
 class Workspace:
     """Where runs are kept, and with what they are made."""
 
-    out: Path
+    root: Path
     device: str
-    jobs: int
-    overrides: dict[str, Any]  # fields that differ from those of the experiments, in every run
+    jobs: int  # at a time
+    overrides: dict[str, Any] = field(default_factory=dict)  # the user's fields, in every run
+    cache_dir: str = ""
 
     @property
     def cache(self) -> Path:
-        return self.out / "cache"
+        return Path(self.cache_dir) if self.cache_dir else self.root / "cache"
+
+    def name_run(self, config: Config) -> Path:
+        """The folder of a run, the same whichever study asks for it."""
+        task = config.task.replace("/", "_")[-100:]
+        return self.root / "runs" / f"{task}-{config.sha256()[:16]}"
+
+    def name_study(self, setting: Setting, seeds: Sequence[int]) -> Path:
+        return self.root / setting.name_folder(self.overrides, min(seeds))
 
 
 class Run(NamedTuple):
@@ -63,7 +97,7 @@ class Runs(dict[str, Run]):
 
 
 class Gathered(NamedTuple):
-    """What was run for a setting."""
+    """The runs of a setting."""
 
     runs: dict[int, Runs]  # seed -> arm -> run
     failed: list[str]  # what diverged, in words
@@ -79,46 +113,100 @@ def settings_of(names: Iterable[str]) -> list[Setting]:
 
 
 def plan_jobs(
-    workspace: Workspace, setting: Setting, seeds: Sequence[int]
+    workspace: Workspace, setting: Setting, seeds: Sequence[int], arms: Sequence[str] = ()
 ) -> dict[tuple[str, int], Job]:
-    """(arm, seed) -> its run. A run has the same name wherever it is asked for."""
+    """(arm, seed) -> its run; of all arms unless `arms` are named."""
     experiment, jobs = EXPERIMENTS[setting.experiment], {}
     for seed in seeds:
-        for arm in experiment.arms:
+        for arm in arms or experiment.arms:
             config = experiment.config(arm, setting.task, workspace.overrides, seed)
-            out = workspace.out / "runs" / f"{setting.task}-{config.sha256()[:16]}"
-            jobs[arm, seed] = Job(f"{setting.name} {arm}", config, out)
+            jobs[arm, seed] = Job(arm, config, workspace.name_run(config))
     return jobs
 
 
-def describe(workspace: Workspace, config: Config, folder: Path) -> dict[str, Any]:
-    """What config.json of a run says."""
+def describe(workspace: Workspace, job: Job) -> dict[str, Any]:
+    """The config.json of a run: enough to run it again, and the same whoever asks for it."""
     return {
-        "experiment": "claims",
-        "arm": config.sha256()[:16],
-        "first_seed": config.seed,
         "device": workspace.device,
-        "source": sources(config),
-        "cache": os.path.relpath(workspace.cache, folder),
-        "config": config.flat(),
+        "source": sources(job.config),
+        "cache": os.path.relpath(workspace.cache, job.out),
+        "config": job.config.flat(),
     }
 
 
+def claim_view(out: Path) -> None:
+    """Make the folder of a study, or refuse one that cannot be written or holds something else."""
+    try:
+        if out.is_dir() and not (out / "runs.jsonl").exists():
+            if [f for f in out.iterdir() if not is_aside(f.name)]:
+                raise Refused(f"{out}: is not empty and not a study; give another --out_dir")
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as e:
+        raise Refused(f"{out}: cannot be written ({e.strerror}); give another --out_dir") from None
+
+
 def perform_settings(
-    workspace: Workspace, settings: Sequence[Setting], seeds: Sequence[int]
+    workspace: Workspace, settings: Sequence[Setting], seeds: Sequence[int], what: str
 ) -> dict[Setting, Gathered]:
-    """Run what is missing of these settings."""
-    asked = {setting: plan_jobs(workspace, setting, seeds) for setting in settings}
-    jobs = {job.out: job for planned in asked.values() for job in planned.values()}  # each run once
-    for job in jobs.values():
-        check_sizes(job.config)
-    for folder, job in jobs.items():
-        claim_folder(folder, describe(workspace, job.config, folder))
-    _, failures = perform_all(
-        list(jobs.values()), workspace.cache, workspace.device, workspace.jobs, "claims"
-    )
+    """Make the missing runs of these settings, and say before what will be made."""
+    planned = {setting: plan_jobs(workspace, setting, seeds) for setting in settings}
+    jobs = {job.out: job for by_arm in planned.values() for job in by_arm.values()}  # each run once
+    plan = describe_plan(workspace, settings, seeds)
+    failures = make_runs(workspace, list(jobs.values()), plan, what)
     failed = {failure.job.out: failure for failure in failures}
-    return {setting: gather(planned, failed) for setting, planned in asked.items()}
+    return {setting: gather(by_arm, failed) for setting, by_arm in planned.items()}
+
+
+def make_runs(
+    workspace: Workspace, jobs: Sequence[Job], plan: str, what: str
+) -> list[Failure]:
+    """Make those of `jobs` that are not finished; returns those that diverged.
+
+    With one worker, or for one run, everything happens in this process, with the same bytes.
+    """
+    for job in jobs:
+        check_sizes(job.config)
+    for job in jobs:
+        claim_folder(job.out, describe(workspace, job))
+    todo = [job for job in jobs if not finished(job.out)]
+    cache, device, n_worker = workspace.cache, workspace.device, workspace.jobs
+    minutes = estimate_minutes(todo, cache, device, n_worker)
+    made = f"{len(jobs) - len(todo)} of {len(jobs)} runs are there already"
+    print(f"{plan}\n{made}; {len(todo)} to make, about {minutes:.1f} min", file=sys.stderr)
+    if not todo:
+        return []
+    totals = [count_passes(job) for job in todo]
+    m0s = sum(map(count_passes, list_m0s(todo, device).values()))
+    meter = Meter(what, sum(totals) + m0s)
+    with meter.bar:
+        if n_worker == 1 or len(todo) == 1:
+            outcomes: dict[Job, Outcome] = {}
+            for i, job in enumerate(todo):
+                outcomes[job] = perform(job, cache, device, meter, meter)
+                meter.set_rest(sum(totals[i + 1 :]) + m0s * (len(todo) - i - 1) // len(todo))
+        else:
+            from introspect.runs.pool import perform_in_workers
+
+            outcomes = perform_in_workers(todo, cache, device, meter, n_worker)
+    return [outcomes[job] for job in todo if isinstance(outcomes[job], Failure)]
+
+
+def describe_plan(
+    workspace: Workspace, settings: Sequence[Setting], seeds: Sequence[int]
+) -> str:
+    """What is about to be run: of one study each arm in words, of several a line each."""
+    words = f"seeds {', '.join(map(str, seeds))}, in {workspace.root}"
+    lines = []
+    for setting in settings:
+        experiment = EXPERIMENTS[setting.experiment]
+        arms = f"{len(experiment.arms)} arms"
+        lines.append(f"{setting.experiment} on {setting.task}: {arms}, {words}")
+        for arm in experiment.arms if len(settings) == 1 else ():
+            fields = experiment.differing(arm, setting.task, workspace.overrides, min(seeds))
+            lines.append(f"  {arm}: {experiment.say(arm)} ({show_fields(fields)})")
+    return "\n".join(lines)
 
 
 def gather(jobs: dict[tuple[str, int], Job], failed: dict[Path, Failure]) -> Gathered:

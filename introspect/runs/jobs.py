@@ -1,0 +1,122 @@
+"""One job: a run, or an M0 that runs start from. And how far all jobs together are."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from introspect.config import Config
+from introspect.cotrain import passes_of_update
+from introspect.pretrain import Diverged, Progress, silent
+from introspect.runs.build import donor_of
+from introspect.runs.run import run
+from introspect.runs.stages import m0_key, make_start, start_key
+
+PASSES_A_SECOND = 6000  # passes over a subject of the default model on one core, measured
+
+
+class Job(NamedTuple):
+    """One run with its folder, or, without a folder, the M0 of it alone."""
+
+    arm: str
+    config: Config
+    out: Path | None
+
+
+class Failure(NamedTuple):
+    """A job that diverged, and why."""
+
+    job: Job
+    error: str
+
+
+Outcome = dict[str, Any] | Failure | None  # of a run, of a job that diverged, of an M0
+
+
+def perform(
+    job: Job, cache: Path, device: str, progress: Progress, m0_progress: Progress = silent
+) -> Outcome:
+    """Do one job in this process, on one thread. Parts that are finished are taken from disk."""
+    torch.set_num_threads(1)
+    try:
+        if job.out:
+            return run(job.config, job.arm, job.out, cache, device, progress, m0_progress)
+        make_start(job.config, cache, device, progress)
+        return None
+    except Diverged as e:
+        return Failure(job, str(e))
+
+
+def list_m0s(jobs: Sequence[Job], device: str) -> dict[str, Job]:
+    """The M0s that runs start from, their own and their donors', each once, by its hash."""
+    configs = [cfg for job in jobs for cfg in (job.config, donor_of(job.config))]
+    return {start_key(cfg, device): Job("", cfg, None) for cfg in configs}
+
+
+def count_passes(job: Job) -> int:
+    """The passes over a subject that a job makes, a measure of its time."""
+    cfg = job.config
+    if job.out:
+        return cfg.cotrain.max_steps * passes_of_update(cfg.cotrain)
+    taught = cfg.cotrain.teach_steps if len(cfg.learned) < len(cfg.tasks) else 0
+    return (cfg.pretrain.pretrain_steps + taught) * cfg.pretrain.pretrain_batch_size
+
+
+def estimate_minutes(jobs: Sequence[Job], cache: Path, device: str, n_worker: int) -> float:
+    """About how long these runs take, with the M0s that the cache lacks."""
+    m0s = [
+        m0
+        for m0 in list_m0s(jobs, device).values()
+        if not (cache / f"m0-{m0_key(m0.config, device)[:16]}").exists()
+    ]
+    passes = sum(map(count_passes, [*jobs, *m0s]))
+    return passes / PASSES_A_SECOND / 60 / max(1, min(n_worker, len(jobs)))
+
+
+class Meter:
+    """Says on stderr how far all jobs are: a bar on a terminal, else a line a minute.
+
+    Args:
+        total: passes over subjects. interval: seconds between two lines. clock: seconds now.
+    """
+
+    def __init__(
+        self, what: str, total: int, interval: float = 60, clock: Callable = time.monotonic
+    ):
+        self.what, self.total, self.done = what, total, 0
+        self.interval, self.clock = interval, clock
+        self.started = self.said = clock()
+        self.bar = tqdm(
+            total=total,
+            disable=None,  # silent where stderr is no terminal
+            bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed} so far, {remaining} to go",
+            desc=what,
+            smoothing=0,
+        )
+
+    def __call__(self, title: str, passes: int) -> None:
+        """Count passes that were made; a negative number: so many need not be made any more."""
+        if passes < 0:
+            self.total = self.bar.total = self.total + passes
+            return
+        self.done += passes
+        self.bar.set_description_str(f"{self.what}: {title}", refresh=False)
+        self.bar.update(passes)
+        now = self.clock()
+        if self.bar.disable and now - self.said >= self.interval:
+            self.said, minutes = now, (now - self.started) / 60
+            rest = minutes * max(0, self.total - self.done) / max(1, self.done)
+            print(
+                f"{self.what}: {self.done / max(1, self.total):.0%} after {minutes:.0f} min, "
+                f"about {rest:.0f} min to go; now {title}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def set_rest(self, passes: int) -> None:
+        """Correct how many passes are left."""
+        self.total = self.bar.total = self.done + passes
