@@ -28,7 +28,7 @@ from introspect.report.words import NAMES
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.study import Gathered, Run, Setting
 
-MEASURED = ("self", "orig", "gap", "drift", "compatibility", "preference")
+MEASURED = ("self", "orig", "gap", "drift", "preference")
 COLUMNS = {key: NAMES[key] for key in MEASURED} | {"majority_now": "majority"}
 OPEN = (
     "a seed sets world, split, M0 and batches together; their parts in the spread are not told "
