@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from introspect.lab.quantities import Statistic, adjusted_gap, gap, minus, self_minus_past
+from introspect.lab.quantities import (
+    Statistic,
+    adjusted_gap,
+    gap,
+    minus,
+    self_minus_past,
+)
 
 NOT_IN_PAPER = "not in the paper"
 

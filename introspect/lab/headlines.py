@@ -1,4 +1,4 @@
-"""Every claim in one sentence: for the README, for the overview, and above its rows in CLAIMS.md."""
+"""Every claim in one sentence: for the README, its picture, and above the rows in CLAIMS.md."""
 
 from typing import NamedTuple
 
@@ -89,7 +89,7 @@ HEADLINES = {
     "C12": Headline("A higher learning rate widens the gap", "widens", unit="gap, high - low"),
     "C13": Headline(
         "Labels that hardly vary make explanations collapse", "collapse",
-        "All classes but the most frequent one still make up 21.5 % of the labels, and explanations "
+        "All classes but the most frequent one still make up 21.5 % of the labels: explanations "
         "do not collapse to a constant. The arm also has another world, in which hints of "
         "reliability 0.1 leave almost nothing to explain.",
         unit="extra overuse", main="most frequent explanation, said - true, rare - reg",

@@ -30,9 +30,9 @@ COLUMNS = """
 - *claimed*: where the claim puts the number. *here*: its mean and 95 % interval over seeds, by
   Student's t. *Self - Past* beside a gap is not tested. *each seed*: the number of every seed.
 - *gap*: Self - Orig. *Self*: share of explanations that are true of the model as it is now. *Orig*:
-  share equal to the labels that were trained on, or would have been on held-out items. *Past*:
-  share equal to M0's own labels, which differ where another model, or M0 at an earlier time, gave
-  the labels. *Adjusted gap*: the gap beyond what the frequencies of labels alone would give.
+  share equal to the labels of the model that gave the training labels. *Past*: share equal to M0's
+  own labels; it differs from Orig where another model, or M0 at an earlier time, gave the labels.
+- *adjusted gap*: the gap beyond what the frequencies of labels alone would give.
 - *Holm p*: two-sided p against 0, corrected. It takes differences between seeds as normal. With
   five seeds no test without that assumption can go below 0.0625.
 """.strip()
@@ -93,9 +93,9 @@ def correction(family: int) -> str:
             "`python eval.py claims` judges all of them together."
         )
     return (
-        f"Holm's correction is over all {family} tested rows of the whole table of claims, not only "
-        f"over the rows shown here; the chance of even one false row is at most {ALPHA:g}. Rows "
-        "marked (not after correction) have an interval without 0 but do not survive it."
+        f"Holm's correction is over all {family} tested rows of the whole table of claims, not "
+        f"only over the rows shown here; the chance of even one false row is at most {ALPHA:g}. "
+        "Rows marked (not after correction) have an interval without 0 but do not survive it."
     )
 
 
@@ -227,7 +227,7 @@ def overview_rows(claims: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]
     there = {row["name"] for row in claims["rows"]} & set(OVERVIEW)
     chosen: list[tuple[str, Headline]] = [(n, HEADLINES[n]) for n in OVERVIEW if n in there]
     return [
-        (f"{name}  {headline.says}", f"{headline.unit}: {row['says']}", row)
+        (f"{name}  {headline.says}", row["says"], row)
         for name, headline in chosen
         for row in [main_row(name, claims["rows"])]
     ]

@@ -15,11 +15,7 @@ from introspect.report.summary import interval, number
 
 COLORS = {"self": "#0072b2", "orig": "#c44e00", "gap": "#1a1a1a", "drift": "#777777"}
 NAMES = {"self": "Self", "orig": "Orig", "gap": "gap", "drift": "drift d"}
-VERDICTS = {
-    "supported": COLORS["self"],
-    "holds": COLORS["self"],
-    "contradicted": COLORS["orig"],
-}
+VERDICTS = dict.fromkeys(("supported", "holds"), COLORS["self"]) | {"contradicted": COLORS["orig"]}
 UNDECIDED = "#8a8a8a"
 ROWS = ("self", "orig"), ("gap", "drift")  # what the upper and the lower panels show
 APART = 0.085  # least distance of two labels, as a share of a panel's height
@@ -92,6 +88,13 @@ def in_our_look(draw: Callable[..., str]) -> Callable[..., str | None]:
     return drawn
 
 
+def new_figure(height: float, width: float = 9) -> Any:
+    """An empty figure of this size in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure((width, height), layout="constrained", facecolor="white")
+
+
 @in_our_look
 def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None:
     """An SVG element with the curves of every arm, or None where matplotlib is not installed.
@@ -99,10 +102,7 @@ def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None
     Args:
         arms: arm -> metrics of its runs. height: of the figure, in inches.
     """
-    import matplotlib.figure
-
-    size = (0.5 + 4.2 * len(arms), height)
-    figure = matplotlib.figure.Figure(size, layout="constrained", facecolor="white")
+    figure = new_figure(height, 0.5 + 4.2 * len(arms))
     panels = figure.subplots(2, len(arms), sharex="col", sharey="row", squeeze=False)
     ends: dict[Any, list[tuple]] = {}
     for column, (arm, runs) in enumerate(arms.items()):
@@ -121,23 +121,17 @@ def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None
 
 
 @in_our_look
-def dots(
-    arms: dict[str, list[dict[str, Any]]], words: dict[str, str] | None = None
-) -> str | None:
+def dots(arms: dict[str, list[dict[str, Any]]], words: dict[str, str] | None = None) -> str | None:
     """An SVG file with Self, Orig and gap, a row an arm: the mean over seeds with its 95 %
     interval, and every seed; or None where matplotlib is not installed.
 
     Args:
         arms: arm -> results of its runs. words: arm -> what it is, shown beside its name.
     """
-    import matplotlib.figure
-
-    height = 1.4 + 0.32 * len(arms)
-    figure = matplotlib.figure.Figure((9, height), layout="constrained", facecolor="white")
+    figure = new_figure(1.4 + 0.32 * len(arms))
     sides, gaps = figure.subplots(1, 2, sharey=True)
     for row, results in enumerate(arms.values()):
-        drawn = (sides, "orig", 0.12), (sides, "self", -0.12), (gaps, "gap", 0.0)
-        for panel, key, lift in drawn:
+        for panel, key, lift in (sides, "orig", 0.12), (sides, "self", -0.12), (gaps, "gap", 0.0):
             values, at = [result[key] for result in results], row + lift
             estimate, color = interval(values), COLORS[key]
             panel.plot(values, [at] * len(values), "o", color=color, markersize=3, alpha=0.35)
@@ -169,8 +163,8 @@ def explain(figure: Any, kinds: list[tuple[str, str, str, str]]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=color, marker=mark, markerfacecolor=face, markersize=6, label=text)
-        for mark, color, face, text in kinds
+        Line2D([], [], color=color, marker=mark, markerfacecolor=fill, markersize=6, label=text)
+        for mark, color, fill, text in kinds
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=8)
 
@@ -209,14 +203,11 @@ def forest(groups: dict[str, list[dict[str, Any]]]) -> str | None:
     Args:
         groups: claim in words -> its rows as claims.json has them.
     """
-    import matplotlib.figure
-
     lines: list[tuple[str, dict[str, Any] | None]] = []
     for says, rows in groups.items():
         lines.append((says, None))
         lines += [(row["says"] + " *" * row["after"], row) for row in rows if row["n"]]
-    size = (9, 1.4 + 0.19 * len(lines))
-    figure = matplotlib.figure.Figure(size, layout="constrained", facecolor="white")
+    figure = new_figure(1.4 + 0.19 * len(lines))
     panel = figure.subplots()
     for at, (_, row) in enumerate(lines):
         if row:
@@ -229,10 +220,10 @@ def forest(groups: dict[str, list[dict[str, Any]]]) -> str | None:
     panel.tick_params(axis="y", labelsize=7.5, length=0)
     for tick, (_, row) in zip(panel.get_yticklabels(), lines):
         tick.set_fontweight("normal" if row else "bold")
-    title = "Difference of shares of items (N4: R2; C4, second row: a share), 95 % interval"
-    panel.set_title(title, loc="right", fontsize=9)
-    note = ("", "none", "none", "grey bar: claimed range.  * added after seeing the results")
-    explain(figure, [*LOOKS, note])
+    title = "difference of shares of items (N4: R2; C4, second row: a share), 95 % interval"
+    panel.set_xlabel(title, fontsize=8, loc="right")
+    note = "grey bar: claimed range.  * added after seeing the results"
+    explain(figure, [*LOOKS, ("", "none", "none", note)])
     return svg_of(figure)
 
 
@@ -244,23 +235,20 @@ def overview(rows: list[tuple[str, str, dict[str, Any]]]) -> str | None:
     Args:
         rows: (claim in words, number in words, row as claims.json has it).
     """
-    import matplotlib.figure
-
-    size = (9, 1.3 + 0.42 * len(rows))
-    figure = matplotlib.figure.Figure(size, layout="constrained", facecolor="white")
+    figure = new_figure(1.3 + 0.42 * len(rows))
     words, panel = figure.subplots(1, 2, sharey=True, width_ratios=(1.35, 1))
     for at, (says, measured, row) in enumerate(rows):
         words.text(0, at - 0.16, says, fontsize=9, va="center")
         words.text(0.035, at + 0.22, measured, fontsize=7.5, va="center", color="#666666")
         draw_row(panel, row, at, 7)
         text, color = number(row["mean"], "gap"), look_of(row["verdict"])[0]
-        end = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        panel.annotate(text, (1, at), (4, 0), **end, va="center", color=color)
+        place = panel.get_yaxis_transform()  # x: share of the panel's width
+        panel.text(1.01, at, text, transform=place, va="center", color=color)
     words.set_axis_off()
     panel.axvline(0, color="#999999", linewidth=1, zorder=0)
     panel.set(yticks=[], ylim=(len(rows) - 0.4, -0.6))
     panel.spines["left"].set_visible(False)
-    panel.set_xlabel("difference of shares, mean and 95 % interval", fontsize=8)
+    panel.set_xlabel("gap = Self - Orig, or the difference named, with 95 % interval", fontsize=8)
     explain(figure, LOOKS)
     return svg_of(figure)
 
@@ -307,5 +295,5 @@ def inline(svg: str, split: str, n: int) -> str:
     items = {"train": "training", "held_out": "held-out"}[split]
     title = f"Self, Orig, gap and drift over co-training on {items} items, one column an arm"
     width = f"min-width: {260 * n}px; max-width: {500 * n + 40}px"  # legible, whatever n is
-    says = f'<svg role="img" aria-label="{title}" style="{width}"'
-    return element.replace("<svg", says, 1).strip()
+    start = f'<svg role="img" aria-label="{title}" style="{width}"'
+    return element.replace("<svg", start, 1).strip()
