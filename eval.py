@@ -145,7 +145,8 @@ def judge_claims(names: list[str], asked: LabConfig) -> int:
             raise Refused(f"{name}: no such experiment{near or '; --help names them'}")
     started, device = time.monotonic(), resolve_device(asked.device)
     from introspect.lab.extras import perform
-    from introspect.lab.publish import fill, log, show, write_all
+    from introspect.lab.publish import log, write_all
+    from introspect.lab.tables import fill, show
     from introspect.lab.verdicts import rows_of
     from introspect.runs.study import Workspace, settings_of
 

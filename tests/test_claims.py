@@ -10,10 +10,11 @@ import pytest
 
 from introspect.config import LabelConfig
 from introspect.files import write_json, write_lines
-from introspect.lab import claims
 from introspect.lab.claims import CLAIMS
 from introspect.lab.extras import EXTRAS
+from introspect.lab.headlines import HEADLINES, OVERVIEW
 from introspect.lab.objections import OBJECTIONS
+from introspect.lab.quantities import value
 from introspect.labels import freeze
 from introspect.measure import Snapshot, measure_all, measure_controls
 from introspect.runs.build import build
@@ -116,16 +117,16 @@ def test_every_experiment_on_every_task_has_a_claim():
 
 @every_claim
 def test_a_claim_can_be_computed_from_the_arms_of_its_experiment_alone(claim, runs_of):
-    value = claim.of(runs_of(claim.experiment, claim.task))
-    assert isinstance(value, float)
-    assert value == value or claim.within  # a dial may not cross
+    number = claim.value(runs_of(claim.experiment, claim.task))
+    assert isinstance(number, float)
+    assert number == number or claim.within  # a dial may not cross
 
 
 @pytest.mark.parametrize("arm, key", [("rge", "gap"), ("reg", "gpa")])
 def test_a_wrong_arm_or_key_would_be_seen(arm, key, runs_of):
     """Guards the test above."""
     with pytest.raises(Missing if arm == "rge" else KeyError):
-        claims.of(arm, key)(runs_of("anchor", "hint"))
+        value(arm, key)(runs_of("anchor", "hint"))
 
 
 # --- the words of a claim, and its number ---
@@ -228,12 +229,12 @@ NEW = "tasks", "jabberwocky"
 WORDS = {  # measured -> the same number, written by the test
     "gap of reg, last step - first evaluation":
         lambda r: own(r, "reg", "gap") - early(r, "reg", "gap", 1),
-    **{f"Self - agreement with M0's own labels, {arm}":
+    **{f"Self - Past, {arm}":
         lambda r, arm=arm: own(r, arm, "self") - own(r, arm, "controls", "own")
         for arm in ("share-1.0", "at-0.95", "at-0.85", "at-0.6")},
     "gap on words that are not turned, turned-0.4": untouched,
-    "siding with the move, up": lambda r: told_to_move(r, "up"),
-    "siding with the move, down": lambda r: told_to_move(r, "down"),
+    "gap where up and up-twin changed alike": lambda r: told_to_move(r, "up"),
+    "gap where down and down-twin changed alike": lambda r: told_to_move(r, "down"),
     "preference of shuffled for reg now - 0.5": shuffled_sides,
     "Orig, reg - other": lambda r: own(r, "reg", "orig") - own(r, "other", "orig"),
     '"would change" said, up - down':
@@ -292,7 +293,7 @@ def told(words):
 def test_the_number_of_a_claim_is_what_its_words_say(claim, runs_of):
     runs = runs_of(claim.experiment, claim.task)
     mine = pytest.approx(told(claim.measured)(runs), abs=1e-7, nan_ok=True)
-    assert claim.of(runs) == mine
+    assert claim.value(runs) == mine
 
 
 @pytest.mark.parametrize("claim", [c for c in CLAIMS if c.also], ids=lambda c: c.measured)
@@ -311,9 +312,10 @@ def test_what_has_to_lean_to_the_same_side_is_adjusted_for_frequencies_or_for_tr
 
 def test_every_gap_that_is_claimed_to_lean_is_held_against_the_adjusted_one():
     without = [c.measured for c in CLAIMS if c.measured.startswith("gap") and not c.also]
+    changed = [f"gap where {arm} and {arm}-twin changed alike" for arm in ("up", "down")]
     assert without == [
         "gap of reg, last step - first evaluation", "gap on words that are not turned, turned-0.4",
-        "gap of ideal answers about reg"]
+        *changed, *changed, "gap of ideal answers about reg"]
 
 
 def test_all_words_written_here_are_those_of_a_claim():
@@ -330,12 +332,12 @@ def test_the_agreement_that_is_needed_is_read_along_the_dial_of_turned_labels(la
         result = {"gap": 0.3 if number <= last_above else -0.1, "train": {"compatibility": at}}
         runs[arm] = Run(result, None)
     here, after = agreement[last_above : last_above + 2]
-    assert claim.of(runs) == pytest.approx(here + 0.75 * (after - here))
+    assert claim.value(runs) == pytest.approx(here + 0.75 * (after - here))
     nowhere = {arm: Run(run.result | {"gap": 0.1}, None) for arm, run in runs.items()}
-    assert np.isnan(claim.of(nowhere))
+    assert np.isnan(claim.value(nowhere))
     upwards = {arm: Run(run.result | {"gap": -run.result["gap"]}, None) for arm, run in runs.items()
                if arm != "shuffled"}
-    assert np.isnan(claim.of(upwards))
+    assert np.isnan(claim.value(upwards))
 
 
 def test_no_gap_is_claimed_in_two_directions_on_the_same_arms():
@@ -352,6 +354,34 @@ def test_what_is_claimed_to_be_below_zero_is_what_is_said_to_be_lost():
         ("C7", "Self, share-1.0 - share-0.0"), ("C11", "gap of rank-1"),
         ("C14", "gap of ideal answers about reg"),
         ("C15", "preference of shuffled for reg now - 0.5")]
+
+
+def test_every_claim_has_a_sentence_and_every_row_words_of_its_own():
+    assert list(HEADLINES) == NAMES and set(OVERVIEW) <= set(NAMES) and len(OVERVIEW) <= 12
+    assert len({(claim.name, claim.says) for claim in CLAIMS}) == len(CLAIMS)
+    assert max(len(claim.says) for claim in CLAIMS) <= 66  # they are labels of a figure
+    for name, headline in HEADLINES.items():
+        rows = [claim for claim in CLAIMS if claim.name == name]
+        assert any(claim.measured.startswith(headline.main) for claim in rows)
+        assert bool(headline.main) == bool(headline.why)  # another row than the first has a reason
+        assert headline.says[-1] != "." and len(headline.says) <= 70 and headline.paper
+
+
+def test_past_stands_beside_every_gap_with_labels_of_others_and_beside_no_other(runs_of):
+    rows = [claim for claim in CLAIMS if claim.beside]
+    gaps = {c.measured for c in CLAIMS if c.name in ("C6", "C7") and c.measured.startswith("gap")}
+    assert {claim.measured for claim in rows} == gaps and len(rows) == 9
+    for claim in rows:
+        runs, arm = runs_of(claim.experiment, claim.task), claim.measured.removeprefix("gap of ")
+        expected = own(runs, arm, "self") - own(runs, arm, "controls", "own")
+        assert claim.beside(runs) == expected != claim.value(runs)
+
+
+def test_claims_that_the_paper_never_made_are_known_as_such():
+    ours = {claim.name for claim in CLAIMS if not claim.by_paper}
+    assert {"C14", "C15", "N1", "N2", "N3", "N4", "N5"} <= ours
+    assert not any(claim.by_paper for claim in CLAIMS if claim.name[0] == "N")
+    assert all(claim.by_paper for claim in CLAIMS if claim.name in ("C1", "C2", "C3", "C5", "C12"))
 
 
 # --- objections ---

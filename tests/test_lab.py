@@ -15,7 +15,7 @@ from introspect.files import claim_folder, read_json, read_lines, write_json
 from introspect.lab.claim import Claim
 from introspect.lab.claims import CLAIMS
 from introspect.lab.extras import perform
-from introspect.lab.quantities import gap, minus, of
+from introspect.lab.quantities import gap, value, value_difference
 from introspect.lab.verdicts import judge, rows_of
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.pool import needs
@@ -29,9 +29,9 @@ TINY = dict(
 )  # fmt: skip
 MATRIX = Setting("matrix", "hint")
 CLAIMED = [  # of runs so small that some of the real claims have no number
-    Claim("C1", "one", "", "matrix", "", gap("reg"), also=of("reg", "self")),
-    Claim("C2", "two", "", "matrix", "", minus(of("reg", "self"), of("again", "self"))),
-    Claim("C3", "three", "", "matrix", "", of("shuffled", "drift"), sign=-1),
+    Claim("C1", "one", "matrix", "", gap("reg"), also=value("reg", "self"), beside=gap("again")),
+    Claim("C2", "two", "matrix", "", value_difference("reg", "again", "self")),
+    Claim("C3", "three", "matrix", "", value("shuffled", "drift"), sign=-1),
 ]
 
 
@@ -120,49 +120,59 @@ def test_every_study_has_a_folder_of_its_own():
     assert {(c.experiment, c.task) for c in CLAIMS} <= set(studies)
 
 
-def claim(sign=1, within=None) -> Claim:
-    return Claim("C1", "", "", "matrix", "", gap("reg"), sign=sign, within=within)
+def claim(sign=1, within=None, paper="seen", **words) -> Claim:
+    return Claim("C1", "", "matrix", "", gap("reg"), paper, sign=sign, within=within, **words)
 
 
 @pytest.mark.parametrize("values, sign, adjusted, word", [
-    ([0.1, 0.11, 0.12], 1, 0.01, "reproduced"), ([0.1, 0.11, 0.12], -1, 0.01, "reversed"),
-    ([-0.1, -0.11, -0.12], -1, 0.01, "reproduced"), ([-0.1, -0.11, -0.12], 1, 0.01, "reversed"),
-    ([0.1, 0.11, 0.12], 1, 0.05, "reproduced, uncorrected"),
-    ([0.1, 0.11, 0.12], 1, None, "reproduced"), ([-0.1, -0.11, -0.12], 1, None, "reversed"),
-    ([-0.1, -0.11, -0.12], 1, 0.3, "reversed, uncorrected"),
-    ([0.1, -0.11, 0.12], 1, 0.8, "not seen at n = 3"),
-    ([0.0, 0.0, 0.0, 0.0], 1, 1.0, "not seen at n = 4"),
-    ([0.1, 0.1], 1, 0.0, "no verdict at n = 2"), ([], 1, None, "no verdict at n = 0"),
+    ([0.1, 0.11, 0.12], 1, 0.01, "supported"), ([0.1, 0.11, 0.12], -1, 0.01, "contradicted"),
+    ([-0.1, -0.11, -0.12], -1, 0.01, "supported"), ([-0.1, -0.11, -0.12], 1, 0.01, "contradicted"),
+    ([0.1, 0.11, 0.12], 1, 0.05, "supported (not after correction)"),
+    ([0.1, 0.11, 0.12], 1, None, "supported"), ([-0.1, -0.11, -0.12], 1, None, "contradicted"),
+    ([-0.1, -0.11, -0.12], 1, 0.3, "contradicted (not after correction)"),
+    ([0.1, -0.11, 0.12], 1, 0.8, "undecided (interval includes 0)"),
+    ([0.0, 0.0, 0.0, 0.0], 1, 1.0, "undecided (interval includes 0)"),
+    ([0.1, 0.1], 1, 0.0, "undecided (n = 2)"), ([], 1, None, "undecided (n = 0)"),
 ])  # fmt: skip
 def test_the_verdict_is_that_of_the_interval(values, sign, adjusted, word):
     assert judge(claim(sign), interval(values), None, adjusted) == word
 
 
 @pytest.mark.parametrize("gaps, adjusted_gaps, word", [
-    ([0.1, 0.11, 0.12], [0.1, 0.11, 0.13], "reproduced"),
-    ([-0.1, -0.11, -0.12], [-0.1, -0.11, -0.13], "reversed"),
-    ([0.1, 0.11, 0.12], [0.0, 0.0, 0.0], "not told from frequencies at n = 3"),
-    ([0.1, 0.11, 0.12], [-0.1, -0.11, -0.13], "not told from frequencies at n = 3"),
-    ([0.1, -0.11, 0.12], [0.1, 0.11, 0.13], "not seen at n = 3"),
-    ([0.1, -0.11, 0.12], [0.1, -0.11, 0.13], "not seen at n = 3"),
+    ([0.1, 0.11, 0.12], [0.1, 0.11, 0.13], "supported"),
+    ([-0.1, -0.11, -0.12], [-0.1, -0.11, -0.13], "contradicted"),
+    ([0.1, 0.11, 0.12], [0.0, 0.0, 0.0], "undecided (adjusted gap disagrees)"),
+    ([0.1, 0.11, 0.12], [-0.1, -0.11, -0.13], "undecided (adjusted gap disagrees)"),
+    ([0.1, -0.11, 0.12], [0.1, 0.11, 0.13], "undecided (interval includes 0)"),
+    ([0.1, -0.11, 0.12], [0.1, -0.11, 0.13], "undecided (interval includes 0)"),
 ])  # fmt: skip
-def test_a_gap_leans_to_a_side_where_the_adjusted_gap_does_too(gaps, adjusted_gaps, word):
+def test_a_gap_is_on_a_side_where_the_adjusted_gap_is_too(gaps, adjusted_gaps, word):
     assert judge(claim(), interval(gaps), interval(adjusted_gaps), 0.01) == word
 
 
 def test_what_has_to_lean_as_well_needs_as_many_seeds():
     assert judge(claim(), interval([0.1, 0.11, 0.12]), interval([0.1]), 0.01) == (
-        "no verdict at n = 1"
+        "undecided (n = 1)"
     )
 
 
 @pytest.mark.parametrize("values, word", [
-    ([0.64, 0.65, 0.66], "reproduced"), ([0.70, 0.71, 0.72], "overlaps"),
-    ([0.58, 0.59, 0.60], "overlaps"), ([0.79, 0.80, 0.81], "elsewhere"),
-    ([0.39, 0.40, 0.41], "elsewhere"), ([0.5, 0.65, 0.8], "overlaps"),
+    ([0.64, 0.65, 0.66], "supported"), ([0.70, 0.71, 0.72], "overlaps"),
+    ([0.58, 0.59, 0.60], "overlaps"), ([0.79, 0.80, 0.81], "contradicted"),
+    ([0.39, 0.40, 0.41], "contradicted"), ([0.5, 0.65, 0.8], "overlaps"),
 ])  # fmt: skip
-def test_a_place_is_reproduced_where_it_holds_the_interval(values, word):
+def test_a_range_is_supported_where_it_holds_the_whole_interval(values, word):
     assert judge(claim(within=(0.6, 0.7)), interval(values), None, None) == word
+
+
+def test_claims_of_our_own_hold_and_a_second_number_that_disagrees_is_named():
+    up, wide = interval([0.1, 0.11, 0.12]), interval([0.5, -0.4, 0.1])
+    ours = claim(paper="not in the paper", also_name="score")
+    assert judge(ours, up, up, 0.01) == "holds"
+    assert judge(ours, up, up, 0.2) == "holds (not after correction)"
+    assert judge(ours, up, wide, 0.2) == "undecided (score disagrees)"
+    assert judge(replace(ours, sign=-1), up, up, 0.01) == "contradicted"
+    assert judge(replace(claim(), name="C15"), up, None, 0.01) == "holds"
 
 
 def test_rows_are_paired_by_seed_and_corrected_over_the_table(made, monkeypatch):
@@ -172,10 +182,12 @@ def test_rows_are_paired_by_seed_and_corrected_over_the_table(made, monkeypatch)
     assert [row.claim for row in rows] == CLAIMED and len(rows) > 1
     for row in rows:
         runs = found[MATRIX].runs
-        values = {s: row.claim.of(runs[s]) for s in runs}
+        values = {s: row.claim.value(runs[s]) for s in runs}
         assert row.values == values and row.interval == interval(list(values.values()))
         also = [row.claim.also(runs[s]) for s in runs] if row.claim.also else None
         assert row.also == (interval(also) if also else None)
+        beside = [row.claim.beside(runs[s]) for s in runs] if row.claim.beside else None
+        assert row.beside == (interval(beside) if beside else None)
         both = [v for v in (list(values.values()), also) if v]
         ps = [scipy.stats.ttest_1samp(v, 0).pvalue for v in both]
         assert row.p == pytest.approx(max(ps))
@@ -186,9 +198,9 @@ def test_rows_are_paired_by_seed_and_corrected_over_the_table(made, monkeypatch)
 
 def test_a_seed_without_a_number_is_left_out(made, monkeypatch):
     _, found = made
-    monkeypatch.setattr(verdicts_module, "CLAIMS", [replace(CLAIMED[1], of=only_of_seed_2)])
+    monkeypatch.setattr(verdicts_module, "CLAIMS", [replace(CLAIMED[1], value=only_of_seed_2)])
     (row,) = rows_of(found, corrected=True)
-    assert row.values == {2: 0.5} and row.p is None and row.verdict == "no verdict at n = 1"
+    assert row.values == {2: 0.5} and row.p is None and row.verdict == "undecided (n = 1)"
 
 
 def only_of_seed_2(runs):
@@ -202,7 +214,7 @@ def test_a_seed_without_an_arm_is_left_out_of_the_claims_about_it(made, monkeypa
     monkeypatch.setattr(verdicts_module, "CLAIMS", CLAIMED)
     rows = rows_of({MATRIX: found[MATRIX]._replace(runs=runs)}, corrected=True)
     assert [list(row.values) for row in rows] == [[0, 1, 2], [0, 2], [0, 1, 2]]
-    assert rows[1].verdict == "no verdict at n = 2" and rows[1].p is None
+    assert rows[1].verdict == "undecided (n = 2)" and rows[1].p is None
 
 
 @pytest.fixture
@@ -217,7 +229,7 @@ def test_the_command_runs_judges_and_writes_and_does_so_once(tiny, tmp_path, cap
     given += [f"--out_dir={tmp_path / 'runs'}", f"--results_dir={tmp_path / 'results'}"]
     assert eval_script.main(given) == 0
     first, before = capsys.readouterr().out, contents(tmp_path)
-    assert "C15" in first and "uncorrected" not in first and "Not corrected" in first
+    assert "C15" in first and "not after" not in first and "No correction" in first
     assert eval_script.main(given) == 0
     assert contents(tmp_path) == before
     again = capsys.readouterr().out
@@ -254,7 +266,7 @@ def test_all_claims_are_corrected_logged_and_shown_where_results_are_the_reposit
         monkeypatch.setattr(module, "CLAIMS", about)
     monkeypatch.setattr(eval_script, "CLAIMED", ["matrix"])
     monkeypatch.setattr(eval_script, "ROOT", tmp_path)
-    markers = "<!-- claims -->\n<!-- /claims -->\n<!-- objections -->\n<!-- /objections -->\n"
+    markers = "<!-- claims -->\n<!-- /claims -->\n"
     (tmp_path / "README.md").write_text(markers)
     given = ["claims", "--seeds=3", "--jobs=1", "--device=cpu", f"--out_dir={tmp_path / 'runs'}"]
     elsewhere = tmp_path / "other" / "results"
@@ -268,7 +280,10 @@ def test_all_claims_are_corrected_logged_and_shown_where_results_are_the_reposit
     rows = read_json(own / "claims.json", set())["rows"]
     assert [row["measured"] for row in rows] == [c.measured for c in about]
     assert all((row["p"] is None) == (row["adjusted"] is None) for row in rows)
-    assert all(row["measured"] in (tmp_path / "README.md").read_text() for row in rows)
+    assert "[C15](data/results/CLAIMS.md#c15)" in (tmp_path / "README.md").read_text()
+    assert all(row["measured"] in (own / "CLAIMS.md").read_text() for row in rows)
+    family = sum(row["p"] is not None for row in rows)
+    assert f"over all {family} tested rows" in (own / "matrix" / "README.md").read_text()
     assert (own / "LOG.md").read_text().count("python eval.py claims --seeds=3") == 1
 
 

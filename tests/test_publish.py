@@ -10,19 +10,29 @@ import pytest
 import introspect.lab.publish as publish
 from introspect.files import read_json, read_lines, write_lines
 from introspect.lab.claims import CLAIMS
+from introspect.lab.headlines import HEADLINES
 from introspect.lab.objections import OBJECTIONS
-from introspect.lab.publish import (
+from introspect.lab.publish import log, write_all
+from introspect.lab.tables import (
     as_dict,
-    claims_table,
+    claim_blocks,
+    claims_page,
     fill,
-    log,
-    objections_table,
-    shares,
+    main_row,
+    objections_page,
+    overview_rows,
+    readme_table,
     show,
-    write_all,
 )
 from introspect.lab.verdicts import Row, judge
-from introspect.report.figures import VERDICTS, dots, forest
+from introspect.report.figures import (
+    UNDECIDED,
+    VERDICTS,
+    dots,
+    forest,
+    look_of,
+    overview,
+)
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.study import Gathered, Run, Setting
 from introspect.stats import interval
@@ -32,18 +42,20 @@ ARMS = list(EXPERIMENTS["noise"].arms)
 
 
 def row(claim, values, adjusted=0.01, also=None) -> Row:
-    of = interval(values)
-    verdict = judge(claim, of, also, adjusted)
-    return Row(claim, NOISE, dict(enumerate(values)), of, also, adjusted / 2, adjusted, verdict)
+    estimate = interval(values)
+    verdict = judge(claim, estimate, also, adjusted)
+    beside = interval([0.3, 0.4, 0.5]) if claim.beside else None
+    values = dict(enumerate(values))
+    return Row(claim, NOISE, values, estimate, also, beside, adjusted / 2, adjusted, verdict)
 
 
 CLAIM = replace(next(c for c in CLAIMS if c.name == "C5"), also=None)
 ROWS = [
     row(CLAIM, [0.1, 0.11, 0.12]),
-    row(replace(CLAIM, name="C15", says="a | b", paper="<none>"), [0.1, -0.2, 0.3], 0.4),
+    row(replace(CLAIM, name="C15", says="a | b", paper="<none>", beside=CLAIM.value), [0.1, -0.2, 0.3], 0.4),
     row(replace(CLAIM, name="N1", after=True), [-0.1, -0.11, -0.12], 0.0001),
 ]
-TABLE = {"seeds": [0, 1, 2], "rows": [as_dict(r) for r in ROWS]}
+TABLE = {"seeds": [0, 1, 2], "family": 3, "rows": [as_dict(r) for r in ROWS]}
 
 
 @pytest.fixture
@@ -67,39 +79,76 @@ def cells_of(table: str) -> list[list[str]]:
     return [line[2:-2].split(" | ") for line in table.splitlines() if line.startswith("| ")]
 
 
-def test_the_table_has_every_row_with_its_interval_n_and_verdict():
-    head, *rows = cells_of(claims_table(TABLE))
+VERDICT_WORDS = ["supported", "undecided (interval includes 0)", "contradicted"]
+
+
+def test_the_table_of_a_setting_has_every_row_with_its_interval_n_and_verdict():
+    block, star, corrected, *notes = claim_blocks(TABLE["rows"], 78)
+    head, *rows = cells_of(block)
     assert len(rows) == 3 and {len(r) for r in rows} == {len(head)}
     at = {name: i for i, name in enumerate(head)}
-    assert [r[at["verdict"]] for r in rows] == ["reproduced", "not seen at n = 3", "reversed"]
-    assert rows[0][at["here, 95 %"]] == "+0.110 [+0.085, +0.135]"
+    assert [r[at["verdict"]] for r in rows] == VERDICT_WORDS
+    assert rows[0][at["here (95 %)"]] == "+0.110 [+0.085, +0.135]"
+    assert rows[1][at["here (95 %)"]].endswith("; Self - Past +0.400 [+0.152, +0.648]")
     assert [r[at["n"]] for r in rows] == ["3"] * 3
-    assert [r[at["Holm p"]] for r in rows] == ["0.010", "0.400", "&lt; 0.001"]
-    assert rows[1][at["what it says"]] == "a &#124; b" and rows[1][at["paper"]] == "&lt;none&gt;"
-    assert all(r[at["python eval.py"]] == "experiment noise" for r in rows)
-    assert "\n\n3 rows: 1 reproduced; 1 not seen at n = 3; 1 reversed.\n\n" in claims_table(TABLE)
+    assert [r[at["Holm p"]] for r in rows] == ["0.010", "0.400", "&lt; 0.01"]
+    assert rows[1][at["row"]] == "a &#124; b" and rows[1][at["paper"]] == "&lt;none&gt;"
     assert [r[at["claim"]] for r in rows] == ["C5", "C15", "N1*"]
     assert [r[at["claimed"]] for r in rows] == ["&gt; 0"] * 3
+    assert "exploratory" in star and "not only drift" in " ".join(notes)
+
+
+def test_a_page_of_few_rows_says_the_size_of_the_whole_family_or_that_there_was_none():
+    one = TABLE["rows"][:1]
+    assert "over all 78 tested rows" in " ".join(claim_blocks(one, 78))
+    alone = " ".join(claim_blocks(one, 0))
+    assert "No correction for many rows was made" in alone and "Holm's correction" not in alone
+    assert "exploratory" not in alone
+    assert claim_blocks([], 78) == ["No claim rests on this task."]
+
+
+def test_the_page_of_claims_has_every_row_below_its_claim_and_quotes_the_rule():
+    text = claims_page(TABLE)
+    for name, verdict in zip(("C5", "C15", "N1"), VERDICT_WORDS):
+        part = text.split(f'<a id="{name.lower()}"></a>')[1].split("<a id")[0]
+        assert f"## {name}: {HEADLINES[name].says}" in part and f"| {verdict} |" in part
+        assert "python eval.py experiment noise" in part and "[noise](noise/README.md)" in part
+    assert "+0.10 +0.11 +0.12" in text and "## C1:" not in text
+    assert " ".join(judge.__doc__.split()) in text and "over all 3 tested rows" in text
+    assert "3 rows: 1 supported; 1 undecided (interval includes 0); 1 contradicted." in text
+
+
+def test_the_readme_has_one_row_a_claim_and_it_is_the_declared_one():
+    head, *rows = cells_of(readme_table(TABLE))
+    assert [r[0] for r in rows] == [
+        "[C5](data/results/CLAIMS.md#c5)", "[C15](data/results/CLAIMS.md#c15)",
+        "[N1](data/results/CLAIMS.md#n1)*"]
+    assert rows[0][3:] == ["gap +0.110 [+0.085, +0.135]", "supported", "1/1"]
+    assert [r[-1] for r in rows[1:]] == ["0/1", "0/1"]
+    two = [{"name": "C13", "measured": m} for m in ("first", HEADLINES["C13"].main)]
+    assert main_row("C13", two) == two[1]
+    again = [row | {"name": "C5", "says": "second"} for row in TABLE["rows"]]
+    assert main_row("C5", [*TABLE["rows"], *again])["says"] == CLAIM.says
 
 
 def test_every_objection_has_the_verdicts_of_the_rows_that_speak_to_it():
-    rows = {cells[0]: cells for cells in cells_of(objections_table(TABLE))[1:]}
-    assert len(rows) == len(OBJECTIONS)
-    shared = next(cells for text, cells in rows.items() if text.startswith("Shared drift"))
-    assert shared[1] == "C15 gap of noise-0.3 (noise): +0.067, not seen at n = 3"
-    steps = next(cells for text, cells in rows.items() if text.startswith("Multi-step"))
-    assert steps[1] == "nothing here does" and steps[2]
-    noise = next(cells for text, cells in rows.items() if "how much noise" in text)
-    assert noise[1] == "C5 gap of noise-0.3 (noise): +0.110, reproduced"
+    parts = {p.partition("\n")[0]: p for p in objections_page(TABLE).split("## ")[1:]}
+    assert len(parts) == len(OBJECTIONS)
+    shared = next(part for text, part in parts.items() if text.startswith("Shared drift"))
+    assert "[C15](CLAIMS.md#c15) a &#124; b (noise): +0.067, undecided" in shared
+    steps = next(part for text, part in parts.items() if text.startswith("Multi-step"))
+    assert "No row speaks to it." in steps and "Not answered: all of it" in steps
+    noise = next(part for text, part in parts.items() if "how much noise" in text)
+    assert f"{CLAIM.says} (noise): +0.110, supported" in noise
 
 
 def test_the_terminal_shows_the_same_numbers_and_counts_the_verdicts():
     text = show(ROWS)
     assert "+0.110 [+0.085, +0.135]" in text
-    assert "3 rows: 1 reproduced; 1 not seen at n = 3; 1 reversed." in text
-    assert "over the 3 rows" in text and "Rows with a *" in text
+    assert "3 rows: 1 supported; 1 undecided (interval includes 0); 1 contradicted." in text
+    assert "over all 3 tested rows" in text and "Rows marked *" in text
     plain = show([r._replace(adjusted=None) for r in ROWS[:2]])
-    assert "Not corrected" in plain and "Rows with a *" not in plain
+    assert "No correction" in plain and "Rows marked *" not in plain
 
 
 def test_a_study_lists_every_run_and_says_how_to_get_it(found, tmp_path):
@@ -118,8 +167,8 @@ def test_a_study_lists_every_run_and_says_how_to_get_it(found, tmp_path):
         assert part in text
     assert EXPERIMENTS["noise"].question in text and "loss is not finite" in text
     assert "| reg | nothing | 3 | 0.710 | 0.500 | +0.210 [+0.185, +0.235] |" in text
-    assert "| 0.400 | 0.200 |" in text
-    assert "not seen at n = 3" in text and "## Not controlled" in text
+    assert "| 0.400 | 0.200 |" in text and "over all 3 tested rows" in text
+    assert "undecided (interval includes 0)" in text and "## Not controlled" in text
 
 
 def test_the_figure_has_a_row_an_arm_and_is_the_same_again(found, tmp_path):
@@ -140,15 +189,42 @@ def test_the_figure_shows_each_of_its_numbers(key):
     assert dots({"a": runs}) != dots({"a": [run | {key: 0.3} for run in runs]})
 
 
-def test_the_picture_of_the_claims_has_a_line_a_row_in_the_color_of_its_verdict():
+def texts_of(svg: str) -> set[str]:
+    return {" ".join("".join(e.itertext()).split()) for e in ElementTree.fromstring(svg).iter()}
+
+
+def test_the_picture_of_the_claims_has_a_line_a_row_below_its_claim():
     pytest.importorskip("matplotlib")
-    rows = shares({"rows": [*TABLE["rows"], TABLE["rows"][0] | {"p": None}]})
-    assert len(rows) == 3  # a place is no difference
-    drawn = forest(rows)
-    texts = ["".join(e.itertext()).strip() for e in ElementTree.fromstring(drawn).iter()]
-    assert all(any(row["label"] == " ".join(text.split()) for text in texts) for row in rows)
-    for color in (VERDICTS["reproduced"], VERDICTS["reversed"]):
-        assert color in drawn and color not in forest(rows[1:2])
+    rows = [*TABLE["rows"], TABLE["rows"][0] | {"says": "a range", "claimed": "0.6 to 0.7"}]
+    drawn = forest({"C5 in words": rows[:1], "the others": rows[1:]})
+    assert {"C5 in words", "the others", "a range", f"{CLAIM.says} *"} <= texts_of(drawn)
+    assert any("claimed range" in text for text in texts_of(drawn))
+    assert drawn != forest({"C5 in words": rows[:1], "the others": [rows[1] | {"mean": 0.0}]})
+
+
+@pytest.mark.parametrize("verdict, color, hollow", [
+    ("supported", "supported", False), ("holds (not after correction)", "holds", True),
+    ("contradicted", "contradicted", False), ("contradicted (not after correction)",
+    "contradicted", True), ("undecided (n = 2)", None, False), ("overlaps", None, False),
+])  # fmt: skip
+def test_a_dot_is_hollow_where_a_row_does_not_survive_the_correction(verdict, color, hollow):
+    expected = VERDICTS[color] if color else UNDECIDED
+    assert look_of(verdict) == (expected, "white" if hollow else expected)
+
+
+def test_the_overview_shows_the_declared_rows_in_words():
+    pytest.importorskip("matplotlib")
+    rows = overview_rows(TABLE)
+    assert [row["name"] for _, _, row in rows] == ["C5", "C15"]  # N1 is not among them
+    texts = texts_of(overview(rows))
+    assert {f"C5 {HEADLINES['C5'].says}", CLAIM.says, "+0.110", "undecided"} <= texts
+
+
+def test_arms_of_a_figure_are_named_in_words_where_there_are_some():
+    pytest.importorskip("matplotlib")
+    runs = [{"self": 0.7, "orig": 0.5, "gap": 0.2, "majority_now": 0.4}] * 3
+    texts = texts_of(dots({"a": runs, "b": runs}, {"a": "no anchor"}))
+    assert "no anchor (a)" in texts and "b" in texts
 
 
 def test_without_matplotlib_there_is_no_figure_and_no_link_to_one(
@@ -165,6 +241,8 @@ def test_claims_are_written_where_all_experiments_were_run(found, tmp_path, monk
     monkeypatch.setattr(publish, "CLAIMS", [r.claim for r in ROWS])
     write_all(tmp_path, {NOISE: found}, ROWS)
     assert read_json(tmp_path / "claims.json", set()) == json.loads(json.dumps(TABLE))
+    assert (tmp_path / "CLAIMS.md").read_text() == claims_page(TABLE)
+    assert (tmp_path / "OBJECTIONS.md").read_text() == objections_page(TABLE)
 
 
 def test_the_log_gets_one_entry_that_marks_what_is_negative(tmp_path):
@@ -183,13 +261,10 @@ def test_the_log_gets_one_entry_that_marks_what_is_negative(tmp_path):
 def test_the_readme_is_filled_between_its_markers_and_nowhere_else(tmp_path):
     path = tmp_path / "README.md"
     around = "a\n<!-- claims -->\n{}<!-- /claims -->\nb\n"
-    around += "<!-- objections -->\n{}<!-- /objections -->\n"
-    path.write_text(around.format("old\n", ""))
-    fill(path, TABLE)
-    tables = (f"{claims_table(TABLE)}\n", f"{objections_table(TABLE)}\n")
-    assert path.read_text() == around.format(*tables)
-    fill(path, TABLE)
-    assert path.read_text() == around.format(*tables)
+    path.write_text(around.format("old\n"))
+    for _ in range(2):
+        fill(path, TABLE)
+        assert path.read_text() == around.format(f"{readme_table(TABLE)}\n")
     other = Path(tmp_path / "other.md")
     other.write_text("nothing to fill")
     fill(other, TABLE)

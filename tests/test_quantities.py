@@ -10,23 +10,26 @@ import pytest
 from introspect.fields import Refused
 from introspect.files import write_json, write_lines
 from introspect.lab.quantities import (
-    above_most_frequent,
-    advantage,
-    crossing,
-    early,
+    above_constant,
+    above_other_model,
+    adjusted_gap,
+    at_evaluation,
     extra,
     features,
-    follows_drift_of,
     gap,
-    gap_of_true_words,
-    items_of,
+    gap_on_true_words,
+    gap_where_both_changed,
     minus,
-    of,
+    own_advantage,
+    own_preference,
     prediction,
-    preference,
-    privileged,
-    siding,
-    value_of,
+    preference_for_other,
+    read_items,
+    read_value,
+    self_minus_past,
+    value,
+    value_difference,
+    zero_crossing,
 )
 from introspect.runs.study import Missing, Run, Runs
 
@@ -44,41 +47,43 @@ def results(**gaps):
 
 
 def test_a_number_is_found_by_its_keys_and_none_is_nan():
-    assert value_of(RESULT, "gap") == 0.25 and value_of(RESULT, "train", "gap") == -0.5
-    assert math.isnan(value_of(RESULT, "preference"))
+    assert read_value(RESULT, "gap") == 0.25 and read_value(RESULT, "train", "gap") == -0.5
+    assert math.isnan(read_value(RESULT, "preference"))
     for keys in (("gpa",), ("train", "gpa"), ("gap_of",)):
         with pytest.raises(KeyError):
-            value_of(RESULT, *keys)
+            read_value(RESULT, *keys)
 
 
-def test_of_gap_and_minus_are_those_of_the_arm_that_is_named():
+def test_numbers_of_an_arm_and_their_differences_are_those_of_the_arms_that_are_named():
     runs = results(reg=0.25, noreg=-0.125)
-    assert gap("reg")(runs) == of("reg", "gap")(runs) == 0.25 and gap("noreg")(runs) == -0.125
-    assert of("reg", "train", "compatibility")(runs) == 0.8
+    runs["reg"].result.update(self=0.75, controls={"own": 0.5, "adjusted": 0.375})
+    assert gap("reg")(runs) == value("reg", "gap")(runs) == 0.25 and gap("noreg")(runs) == -0.125
+    assert value("reg", "train", "compatibility")(runs) == 0.8
     assert minus(gap("reg"), gap("noreg"))(runs) == 0.375
-    assert minus(gap("noreg"), gap("reg"))(runs) == -0.375
+    assert value_difference("noreg", "reg", "gap")(runs) == -0.375
+    assert adjusted_gap("reg")(runs) == 0.375 and self_minus_past("reg")(runs) == 0.25
     with pytest.raises(KeyError):
         gap("rge")(runs)
 
 
 def test_above_the_most_frequent_is_self_minus_the_best_constant_now():
     runs = results(reg=0.25)
-    assert above_most_frequent("reg")(runs) == pytest.approx(0.3)
-    assert above_most_frequent("reg", "tasks", "hint")(runs) == pytest.approx(0.5)
+    assert above_constant("reg")(runs) == pytest.approx(0.3)
+    assert above_constant("reg", "tasks", "hint")(runs) == pytest.approx(0.5)
 
 
 def test_early_is_an_evaluation_on_the_way(tmp_path):
     rows = [{"step": s, "gap": s / 8, "preference": s or None} for s in (0, 2, 4)]
     write_lines(tmp_path / "metrics.jsonl", rows)
     runs = {"reg": Run(RESULT, tmp_path)}
-    assert early("reg", "gap")(runs) == 0.25
-    assert [early("reg", "gap", i)(runs) for i in range(3)] == [0, 0.25, 0.5]
-    assert math.isnan(early("reg", "preference", 0)(runs))
+    assert at_evaluation("reg", "gap", 1)(runs) == 0.25
+    assert [at_evaluation("reg", "gap", i)(runs) for i in range(3)] == [0, 0.25, 0.5]
+    assert math.isnan(at_evaluation("reg", "preference", 0)(runs))
     with pytest.raises(Refused):
-        early("reg", "gap")({"reg": Run(RESULT, tmp_path / "elsewhere")})
+        at_evaluation("reg", "gap", 1)({"reg": Run(RESULT, tmp_path / "elsewhere")})
 
 
-def test_besides_is_a_number_of_a_file_of_the_run(tmp_path):
+def test_an_extra_is_a_number_of_a_file_of_the_run(tmp_path):
     write_json(tmp_path / "circuits.json", {"all": {"follow": 0.5, "moved": None}, "n": 3})
     runs = {"reg": Run(RESULT, tmp_path)}
     assert extra("reg", "circuits", "all", "follow")(runs) == 0.5
@@ -94,7 +99,7 @@ def test_besides_is_a_number_of_a_file_of_the_run(tmp_path):
 def crossed(*points):
     """The crossing of these (x, y) in this order."""
     runs = {f"a{i}": Run({"train": {"x": x}, "y": y}, None) for i, (x, y) in enumerate(points)}
-    return crossing(list(runs), ("train", "x"), ("y",))(runs)
+    return zero_crossing(list(runs), ("train", "x"), ("y",))(runs)
 
 
 @pytest.mark.parametrize("slope, zero", [(2.0, 0.61), (-0.5, 0.61), (1.0, 0.85), (3.0, 0.4)])
@@ -157,38 +162,38 @@ def test_runs_against_each_other_are_those_of_loops_over_items(tmp_path, seeds):
         gains.append(sum(r - w for r, w in right) / 60)
         decided = [r for r, w in right if r != w]
         prefers.append(sum(decided) / len(decided))
-    assert advantage("x", "y")(runs) == pytest.approx(sum(gains) / 2)
-    assert preference("x", "y")(runs) == pytest.approx(sum(prefers) / 2 - 0.5)
-    assert advantage("y", "x")(runs) == pytest.approx(advantage("x", "y")(runs))
+    assert own_advantage("x", "y")(runs) == pytest.approx(sum(gains) / 2)
+    assert own_preference("x", "y")(runs) == pytest.approx(sum(prefers) / 2 - 0.5)
+    assert own_advantage("y", "x")(runs) == pytest.approx(own_advantage("x", "y")(runs))
     for own, other, x, y in ((a, b, "x", "y"), (b, a, "y", "x")):
         itself = sum(p["explanation"] == p["current"] for p in own)
         told = sum(q["explanation"] == p["current"] for p, q in zip(own, other))
-        assert privileged(x, y)(runs) == pytest.approx((itself - told) / 60)
-    values = [advantage("x", "y")(runs), preference("x", "y")(runs), privileged("x", "y")(runs),
-              privileged("y", "x")(runs)]
+        assert above_other_model(x, y)(runs) == pytest.approx((itself - told) / 60)
+    values = [own_advantage("x", "y")(runs), own_preference("x", "y")(runs), above_other_model("x", "y")(runs),
+              above_other_model("y", "x")(runs)]
     assert len({round(value, 9) for value in values}) == 4  # guard: exchanging two would show
 
 
 def test_runs_that_are_alike_have_no_advantage_and_no_preference_to_decide(tmp_path):
     (one, _), (two, _) = made(tmp_path / "a", 0), made(tmp_path / "b", 0)
     runs = {"x": one, "y": two}
-    assert advantage("x", "y")(runs) == privileged("x", "y")(runs) == 0
-    assert math.isnan(preference("x", "y")(runs))
+    assert own_advantage("x", "y")(runs) == above_other_model("x", "y")(runs) == 0
+    assert math.isnan(own_preference("x", "y")(runs))
 
 
 def test_explanations_that_are_all_true_of_their_own_run_have_all_preference(tmp_path):
     one, _ = made(tmp_path, 0, explanation="A", current="A")
     two, _ = made(tmp_path, 1, explanation="B", current="B")
     runs = {"x": one, "y": two}
-    assert (advantage("x", "y")(runs), preference("x", "y")(runs)) == (1, 0.5)
-    assert privileged("x", "y")(runs) == 1
+    assert (own_advantage("x", "y")(runs), own_preference("x", "y")(runs)) == (1, 0.5)
+    assert above_other_model("x", "y")(runs) == 1
     three, _ = made(tmp_path, 2, explanation="A", current="B")  # each is true of the other
     four, _ = made(tmp_path, 3, explanation="B", current="A")
-    assert preference("x", "y")({"x": three, "y": four}) == -0.5
+    assert own_preference("x", "y")({"x": three, "y": four}) == -0.5
 
 
 @pytest.mark.parametrize("other", [dict(shift=1), dict(n=59), dict(n=61)])
-@pytest.mark.parametrize("statistic", [advantage, preference, privileged])
+@pytest.mark.parametrize("statistic", [own_advantage, own_preference, above_other_model])
 def test_runs_of_other_items_are_refused(tmp_path, statistic, other):
     (one, _), (two, _) = made(tmp_path, 0), made(tmp_path, 1, **other)
     with pytest.raises(ValueError, match="need runs of the same items in the same order"):
@@ -201,19 +206,19 @@ def test_items_in_another_order_within_a_group_are_refused(tmp_path):
     assert rows[0]["group"] == rows[1]["group"]
     write_lines(two.folder / "items.jsonl", rows)
     with pytest.raises(ValueError, match="in the same order"):
-        items_of(one, two)
+        read_items(one, two)
 
 
 def test_items_in_another_order_are_refused_and_classes_have_one_numbering(tmp_path):
     (one, rows), (two, others) = made(tmp_path, 0), made(tmp_path, 1)
-    read = items_of(one, two)
+    read = read_items(one, two)
     words = [dict(zip(run.current.tolist(), (r["current"] for r in of)))
              for run, of in zip(read, (rows, others))]
     assert words[0] == words[1] and len(words[0]) == 4
     lines = (two.folder / "items.jsonl").read_text().splitlines()
     (two.folder / "items.jsonl").write_text("\n".join(lines[::-1]) + "\n")
     with pytest.raises(ValueError, match="in the same order"):
-        items_of(one, two)
+        read_items(one, two)
     assert json.loads(lines[0])["item"] == "item 0"
 
 
@@ -231,21 +236,21 @@ def test_words_of_which_a_label_was_turned_are_left_out_with_all_their_items(tmp
         write_lines(run.folder / "items.jsonl", rows)
     runs = {"x": one, "y": two}
     kept = [side(p) for p in a if p["item"][0] != "a"]
-    assert gap_of_true_words("x", "y")(runs) == pytest.approx(np.mean(kept))
+    assert gap_on_true_words("x", "y")(runs) == pytest.approx(np.mean(kept))
     assert np.mean(kept) != pytest.approx(np.mean([side(p) for p in a]))
     for q in b:
         q["original"] = "turned"
     write_lines(two.folder / "items.jsonl", b)
-    assert math.isnan(gap_of_true_words("x", "y")(runs))
+    assert math.isnan(gap_on_true_words("x", "y")(runs))
 
 
 def test_siding_is_of_items_that_arm_and_twin_moved_to_the_same_label(tmp_path):
     (one, a), (two, b) = made(tmp_path, 0), made(tmp_path, 1)
     moved = [side(p) for p, q in zip(a, b) if p["current"] == q["current"] != p["original"]]
     assert 3 < len(moved) < 50
-    assert siding("x", "y")({"x": one, "y": two}) == pytest.approx(np.mean(moved))
+    assert gap_where_both_changed("x", "y")({"x": one, "y": two}) == pytest.approx(np.mean(moved))
     three, four = (made(tmp_path, seed, current="A", original="A")[0] for seed in (2, 3))
-    assert math.isnan(siding("x", "y")({"x": three, "y": four}))
+    assert math.isnan(gap_where_both_changed("x", "y")({"x": three, "y": four}))
 
 
 def test_who_follows_the_drift_of_another_run_is_asked_of_its_labels(tmp_path):
@@ -253,10 +258,10 @@ def test_who_follows_the_drift_of_another_run_is_asked_of_its_labels(tmp_path):
     decided = [q["explanation"] == p["current"] for p, q in zip(a, b)
                if p["current"] != p["original"]
                and q["explanation"] in (p["current"], p["original"])]
-    found = follows_drift_of("y", "x")({"x": one, "y": two})
+    found = preference_for_other("y", "x")({"x": one, "y": two})
     assert found == pytest.approx(np.mean(decided) - 0.5)
     three, _ = made(tmp_path, 2, current="A", original="A")
-    assert math.isnan(follows_drift_of("y", "z")({"y": two, "z": three}))
+    assert math.isnan(preference_for_other("y", "z")({"y": two, "z": three}))
 
 
 def test_an_arm_that_is_not_there_is_missing_and_not_another_error():

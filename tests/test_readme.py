@@ -10,7 +10,12 @@ import train
 from introspect.analysis import score
 from introspect.files import read_json, read_lines
 from introspect.lab.claims import CLAIMS
-from introspect.lab.publish import claims_table, objections_table
+from introspect.lab.tables import (
+    claim_blocks,
+    claims_page,
+    objections_page,
+    readme_table,
+)
 from introspect.lab.verdicts import judge
 from introspect.metrics import coupling
 from introspect.report.html import aligned
@@ -113,36 +118,62 @@ def between(name: str) -> str:
     return README.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0]
 
 
+CLAIMS_JSON = read_json(RESULTS / "claims.json", set())
+
+
 def test_the_tables_of_claims_and_objections_are_those_of_the_committed_verdicts():
-    claims = read_json(RESULTS / "claims.json", set())
-    assert between("claims") == claims_table(claims)
-    assert between("objections") == objections_table(claims)
+    assert between("claims") == readme_table(CLAIMS_JSON)
+    assert len(between("claims").encode()) <= 4096
+    assert (RESULTS / "CLAIMS.md").read_text() == claims_page(CLAIMS_JSON)
+    assert (RESULTS / "OBJECTIONS.md").read_text() == objections_page(CLAIMS_JSON)
 
 
 def test_what_the_claims_come_to_is_said_in_numbers_of_their_table():
     said = README.split("## The claims")[1].split("<!-- claims -->")[0]
-    numbers = re.findall(r"[-+]?\d\.\d{3}", said)
-    assert len(numbers) >= 2 and all(n.lstrip("+") in between("claims") for n in numbers)
+    numbers, table = re.findall(r"[-+]?\d\.\d{3}", said), (RESULTS / "CLAIMS.md").read_text()
+    assert len(numbers) >= 2 and all(n.lstrip("+") in table for n in numbers)
 
 
 def test_the_committed_verdicts_follow_from_the_committed_values():
-    rows = read_json(RESULTS / "claims.json", set())["rows"]
-    assert [(r["name"], r["measured"], r["task"]) for r in rows] == [
-        (c.name, c.measured, c.task) for c in CLAIMS
-    ]
-    adjusted = iter(holm([r["p"] for r in rows if r["p"] is not None]))
+    rows = CLAIMS_JSON["rows"]
+    words = [(c.name, c.says, c.measured, c.paper, c.task) for c in CLAIMS]
+    assert [tuple(r[k] for k in ("name", "says", "measured", "paper", "task")) for r in rows] == words
+    tested = [r["p"] for r in rows if r["p"] is not None]
+    assert CLAIMS_JSON["family"] == len(tested) == 78
+    adjusted = iter(holm(tested))
     for row, claim in zip(rows, CLAIMS):
-        of = interval(list(row["values"].values()))
-        assert {k: row[k] for k in of} == of
+        estimate = interval(list(row["values"].values()))
+        assert {k: row[k] for k in estimate} == estimate
         again = None if row["p"] is None else next(adjusted)
-        assert again == row["adjusted"] and row["verdict"] == judge(claim, of, row["also"], again)
+        assert again == row["adjusted"]
+        assert row["verdict"] == judge(claim, estimate, row["also"], again)
+
+
+def test_past_beside_the_gaps_of_donors_is_that_of_the_committed_runs():
+    shown = {r["measured"]: r["beside"] for r in CLAIMS_JSON["rows"] if r["beside"]}
+    for name, mean in (("seed", 0.123), ("order", 0.103), ("width", 0.145), ("depth", 0.168),
+                       ("length", 0.056), ("share-1.0", 0.120)):
+        study = "foreign" if name == "share-1.0" else "donors"
+        lines = read_lines(RESULTS / study / "runs.jsonl", "gap")
+        past = [r["self"] - r["controls"]["own"] for r in lines if r["arm"] == name]
+        assert shown[f"gap of {name}"] == interval(past)
+        assert round(shown[f"gap of {name}"]["mean"], 3) == mean
+    low, high = (round(shown["gap of seed"][end], 3) for end in ("low", "high"))
+    assert (low, high) == (0.064, 0.183)
+
+
+@pytest.mark.parametrize("study", settings_of(EXPERIMENTS), ids=lambda study: study.name)
+def test_the_committed_page_of_every_setting_has_its_claims_and_the_whole_family(study):
+    rows = [r for r in CLAIMS_JSON["rows"] if (r["experiment"], r["task"]) == study]
+    text = (RESULTS / study.name / "README.md").read_text()
+    assert "\n\n".join(claim_blocks(rows, 78)) in text and "over all 78 tested rows" in text
+    assert EXPERIMENTS[study.experiment].open in text and "uncorrected" not in text
 
 
 @pytest.mark.parametrize("study", settings_of(EXPERIMENTS), ids=lambda study: study.name)
 def test_the_committed_values_are_those_of_the_committed_runs(study):
     lines = read_lines(RESULTS / study.name / "runs.jsonl", "gap")
-    rows = [r for r in read_json(RESULTS / "claims.json", set())["rows"] if r["verdict"]]
-    about = [r for r in rows if (r["experiment"], r["task"]) == study]
+    about = [r for r in CLAIMS_JSON["rows"] if (r["experiment"], r["task"]) == study]
     by_run = {(line["arm"], line["seed"]): line for line in lines}
     assert {seed for _, seed in by_run} == {0, 1, 2, 3, 4} and len(by_run) == len(lines)
     for row in about:

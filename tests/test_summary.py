@@ -5,7 +5,8 @@ import math
 import pytest
 import scipy.stats
 
-from introspect.report.summary import MEASURES, interval, summarize, verdict
+from introspect.report.summary import MEASURES, summarize
+from introspect.stats import interval, verdict
 
 
 def run(arm, seed, gap, preference=0.6):

@@ -1,43 +1,65 @@
-"""What a claim is, and the forms in which most of them come."""
+"""What a claim is, and the three forms in which most rows come."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from introspect.lab.quantities import Statistic, gap, minus, of
+from introspect.lab.quantities import (
+    Statistic,
+    adjusted_gap,
+    gap,
+    minus,
+    self_minus_past,
+)
+
+NOT_IN_PAPER = "not in the paper"
 
 
 @dataclass(frozen=True)
 class Claim:
-    name: str  # several rows may share one
-    says: str
-    paper: str  # its number, where one could be recovered
+    """One row of the table: a number of every seed, and where the claim puts it."""
+
+    name: str  # C1-C15 or N1-N5; several rows share one
+    says: str  # the row in words: unique within its claim, short enough for a figure
     experiment: str
-    measured: str  # in words
-    of: Statistic
+    measured: str  # the same row by the names of its arms
+    value: Statistic
+    paper: str = NOT_IN_PAPER  # the paper's number, as far as it is known
     task: str = "hint"
-    sign: int = 1  # of the claimed direction
-    within: tuple[float, float] | None = None  # instead of a direction: where the paper has it
-    also: Statistic | None = None  # has to lean to the same side
-    after: bool = False  # whether it was added when the runs had been seen
+    sign: int = 1  # the claimed side of 0: 1 above, -1 below
+    within: tuple[float, float] | None = None  # the claimed range, instead of a side of 0
+    also: Statistic | None = None  # a second number, which must lie on the same side of 0
+    also_name: str = "adjusted gap"
+    beside: Statistic | None = None  # Self - Past: shown beside a gap, not tested
+    after: bool = False  # True: added after we had seen the results
+
+    @property
+    def by_paper(self) -> bool:
+        """Whether the paper makes this claim: C14, C15 and N1-N5 are ours."""
+        ours = self.name in ("C14", "C15") or self.name.startswith("N")
+        return not ours and self.paper != NOT_IN_PAPER
 
 
-def side(arm: str) -> dict[str, Any]:
-    """What is asked of an arm whose explanations are claimed to lean to one side."""
-    adjusted = of(arm, "controls", "adjusted")
-    return {"measured": f"gap of {arm}", "of": gap(arm), "also": adjusted}
+def gap_claim(*, arm: str, **words: Any) -> Claim:
+    """The gap of an arm. Frequencies of labels alone can make one, so the adjusted gap must agree
+    (frequency.py, calibration.py)."""
+    return Claim(measured=f"gap of {arm}", value=gap(arm), also=adjusted_gap(arm), **words)
 
 
-def wider(arm: str, other: str) -> dict[str, Any]:
-    """What is asked of two arms of which one is claimed to have the larger gap."""
-    both = (of(a, "controls", "adjusted") for a in (arm, other))
-    difference = minus(gap(arm), gap(other))
-    return {"measured": f"gap, {arm} - {other}", "of": difference, "also": minus(*both)}
+def donor_gap_claim(*, arm: str, **words: Any) -> Claim:
+    """The gap of an arm whose labels another model gave, or M0 at an earlier time."""
+    return gap_claim(arm=arm, beside=self_minus_past(arm), **words)
 
 
-def difference(arm: str, other: str, *keys: str) -> Statistic:
-    return minus(of(arm, *keys), of(other, *keys))
+def gap_difference_claim(*, arm: str, other: str, **words: Any) -> Claim:
+    """The gap of one arm minus that of another; the difference of adjusted gaps must agree."""
+    return Claim(
+        measured=f"gap, {arm} - {other}",
+        value=minus(gap(arm), gap(other)),
+        also=minus(adjusted_gap(arm), adjusted_gap(other)),
+        **words,
+    )
 
 
-def dialed(name: str, says: str, paper: str, experiment: str, arms: list[str]) -> list[Claim]:
-    """The gap of each of these arms."""
-    return [Claim(name, says, paper, experiment, **side(arm)) for arm in arms]
+def own_label_claim(*, arm: str, **words: Any) -> Claim:
+    """Self - Past of an arm whose labels another model gave, or M0 at an earlier time."""
+    return Claim(measured=f"Self - Past, {arm}", value=self_minus_past(arm), **words)

@@ -1,298 +1,234 @@
-"""Every claim, the paper's C1-C15 and ours N1-N5: what is measured, and in which direction.
+"""The rows of the table of claims: C1-C13 are the paper's; C14, C15 and N1-N5 are ours.
 
-A claim is one number a seed, from the runs of an experiment on one task. The interval over seeds
-decides (lab.judge): "reproduced" in the claimed direction, "reversed" against it, else "not seen".
-That a gap leans to a side takes the adjusted gap as well: frequencies of labels alone can make one
-(frequency.py, calibration.py). The experiments are in experiments.py, numbers in quantities.py.
-Rows that were added when the runs had been seen say so (`after`).
+A row is one number of every seed, from the runs of one experiment on one task (quantities.py),
+and the side of zero, or the range, where the claim puts it. verdicts.py judges it; headlines.py
+says every claim in one sentence and what its rows do not show.
 """
 
-from introspect.lab.claim import Claim, dialed, difference, side, wider
+from introspect.lab.claim import (
+    Claim,
+    donor_gap_claim,
+    gap_claim,
+    gap_difference_claim,
+    own_label_claim,
+)
+from introspect.lab.our_claims import OUR_CLAIMS
 from introspect.lab.quantities import (
     Statistic,
-    above_most_frequent,
-    advantage,
-    crossing,
-    early,
+    above_constant,
+    at_evaluation,
     extra,
-    follows_drift_of,
     gap,
-    gap_of_true_words,
+    gap_on_true_words,
+    gap_where_both_changed,
     minus,
-    of,
-    prediction,
-    preference,
-    privileged,
-    siding,
+    value,
+    value_difference,
+    zero_crossing,
 )
-from introspect.runs.experiments import EXPERIMENTS
 
-UNKNOWN, NONE, SURVIVES = "number unknown", "not in the paper", "survives, number unknown"
-CORE = {"hint": "+11.1 points", "verdict": "+7.0 points", "refusal": "+9.5 points"}
+UNKNOWN = "number unknown"
+SURVIVES, SEEN = f"survives, {UNKNOWN}", f"seen, {UNKNOWN}"
+ANCHORED = {"hint": "+11.1 points", "verdict": "+7.0 points", "refusal": "+9.5 points"}
+FALSIFIED = ["reg", *(f"turned-{share}" for share in (0.1, 0.2, 0.3, 0.4))]
+EARLIER = {"at-0.95": "95 %", "at-0.85": "85 %", "at-0.6": "60 %"}
+DONORS = {
+    "seed": "initial weights from another seed",
+    "order": "another order of batches",
+    "width": "another width, so other initial weights too",
+    "depth": "another depth",
+    "length": "shorter training, so another schedule too",
+}
 
 
-def core(task: str) -> list[Claim]:
-    """C1 and C2 on one task."""
-    with_it = "With the anchor, explanations follow the model that is."
-    larger = "The gap is larger with the anchor than without it."
+def shift_claims(task: str, experiment: str, **arms: str) -> list[Claim]:
+    """C8 on one task. arms: the shifted arms, "up" and "down", and what each is trained towards."""
+    here = {"name": "C8", "experiment": experiment, "task": task}
     return [
-        Claim("C1", with_it, CORE[task], "anchor", task=task, **side("reg")),
-        Claim("C2", larger, "gone without", "anchor", task=task, **wider("reg", "noreg")),
-    ]
-
-
-def shift(task: str, experiment: str) -> list[Claim]:
-    """C8 on one task."""
-    seen, arms = "seen, " + UNKNOWN, ("up", "down")
-    survives = "Coupling survives another objective that moves the behavior."
-    follow = "What that objective moved, and moves without explanations too, is explained as moved."
-    twins = [f"{arm}-twin" for arm in arms]
-    return [
-        *(Claim("C8", survives, seen, experiment, task=task, **side(arm)) for arm in arms),
-        Claim(
-            "C8", "Explanations report how much more often the cue counts.", seen, experiment,
-            '"would change" said, up - down', difference(*arms, "controls", "said_change"), task,
+        *(
+            gap_claim(arm=arm, says=f"{task}, {says}: the gap", paper=SEEN, **here)
+            for arm, says in arms.items()
         ),
         Claim(
-            "C8", "The objective moves answers without explanation training too.", NONE, experiment,
-            "answers the cue changes, up-twin - down-twin",
-            difference(*twins, "controls", "change"), task,
+            says=f'{task}: explanations that say "would change", up minus down',
+            measured='"would change" said, up - down',
+            value=value_difference("up", "down", "controls", "said_change"),
+            paper=SEEN,
+            **here,
+        ),
+        Claim(
+            says=f"{task}: answers that the cue changes, without explanations",
+            measured="answers the cue changes, up-twin - down-twin",
+            value=value_difference("up-twin", "down-twin", "controls", "change"),
+            **here,
         ),
         *(
             Claim(
-                "C8", follow, seen, experiment, f"siding with the move, {arm}", siding(arm, twin),
-                task, after=True,
+                says=f"{task}, {says}: gap where twins agree",
+                measured=f"gap where {arm} and {arm}-twin changed alike",
+                value=gap_where_both_changed(arm, f"{arm}-twin"),
+                after=True,
+                **here,
             )
-            for arm, twin in zip(arms, twins)
+            for arm, says in arms.items()
         ),
     ]
 
 
-def own(experiment: str, arm: str, after: bool) -> Claim:
-    """Labels of another model or time: Self against agreement with what M0 itself would say."""
-    name = {"foreign": "C7", "progress": "C6"}[experiment]
-    return Claim(
-        name, "With them, explanations follow the model now and not its own past.", NONE,
-        experiment, f"Self - agreement with M0's own labels, {arm}",
-        minus(of(arm, "self"), of(arm, "controls", "own")), after=after,
-    )
+def patch_score(arm: str, key: str = "follow_shared") -> Statistic:
+    """How far explanations go where answers go when one head of the last block is patched in both,
+    minus the same when explanations are patched at another head."""
+    return extra(arm, "circuits", "blocks.1.attn.proj query", key)
 
 
-def patched(arm: str, key: str = "follow_shared") -> Statistic:
-    return extra(arm, "circuits", "blocks.1.attn.proj query", key)  # heads of the last block
+def overuse(arm: str) -> Statistic:
+    """Share of the most frequent explanation minus the share of the most frequent true label."""
+    return minus(value(arm, "controls", "said_most"), value(arm, "majority_now"))
 
 
-def foretold(says: str, measured: str, by_experiment: bool, without: str = "") -> Claim:
-    arms = list(EXPERIMENTS["prediction"].arms)
-    value = prediction(by_experiment, arms, without)
-    return Claim("N4", says, NONE, "prediction", measured, value, after=bool(without))
-
-
-TURNED = ["reg", *(f"turned-{share}" for share in (0.1, 0.2, 0.3, 0.4))]
-EARLIER = ["at-0.95", "at-0.85", "at-0.6"]
 CLAIMS = [
-    *core("hint"),
-    Claim(
-        "C2", "Without the anchor, explanations stay with the model that was.",
-        "gone or negative", "anchor", sign=-1, **side("noreg"),
+    *(
+        gap_claim(
+            name="C1", says=f"{task}: gap with the anchor", arm="reg",
+            experiment="anchor", task=task, paper=points,
+        )
+        for task, points in ANCHORED.items()
     ),
-    *core("verdict"),
-    *core("refusal"),
-    Claim(
-        "C3", "Coupling grows in the course of training.", "curves, " + UNKNOWN, "anchor",
-        "gap of reg, last step - first evaluation", minus(gap("reg"), early("reg", "gap")),
+    *(
+        gap_difference_claim(
+            name="C2", says=f"{task}: gap with the anchor minus without it", arm="reg",
+            other="noreg", experiment="anchor", task=task, paper="gone without",
+        )
+        for task in ANCHORED
     ),
-    Claim(
-        "C4", "Where the labels of 40 % of the words are turned, explanations stay with them.",
-        "gone below about 0.6", "disagreement", sign=-1, **side("turned-0.4"),
-    ),
-    Claim(
-        "C4", "The gap is 0 where this share of the training labels agrees with the behavior.",
-        "about 0.7, 0.6 at least", "disagreement", "agreement at which the gap is 0",
-        crossing(TURNED, ("train", "compatibility"), ("gap",)), within=(0.6, 0.7),
+    gap_claim(
+        name="C2", says="hint: gap without the anchor (Self falls below Orig)", arm="noreg",
+        experiment="anchor", paper="gone or negative", sign=-1,
     ),
     Claim(
-        "C4", "Coupling is then lost on words whose labels are true, too.", UNKNOWN, "disagreement",
-        "gap on words that are not turned, turned-0.4", gap_of_true_words("turned-0.4", "reg"),
-        sign=-1, after=True,
+        name="C3", says="gap at the end minus gap at the first evaluation", experiment="anchor",
+        measured="gap of reg, last step - first evaluation",
+        value=minus(gap("reg"), at_evaluation("reg", "gap", 1)), paper=f"curves, {UNKNOWN}",
     ),
-    *dialed(
-        "C5", "Coupling survives labels that are wrong at random.", SURVIVES, "noise",
-        ["noise-0.3", "noise-0.5", "noise-0.7"],
-    ),
-    *dialed(
-        "C6", "Coupling survives labels of an earlier checkpoint.", SURVIVES, "progress", EARLIER
-    ),
-    *(own("progress", arm, after=True) for arm in EARLIER),
-    Claim(
-        "C7", "Coupling survives labels of another family.", "Self > Orig at 100 %", "foreign",
-        **side("share-1.0"),
-    ),
-    own("foreign", "share-1.0", after=False),
-    Claim(
-        "C7", "Such labels cost accuracy.", "-19 %", "foreign", "Self, share-1.0 - share-0.0",
-        difference("share-1.0", "share-0.0", "self"), sign=-1,
-    ),
-    *dialed(
-        "C7", "Coupling survives labels of a model that differs in one thing.", NONE, "donors",
-        ["seed", "order", "width", "depth", "length"],
-    ),
-    *shift("hint", "shift"),
-    *shift("refusal", "shift-refusal"),
-    Claim(
-        "C9", "A behavior that was never explained is explained better than by a constant.",
-        "79.8 %", "jabberwocky", "Self - best constant on jabberwocky, reg",
-        above_most_frequent("reg", "tasks", "jabberwocky"), "hint+jabberwocky",
+    gap_claim(
+        name="C4", says="labels of 40 % of the words shifted to the next class", arm="turned-0.4",
+        experiment="disagreement", paper="gone below about 0.6", sign=-1,
     ),
     Claim(
-        "C9", "That takes true labels of another task.", NONE, "jabberwocky",
-        "Self on jabberwocky, reg - shuffled",
-        difference("reg", "shuffled", "tasks", "jabberwocky", "self"), "hint+jabberwocky",
+        name="C4", says="share of training labels true of behavior where the gap is 0",
+        experiment="disagreement", measured="agreement at which the gap is 0",
+        value=zero_crossing(FALSIFIED, ("train", "compatibility"), ("gap",)), within=(0.6, 0.7),
+        paper="about 0.7, 0.6 at least",
     ),
     Claim(
-        "C10", "Explanations go where a patch of the heads of the last block sends answers.",
-        "seen, " + UNKNOWN, "circuits", "following a patch, above another head's, reg",
-        patched("reg"), also=patched("reg", "right_shared"),
+        name="C4", says="the same 40 %: gap on the words whose labels are true",
+        experiment="disagreement", measured="gap on words that are not turned, turned-0.4",
+        value=gap_on_true_words("turned-0.4", "reg"), paper=UNKNOWN, sign=-1, after=True,
+    ),
+    *(
+        gap_claim(
+            name="C5", says=f"{tenths}0 % of the labels wrong at random", arm=f"noise-0.{tenths}",
+            experiment="noise", paper=SURVIVES,
+        )
+        for tenths in (3, 5, 7)
+    ),
+    *(
+        donor_gap_claim(
+            name="C6", says=f"labels of M0 at {share} of its training", arm=arm,
+            experiment="progress", paper=SURVIVES,
+        )
+        for arm, share in EARLIER.items()
+    ),
+    *(
+        own_label_claim(
+            name="C6", says=f"Self - Past, labels of M0 at {share} of its training", arm=arm,
+            experiment="progress", after=True,
+        )
+        for arm, share in EARLIER.items()
+    ),
+    donor_gap_claim(
+        name="C7", says="a deeper, wider, less trained model", arm="share-1.0",
+        experiment="foreign", paper="Self > Orig at 100 %",
+    ),
+    own_label_claim(
+        name="C7", says="Self - Past, a deeper, wider, less trained model", arm="share-1.0",
+        experiment="foreign",
     ),
     Claim(
-        "C10", "More so with the anchor.", UNKNOWN, "circuits",
-        "following a patch, above another head's, reg - noreg",
-        minus(patched("reg"), patched("noreg")),
-        also=minus(patched("reg", "right_shared"), patched("noreg", "right_shared")),
+        name="C7", says="Self with labels of that model minus Self with M0's own",
+        experiment="foreign", measured="Self, share-1.0 - share-0.0",
+        value=value_difference("share-1.0", "share-0.0", "self"), paper="-19 %", sign=-1,
+    ),
+    *(
+        donor_gap_claim(name="C7", says=says, arm=arm, experiment="donors")
+        for arm, says in DONORS.items()
+    ),
+    *shift_claims(
+        "hint", "shift", up="towards trusting hints more", down="towards trusting hints less"
+    ),
+    *shift_claims(
+        "refusal", "shift-refusal", up="towards heeding cues more", down="towards heeding cues less"
     ),
     Claim(
-        "C10", "More so than with shuffled labels.", NONE, "circuits",
-        "following a patch, above another head's, reg - shuffled",
-        minus(patched("reg"), patched("shuffled")), after=True,
+        name="C9", says="Self on the unexplained task minus the best constant",
+        experiment="jabberwocky", task="hint+jabberwocky",
+        measured="Self - best constant on jabberwocky, reg",
+        value=above_constant("reg", "tasks", "jabberwocky"), paper="79.8 %",
     ),
     Claim(
-        "C11", "With enough room there is coupling.", "from rank 96 on", "capacity",
-        **side("rank-64"),
+        name="C9", says="Self there, true minus shuffled labels of the other task",
+        experiment="jabberwocky", task="hint+jabberwocky",
+        measured="Self on jabberwocky, reg - shuffled",
+        value=value_difference("reg", "shuffled", "tasks", "jabberwocky", "self"),
     ),
     Claim(
-        "C11", "With little room explanations stay with the model that was.",
-        "slightly negative at rank 32", "capacity", sign=-1, **side("rank-1"),
+        name="C10", says="score of a joint patch of one head, with the anchor",
+        experiment="circuits", measured="following a patch, above another head's, reg",
+        value=patch_score("reg"), paper=SEEN, also=patch_score("reg", "right_shared"),
+        also_name="score among true explanations",
     ),
     Claim(
-        "C11", "Room widens the gap.", "rises from rank 32 to 256", "capacity",
-        **wider("rank-64", "rank-1"),
+        name="C10", says="that score, with the anchor minus without it",
+        experiment="circuits", measured="following a patch, above another head's, reg - noreg",
+        value=minus(patch_score("reg"), patch_score("noreg")), paper=UNKNOWN,
+        also=minus(patch_score("reg", "right_shared"), patch_score("noreg", "right_shared")),
+        also_name="score among true explanations",
     ),
     Claim(
-        "C12", "A higher learning rate widens the gap.", "widens, " + UNKNOWN, "rate",
-        **wider("rate-0.002", "rate-0.00025"),
+        name="C10", says="that score, true minus shuffled labels",
+        experiment="circuits", measured="following a patch, above another head's, reg - shuffled",
+        value=minus(patch_score("reg"), patch_score("shuffled")), after=True,
+    ),
+    gap_claim(
+        name="C11", says="adapters of rank 64", arm="rank-64", experiment="capacity",
+        paper="from rank 96 on",
+    ),
+    gap_claim(
+        name="C11", says="adapters of rank 1: a gap below zero", arm="rank-1",
+        experiment="capacity", paper="slightly negative at rank 32", sign=-1,
+    ),
+    gap_difference_claim(
+        name="C11", says="rank 64 minus rank 1", arm="rank-64", other="rank-1",
+        experiment="capacity", paper="rises from rank 32 to 256",
+    ),
+    gap_difference_claim(
+        name="C12", says="learning rate 0.002 minus 0.00025", arm="rate-0.002",
+        other="rate-0.00025", experiment="rate", paper=f"widens, {UNKNOWN}",
     ),
     Claim(
-        "C13", "Where labels hardly vary, the most frequent one is said too often.",
-        "collapse, " + UNKNOWN, "constant", "most frequent explanation, said - true, rare",
-        minus(of("rare", "controls", "said_most"), of("rare", "majority_now")),
+        name="C13", says="overuse of the most frequent explanation",
+        experiment="constant", measured="most frequent explanation, said - true, rare",
+        value=overuse("rare"), paper=f"collapse, {UNKNOWN}",
     ),
     Claim(
-        "C13", "More so than where they vary.", UNKNOWN, "constant",
-        "most frequent explanation, said - true, rare - reg",
-        minus(
-            difference("rare", "reg", "controls", "said_most"),
-            difference("rare", "reg", "majority_now"),
-        ),
-        after=True,
+        name="C13", says="that overuse minus the overuse with ordinary labels",
+        experiment="constant", measured="most frequent explanation, said - true, rare - reg",
+        value=minus(overuse("rare"), overuse("reg")), paper=UNKNOWN, after=True,
     ),
     Claim(
-        "C13", "Classes count the same: explanations are true less often.", UNKNOWN, "constant",
-        "Self by class, reg - rare", difference("reg", "rare", "controls", "balanced"),
+        name="C13", says="Self by class, ordinary labels minus these",
+        experiment="constant", measured="Self by class, reg - rare",
+        value=value_difference("reg", "rare", "controls", "balanced"), paper=UNKNOWN,
     ),
-    Claim(
-        "C14", "Explanations are truer than the best constant one.", NONE, "controls",
-        "Self - best constant, reg", above_most_frequent("reg"),
-    ),
-    Claim(
-        "C14", "They are truer than those of a head that is not trained.",
-        "8.9 untrained, 83.4 trained (2511.08579)", "controls", "Self, reg - untrained",
-        minus(of("reg", "self"), early("reg", "self", 0)),
-    ),
-    Claim(
-        "C14", "They are truer than after few steps.", NONE, "controls", "Self, reg - few",
-        difference("reg", "few", "self"),
-    ),
-    Claim(
-        "C14", "They are truer than with shuffled labels.", NONE, "controls",
-        "Self, reg - shuffled", difference("reg", "shuffled", "self"),
-    ),
-    Claim(
-        "C14", "The gap is larger than with shuffled labels.", NONE, "controls",
-        **wider("reg", "shuffled"),
-    ),
-    Claim(
-        "C14", "The gap is larger than if the same explanations were dealt out anew.", NONE,
-        "controls", "adjusted gap of reg", of("reg", "controls", "adjusted"),
-    ),
-    Claim(
-        "C14", "Who knows the world, and not the model, stays with the model that was.", NONE,
-        "controls", "gap of ideal answers about reg",
-        minus(*(of("reg", "controls", f"ideal_{side}") for side in ("self", "orig"))),
-        sign=-1, after=True,
-    ),
-    Claim(
-        "C14", "What a model is, another model explains less well than itself.",
-        "83.4 against 58.1 (2511.08579)", "controls", "Self of reg - what other says of reg",
-        privileged("reg", "other"),
-    ),
-    Claim(
-        "C14", "What M0 was, another model explains less well, from the same labels.",
-        "83.4 against 58.1 (2511.08579)", "controls", "Orig, reg - other",
-        difference("reg", "other", "orig"), after=True,
-    ),
-    Claim(
-        "C15", "A run matches its own answers better than those of a run that drifted beside it.",
-        NONE, "matrix", "agreement with own labels - with the other's", advantage("reg", "again"),
-    ),
-    Claim(
-        "C15", "Where the labels of two runs differ, explanations side with their own.", NONE,
-        "matrix", "preference for itself - 0.5", preference("reg", "again"),
-    ),
-    Claim(
-        "C15", "Explanations of shuffled labels do not side with the drift of another run.", NONE,
-        "matrix", "preference of shuffled for reg now - 0.5", follows_drift_of("shuffled", "reg"),
-        sign=-1, after=True,
-    ),
-    Claim(
-        "N1", "Facts that are computed of a pair couple more than facts in one embedding.", NONE,
-        "knowledge", **wider("pairs", "names"),
-    ),
-    Claim("N1", "They couple at all.", NONE, "knowledge", after=True, **side("pairs")),
-    Claim(
-        "N1", "A single name's embedding shows its fact; those of a pair do not.", NONE,
-        "knowledge", "probe of the embeddings above the best constant, names - pairs",
-        minus(*(extra(arm, "probes", "embed subject") for arm in ("names", "pairs"))),
-    ),
-    *dialed("N2", "Every channel couples.", NONE, "channels", ["tied", "same", "verbal"]),
-    Claim(
-        "N3", "Frozen labels make truer explanations than refreshed ones.", NONE, "refreshing",
-        "Self, frozen - refreshed", difference("frozen", "refreshed", "self"),
-    ),
-    Claim(
-        "N3", "Also where behavior is held on all subjects.", NONE, "refreshing",
-        "Self, frozen-held - refreshed-held", difference("frozen-held", "refreshed-held", "self"),
-        after=True,
-    ),
-    Claim(
-        "N3", "Refreshed labels move the behavior more.", NONE, "refreshing",
-        "labels that moved, refreshed - frozen", difference("refreshed", "frozen", "drift"),
-    ),
-    foretold(
-        "Drift and agreement describe the gap of other conditions.",
-        "R2, every second arm fitted, the others predicted", by_experiment=False,
-    ),
-    foretold(
-        "They describe that of other experiments.",
-        "R2, every second experiment fitted, the others predicted", by_experiment=True,
-    ),
-    foretold(
-        "Even if noreg is not among those that are fitted.",
-        "the same without noreg", by_experiment=True, without="circuits noreg",
-    ),
-    Claim("N5", "A wider model couples more.", NONE, "scale", **wider("width-96", "width-32")),
-    Claim("N5", "More facts couple more.", NONE, "scale", **wider("facts-64", "facts-32")),
-    Claim(
-        "N5", "A longer trained M0 couples more.", NONE, "scale",
-        **wider("length-2000", "length-500"),
-    ),
+    *OUR_CLAIMS,
 ]

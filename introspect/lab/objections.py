@@ -1,4 +1,4 @@
-"""What readers of the paper say against it or ask for, and which rows of claims speak to that."""
+"""What readers of the paper object to or ask for, and which rows of the claims speak to it."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,16 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Objection:
     text: str
-    rows: tuple[str, ...] = ()  # how the rows that speak to it begin: "C15", "C14 gap of ideal"
-    rest: str = ""  # what is not answered
+    rows: tuple[str, ...] = ()  # how their name and `measured` begin: "C14 gap of ideal"
+    rest: str = ""  # what stays open
 
 
 OBJECTIONS = (
     Objection(
         "Shared drift, not self-reading: labels of a model that drifted alike match as well.",
         ("C15",),
-        "whether explanations read the answer or both read one recall; runs of other recipes",
+        "whether it is more than drift that both runs share, item by item; whether they read "
+        "the answer or both read one recall; runs of other recipes",
     ),
     Objection(
         "A statistical by-product of correlation, not reflection.",
@@ -24,7 +25,8 @@ OBJECTIONS = (
     Objection(
         "Following one's behavior is nothing special; it appears whatever the objective.",
         ("C2 gap of noreg", "C14 gap, reg - shuffled"),
-        "whether an objective to predict oneself would add to it",
+        "whether the answer head of the arm without the anchor merely comes loose (C2); whether an "
+        "objective to predict oneself would add to it",
     ),
     Objection(
         "No numbers, no code: how much noise is tolerated?",
@@ -34,7 +36,7 @@ OBJECTIONS = (
     Objection(
         "Labels of another family are the strongest evidence, but tasks are structured and their "
         "perturbations clean.",
-        ("C7 gap of share-1.0", "C7 Self - agreement"),
+        ("C7 gap of share-1.0", "C7 Self - Past"),
         "unstructured tasks: these are cleaner than the paper's",
     ),
     Objection(
@@ -52,8 +54,9 @@ OBJECTIONS = (
     ),
     Objection(
         "Use as an alarm for drifting behavior, without new labels.",
-        ('C8 "would change"', "C8 siding"),
-        "an alarm with a threshold and its error rates",
+        ('C8 "would change"', "C8 gap where"),
+        "whether explanations track a shift at all (C8 has no control for further training); an "
+        "alarm with a threshold and its error rates",
     ),
     Objection("Reuse of labels across similar models.", ("C6 gap of", "C7 gap of", "C7 Self, ")),
 )

@@ -1,26 +1,34 @@
 """What the lab found, written down: a folder an experiment, the table of claims, the log."""
 
 import datetime
-import re
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from introspect.files import read_lines, write_json, write_lines, write_text
-from introspect.lab.claim import Claim
 from introspect.lab.claims import CLAIMS
-from introspect.lab.objections import OBJECTIONS
-from introspect.lab.verdicts import ALPHA, Row
-from introspect.report.figures import dots, forest
-from introspect.report.html import aligned, clean, table
-from introspect.report.text import WIDTH, estimate, number
+from introspect.lab.headlines import HEADLINES
+from introspect.lab.tables import (
+    as_dict,
+    claim_blocks,
+    claims_page,
+    count_verdicts,
+    main_row,
+    objections_page,
+    overview_rows,
+    row_label,
+    stands,
+)
+from introspect.lab.verdicts import Row
+from introspect.report.figures import dots, forest, overview
+from introspect.report.html import clean, table
+from introspect.report.text import estimate, number
 from introspect.report.words import NAMES
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.study import Gathered, Run, Setting
 from introspect.stats import interval
 
-MEASURED = ("self", "orig", "gap", "drift", "compatibility", "preference")
+MEASURED = ("self", "orig", "gap", "drift", "preference")
 COLUMNS = {key: NAMES[key] for key in MEASURED} | {"majority_now": "majority"}
 OPEN = (
     "a seed sets world, split, M0 and batches together; their parts in the spread are not told "
@@ -30,128 +38,35 @@ OPEN = (
 )
 
 
-def as_dict(row: Row) -> dict[str, Any]:
-    """A row of the table as claims.json has it: enough to judge it again."""
-    claim = row.claim
-    return {
-        "name": claim.name,
-        "says": claim.says,
-        "measured": claim.measured,
-        "paper": claim.paper,
-        "experiment": claim.experiment,
-        "task": claim.task,
-        "values": {str(seed): value for seed, value in row.values.items()},
-        **row.interval,
-        "claimed": claimed(claim),
-        "after": claim.after,
-        "also": row.also,
-        "p": row.p,
-        "adjusted": row.adjusted,
-        "verdict": row.verdict,
-    }
+def write_all(results: Path, gathered: dict[Setting, Gathered], rows: list[Row]) -> None:
+    """A folder for each setting and, where all experiments were run, the claims about them."""
+    dicts, family = [as_dict(row) for row in rows], sum(row.adjusted is not None for row in rows)
+    for setting, runs in gathered.items():
+        about = [row for row in dicts if (row["experiment"], row["task"]) == setting]
+        write_study(results / setting.name, setting, runs, claim_blocks(about, family))
+    seeds = sorted({seed for runs in gathered.values() for seed in runs.runs})
+    if {setting.experiment for setting in gathered} >= {claim.experiment for claim in CLAIMS}:
+        write_claims(results, {"seeds": seeds, "family": family, "rows": dicts})
 
 
-def claimed(claim: Claim) -> str:
-    """Where the number is claimed to be."""
-    if claim.within:
-        return "{:g} to {:g}".format(*claim.within)
-    return "> 0" if claim.sign > 0 else "< 0"
-
-
-HEAD = ["claim", "what it says", "measured", "in", "paper", "claimed", "here, 95 %"]
-HEAD += ["n", "Holm p", "verdict"]
-
-
-def cells(row: dict[str, Any]) -> list[str]:
-    """A row of the table of claims."""
-    adjusted = row["adjusted"]
-    return [
-        row["name"] + "*" * row["after"],
-        row["says"],
-        row["measured"],
-        Setting(row["experiment"], row["task"]).name,
-        row["paper"],
-        row["claimed"],
-        estimate(row, "gap"),
-        str(row["n"]),
-        "" if adjusted is None else f"{adjusted:.3f}" if adjusted >= 0.001 else "< 0.001",
-        row["verdict"],
-    ]
-
-
-def claims_table(claims: dict[str, Any]) -> str:
-    """The table of the README, in Markdown, and its sums; the last column is what makes a row."""
-    rows = [[*cells(row), f"experiment {row['experiment']}"] for row in claims["rows"]]
-    lines = [table([[*HEAD, "python eval.py"], *rows]), *map(clean, tally(claims["rows"]))]
-    return "\n\n".join(lines)
-
-
-def objections_table(claims: dict[str, Any]) -> str:
-    """Every objection of the paper's readers, with the rows that speak to it."""
-    rows = [["objection", "what the rows say that speak to it", "not answered"]]
-    for objection in OBJECTIONS:
-        says = [
-            f"{label(row)}: {number(row['mean'], 'gap')}, {row['verdict']}"
-            for row in claims["rows"]
-            if f"{row['name']} {row['measured']}".startswith(objection.rows or ("no row",))
-        ]
-        rows.append([objection.text, "; ".join(says) or "nothing here does", objection.rest])
-    return table(rows)
-
-
-def shares(claims: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows that are differences of shares with an interval, and what to call them."""
-    rows = [row for row in claims["rows"] if row["p"] is not None and row["name"] != "N4"]
-    return [row | {"label": label(row)} for row in rows]
-
-
-def label(row: dict[str, Any]) -> str:
-    """What tells a row from all others."""
-    return f"{row['name']} {row['measured']} ({Setting(row['experiment'], row['task']).name})"
-
-
-def show(rows: Sequence[Row]) -> str:
-    """The table for the terminal."""
-    told = [as_dict(row) for row in rows]
-    found = [cells(row) for row in told]
-    kept = [0, 2, 3, 5, 6, 7, 8, 9]
-    lines = [[line[i] for i in kept] for line in (HEAD, *found)]
-    return "\n".join([aligned(lines), *(textwrap.fill(text, WIDTH) for text in tally(told))])
-
-
-def tally(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """How the verdicts are distributed."""
-    words = [row["verdict"] for row in rows]
-    counts = "; ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-    tested = sum(row["adjusted"] is not None for row in rows)
-    notes = [f"{len(rows)} rows: {counts}."]
-    if any(row["after"] for row in rows):
-        notes.append("Rows with a * were added when the runs had been seen.")
-    if tested:
-        return [
-            *notes,
-            f"Holm's correction is over the {tested} rows that have a direction, at {ALPHA:g} in "
-            'all; "uncorrected" marks those whose interval excludes 0 and that it does not leave.',
-        ]
-    return [*notes, "Not corrected for many rows: that takes all claims, python eval.py claims."]
-
-
-def write_all(results: Path, found: dict[Setting, Gathered], rows: list[Row]) -> None:
-    """A folder for each study and, where all experiments were run, claims.json and its picture."""
-    told = [as_dict(row) for row in rows]
-    for study, of in found.items():
-        about = [row for row in told if (row["experiment"], row["task"]) == study]
-        write_study(results / study.name, study, of, about)
-    seeds = sorted({seed for of in found.values() for seed in of.runs})
-    if {study.experiment for study in found} >= {claim.experiment for claim in CLAIMS}:
-        claims = {"seeds": seeds, "rows": told}
-        write_json(results / "claims.json", claims)
-        if drawn := forest(shares(claims)):
-            write_text(results / "claims.svg", drawn)
+def write_claims(results: Path, claims: dict[str, Any]) -> None:
+    """claims.json, and what is made from it alone: CLAIMS.md, OBJECTIONS.md and both pictures."""
+    write_json(results / "claims.json", claims)
+    write_text(results / "CLAIMS.md", claims_page(claims))
+    write_text(results / "OBJECTIONS.md", objections_page(claims))
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in claims["rows"]:
+        groups.setdefault(f"{row['name']}  {HEADLINES[row['name']].says}", []).append(row)
+    for name, drawn in (
+        ("claims.svg", forest(groups)),
+        ("overview.svg", overview(overview_rows(claims))),
+    ):
+        if drawn:
+            write_text(results / name, drawn)
 
 
 def write_study(
-    out: Path, study: Setting, found: Gathered, rows: list[dict[str, Any]]
+    out: Path, study: Setting, found: Gathered, about_claims: list[str]
 ) -> None:
     """out/runs.jsonl, README.md and figure.svg of one study."""
     out.mkdir(parents=True, exist_ok=True)
@@ -171,7 +86,7 @@ def write_study(
     drawn = dots({arm: [run.result for run in runs] for arm, runs in by_arm.items()})
     if drawn:
         write_text(out / "figure.svg", drawn)
-    write_text(out / "README.md", readme(study, found, rows, drawn is not None))
+    write_text(out / "README.md", readme(study, found, about_claims, drawn is not None))
 
 
 def arms_of(found: Gathered) -> dict[str, list[Run]]:
@@ -180,7 +95,7 @@ def arms_of(found: Gathered) -> dict[str, list[Run]]:
     return {arm: [of[arm] for _, of in sorted(found.runs.items()) if arm in of] for arm in arms}
 
 
-def readme(study: Setting, found: Gathered, rows: list[dict[str, Any]], drawn: bool) -> str:
+def readme(study: Setting, found: Gathered, about_claims: list[str], drawn: bool) -> str:
     """The report of one study: question, command, claims, arms, what was not controlled."""
     experiment, seeds = EXPERIMENTS[study.experiment], list(found.runs)
     runs = [run for by_arm in found.runs.values() for run in by_arm.values()]
@@ -202,8 +117,7 @@ def readme(study: Setting, found: Gathered, rows: list[dict[str, Any]], drawn: b
         f"Task {clean(study.task)}. Seeds {', '.join(map(str, seeds))}."
         + (f" All arms: {clean(base)}." if base else ""),
         "## Claims",
-        table([HEAD, *map(cells, rows)]) if rows else "No claim rests on this task.",
-        *map(clean, tally(rows)[1:]),
+        *about_claims,
         "## Arms",
         *(["![Self, Orig and gap of every arm, with every seed](figure.svg)"] if drawn else []),
         table(arms),
@@ -225,29 +139,21 @@ def asked(seeds: Sequence[int]) -> str:
     return " ".join([*first, f"--seeds={len(seeds)}"])
 
 
-def fill(path: Path, claims: dict[str, Any]) -> None:
-    """Put the tables between their markers, <!-- claims --> and <!-- /claims -->, in a README."""
-    text = path.read_text(encoding="utf-8")
-    for name, block in (("claims", claims_table(claims)), ("objections", objections_table(claims))):
-        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
-        text = marked.sub(lambda found: f"{found[1]}{block}\n{found[2]}", text)
-    write_text(path, text)
-
-
 def log(path: Path, rows: Sequence[Row], seeds: Sequence[int]) -> None:
-    """Put a dated entry with every row on top of the log, unless one says the same."""
+    """Put a dated entry with the main row of every claim on top, unless one says the same."""
     text = path.read_text(encoding="utf-8") if path.exists() else "# Log\n\n"
+    dicts = [as_dict(row) for row in rows]
     lines = [
-        f"Asked: do the claims hold? {len(rows)} rows, judged together",
+        f"Asked: do the claims hold? {len(rows)} rows, judged together (CLAIMS.md)",
         f"Ran:   `python eval.py claims {asked(seeds)}`; seeds {', '.join(map(str, seeds))}",
     ]
-    for i, row in enumerate(rows):
-        claim, negative = row.claim, "" if row.verdict.startswith("reproduced") else " (negative)"
+    for i, name in enumerate(dict.fromkeys(row["name"] for row in dicts)):
+        row = main_row(name, dicts)
         lines.append(
-            f"{'Saw:   ' if i == 0 else '       '}{claim.name} {claim.task}, {claim.measured}: "
-            f"{estimate(row.interval, 'gap')}, {row.verdict}{negative}"
+            f"{'       ' if i else 'Saw:   '}{name}{'*' * row['after']}, {row_label(row)}: "
+            f"{estimate(row, 'gap')}, {row['verdict']}{'' if stands(row) else ' (negative)'}"
         )
-    body = "\n".join([*lines, "So:    " + tally([as_dict(row) for row in rows])[0]])
+    body = "\n".join([*lines, "So:    " + count_verdicts(dicts)])
     if body in text:
         return
     head, newest, rest = text.partition("## ")

@@ -1,4 +1,4 @@
-"""The numbers that claims are about: each is one number of the runs of one seed, by arm."""
+"""The numbers that claims are about. A Statistic reads one number from the runs of one seed."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,66 +10,88 @@ from introspect.analysis.matrix import Pairwise, pairwise
 from introspect.files import read_json, read_lines
 from introspect.runs.study import Run, Runs
 
-Statistic = Callable[["Runs"], float]
+Statistic = Callable[["Runs"], float]  # it takes the runs of one seed, by arm
 
 
-def value_of(result: dict[str, Any], *keys: str) -> float:
-    """A number of a result, one level down a key."""
-    found: Any = result
+def read_value(result: dict[str, Any], *keys: str) -> float:
+    """The number under these nested keys; nan where it is null."""
+    value: Any = result
     for key in keys:
-        found = found[key]
-    return float("nan") if found is None else found
+        value = value[key]
+    return float("nan") if value is None else value
 
 
-def of(arm: str, *keys: str) -> Statistic:
-    """A number of the result of an arm."""
-    return lambda runs: value_of(runs[arm].result, *keys)
+def value(arm: str, *keys: str) -> Statistic:
+    """The number under these keys in the result of an arm."""
+    return lambda runs: read_value(runs[arm].result, *keys)
 
 
 def gap(arm: str) -> Statistic:
-    return of(arm, "gap")
+    return value(arm, "gap")
+
+
+def adjusted_gap(arm: str) -> Statistic:
+    """The gap beyond what the frequencies of explanations and labels give (frequency.py)."""
+    return value(arm, "controls", "adjusted")
 
 
 def minus(a: Statistic, b: Statistic) -> Statistic:
     return lambda runs: a(runs) - b(runs)
 
 
-def above_most_frequent(arm: str, *within: str) -> Statistic:
-    """Self minus what the best constant explanation gets now."""
-    return minus(of(arm, *within, "self"), of(arm, *within, "majority_now"))
+def value_difference(arm: str, other: str, *keys: str) -> Statistic:
+    """The number under these keys in `arm` minus the one in `other`."""
+    return minus(value(arm, *keys), value(other, *keys))
 
 
-def early(arm: str, key: str, evaluation: int = 1) -> Statistic:
-    """A number of an evaluation on the way; 0 is before the first update."""
-    return lambda runs: value_of(read_lines(runs[arm].folder / "metrics.jsonl")[evaluation], key)
+def self_minus_past(arm: str) -> Statistic:
+    """Self - Past. Past is agreement with M0's own labels, whichever model gave the labels that
+    were trained on (Orig is agreement with those)."""
+    return minus(value(arm, "self"), value(arm, "controls", "own"))
+
+
+def above_constant(arm: str, *within: str) -> Statistic:
+    """Self minus what the best constant explanation would get."""
+    return minus(value(arm, *within, "self"), value(arm, *within, "majority_now"))
+
+
+def at_evaluation(arm: str, key: str, evaluation: int) -> Statistic:
+    """A number of one evaluation during training; evaluation 0 is before the first update."""
+    return lambda runs: read_value(
+        read_lines(runs[arm].folder / "metrics.jsonl")[evaluation], key
+    )
 
 
 def extra(arm: str, name: str, *keys: str) -> Statistic:
-    """A number of what was measured of a finished run besides (lab.extras)."""
-    return lambda runs: value_of(read_json(runs[arm].folder / f"{name}.json", set()), *keys)
+    """A number from an extra measurement of a finished run (lab.extras), kept in NAME.json."""
+    return lambda runs: read_value(read_json(runs[arm].folder / f"{name}.json", set()), *keys)
 
 
-def crossing(arms: list[str], x: tuple[str, ...], y: tuple[str, ...]) -> Statistic:
-    """The x at which y falls to 0 along a dial, by the line between two neighbors.
+def zero_crossing(arms: list[str], x: tuple[str, ...], y: tuple[str, ...]) -> Statistic:
+    """The x at which y first falls from above 0 to 0 or below, in the order of the arms.
 
-    The first change from above 0 counts, in the order of the arms; nan where there is none.
+    Between two arms y is taken as a straight line over x. nan where y never falls to 0.
     """
 
-    def value(runs: Runs) -> float:
+    def measure(runs: Runs) -> float:
         results = [runs[arm].result for arm in arms]
-        points = [(value_of(of, *x), value_of(of, *y)) for of in results]
+        points = [(read_value(result, *x), read_value(result, *y)) for result in results]
         for (x0, y0), (x1, y1) in zip(points, points[1:]):
             if y0 > 0 >= y1:
                 return x0 + (x1 - x0) * y0 / (y0 - y1)
         return float("nan")
 
-    return value
+    return measure
 
 
-def items_of(*runs: Run) -> list[score.Run]:
-    """The held-out items of runs of one world, in one numbering of classes."""
+def read_items(*runs: Run) -> list[score.Run]:
+    """The held-out items of runs of one world, with one numbering of classes for all of them.
+
+    Raises:
+        ValueError: the runs have other items, or the same ones in another order.
+    """
     read = [*score.read([run.folder / "items.jsonl" for run in runs]).values()]
-    if any(not np.array_equal(read[0].items, of.items) for of in read):
+    if any(not np.array_equal(read[0].items, other.items) for other in read):
         raise ValueError("need runs of the same items in the same order")
     return read
 
@@ -80,101 +102,104 @@ def gap_among(run: score.Run, among: np.ndarray) -> float:
     return float(sides[among].mean()) if among.any() else float("nan")
 
 
-def gap_of_true_words(arm: str, base: str) -> Statistic:
-    """The gap of an arm on items whose first word has the same original labels as in the base: no
-    label of that word was turned. nan where there is no such word."""
+def gap_on_true_words(arm: str, base: str) -> Statistic:
+    """The gap of an arm on the items whose first word has the same original labels as in the base,
+    so that no label of that word was falsified. nan where there is no such word."""
 
-    def value(runs: Runs) -> float:
-        one, two = items_of(runs[arm], runs[base])
+    def measure(runs: Runs) -> float:
+        one, two = read_items(runs[arm], runs[base])
         rows = read_lines(runs[arm].folder / "items.jsonl", "item")
         words = np.array([row["item"].split()[0] for row in rows])
         return gap_among(one, ~np.isin(words, words[one.original != two.original]))
 
-    return value
+    return measure
 
 
-def siding(arm: str, twin: str) -> Statistic:
-    """Where arm and twin both moved to the same label: share of explanations equal to it, minus the
-    share equal to the original one. nan where there is no such item."""
+def gap_where_both_changed(arm: str, twin: str) -> Statistic:
+    """The gap of an arm on the items whose label it and its twin changed to the same new label.
+    nan where there is no such item."""
 
-    def value(runs: Runs) -> float:
-        one, two = items_of(runs[arm], runs[twin])
+    def measure(runs: Runs) -> float:
+        one, two = read_items(runs[arm], runs[twin])
         return gap_among(one, (one.current == two.current) & (one.current != one.original))
 
-    return value
+    return measure
 
 
-def follows_drift_of(explainer: str, arm: str) -> Statistic:
-    """Of the explainer's explanations that equal the arm's label now or then, and not both, the
-    share that equals the one now, minus 0.5; nan where there is none."""
+def preference_for_other(explainer: str, arm: str) -> Statistic:
+    """Among the explainer's explanations that equal either the current or the original label of
+    `arm`, but not both: the share that equals the current one, minus 0.5. nan if there is none."""
 
-    def value(runs: Runs) -> float:
-        own, other = items_of(runs[arm], runs[explainer])
-        found = pairwise(other.explanation, own.current, own.original).preference["mean"]
-        return float("nan") if found is None else found - 0.5
+    def measure(runs: Runs) -> float:
+        own, other = read_items(runs[arm], runs[explainer])
+        share = pairwise(other.explanation, own.current, own.original).preference["mean"]
+        return float("nan") if share is None else share - 0.5
 
-    return value
+    return measure
 
 
-def each_other(one: Run, two: Run) -> tuple[Pairwise, Pairwise]:
-    """The explanations of two runs, each against its own labels now and the other's."""
-    a, b = items_of(one, two)
+def compare_both(one: Run, two: Run) -> tuple[Pairwise, Pairwise]:
+    """The explanations of each of two runs, against its own current labels and the other's."""
+    a, b = read_items(one, two)
     return (
         pairwise(a.explanation, a.current, b.current),
         pairwise(b.explanation, b.current, a.current),
     )
 
 
-def advantage(a: str, b: str) -> Statistic:
-    """How much better each of two runs matches its own labels now than the other's, their mean."""
+def own_advantage(a: str, b: str) -> Statistic:
+    """Agreement of a run's explanations with its own current labels minus agreement with those of
+    the other run; the mean of both directions."""
     return lambda runs: float(
-        np.mean([pair.own - pair.other for pair in each_other(runs[a], runs[b])])
+        np.mean([pair.own - pair.other for pair in compare_both(runs[a], runs[b])])
     )
 
 
-def preference(a: str, b: str) -> Statistic:
-    """Of explanations that are true of one of two runs only, the share true of the explaining one,
-    minus 0.5; the mean of both, nan where one has none."""
+def own_preference(a: str, b: str) -> Statistic:
+    """Among explanations that are true of exactly one of two runs, the share that is true of the
+    run that explains, minus 0.5; the mean of both directions, nan where one has none."""
 
-    def value(runs: Runs) -> float:
-        shares = [pair.preference["mean"] for pair in each_other(runs[a], runs[b])]
+    def measure(runs: Runs) -> float:
+        shares = [pair.preference["mean"] for pair in compare_both(runs[a], runs[b])]
         return float("nan") if None in shares else float(np.mean(shares)) - 0.5
 
-    return value
+    return measure
 
 
-def privileged(arm: str, other: str) -> Statistic:
-    """Self of a run minus what another model's explanations get of its labels now."""
+def above_other_model(arm: str, other: str) -> Statistic:
+    """Self of a run minus the agreement of another model's explanations with the same labels."""
 
-    def value(runs: Runs) -> float:
-        own, others = items_of(runs[arm], runs[other])
+    def measure(runs: Runs) -> float:
+        own, others = read_items(runs[arm], runs[other])
         return float((own.explanation == own.current).mean()) - float(
             (others.explanation == own.current).mean()
         )
 
-    return value
+    return measure
 
 
 def features(runs: dict[str, Run]) -> tuple[np.ndarray, np.ndarray]:
-    """Of each run: 1, drift d, agreement c of training labels with behavior, d c; and its gap."""
+    """Of each run: 1, drift d, agreement c of training labels with behavior, d c (n, 4); and its
+    gap (n,)."""
     results = [run.result for run in runs.values()]
     keys = ("drift",), ("train", "compatibility"), ("gap",)
-    d, c, gaps = (np.array([value_of(of, *key) for of in results]) for key in keys)
+    d, c, gaps = (np.array([read_value(result, *key) for result in results]) for key in keys)
     return np.stack([np.ones_like(d), d, c, d * c], axis=1), gaps
 
 
 def prediction(by_experiment: bool, arms: Sequence[str] = (), without: str = "") -> Statistic:
-    """R2 = 1 - sum (gap - predicted)^2 / sum (gap - mean)^2 on arms that were not fitted, by least
-    squares on the others; the mean is that of the arms that were fitted.
+    """How well least squares on `features` predicts the gap of arms that were not fitted.
 
-    Every second arm is held out, or every second experiment, so that no arm lies between two that
-    were fitted. 1 is perfect; 0 is no better than that mean, and it can be below.
+        R2 = 1 - sum (gap - predicted)^2 / sum (gap - mean gap of the fitted arms)^2
+
+    Every second arm is held out or, so that no held-out arm lies between two fitted ones, every
+    second experiment. 1 is perfect, 0 is no better than that mean, and R2 can be below 0.
 
     Args:
-        arms: called "experiment arm"; default: all that there are. without: one that is left out.
+        arms: named "experiment arm"; default: all. without: an arm that is left out.
     """
 
-    def value(runs: Runs) -> float:
+    def measure(runs: Runs) -> float:
         chosen = {arm: runs[arm] for arm in arms or runs if arm != without}
         x, y = features(chosen)
         units = [arm.split()[0] if by_experiment else arm for arm in chosen]
@@ -183,4 +208,4 @@ def prediction(by_experiment: bool, arms: Sequence[str] = (), without: str = "")
         errors, spread = y[test] - x[test] @ weights, y[test] - y[~test].mean()
         return 1 - float(errors @ errors) / float(spread @ spread)
 
-    return value
+    return measure

@@ -10,76 +10,91 @@ from introspect.lab.quantities import Statistic
 from introspect.runs.study import Gathered, Missing, Runs, Setting
 from introspect.stats import holm, interval, p_value, side_of
 
-ALPHA = 0.05  # of the whole table, after Holm
+ALPHA = 0.05  # the chance of even one false row in the whole table, after Holm's correction
 
 
 class Row(NamedTuple):
-    """A claim with what the runs say of it."""
+    """A claim and what the runs say about it."""
 
     claim: Claim
     setting: Setting
-    values: dict[int, float]  # seed -> what was measured
+    values: dict[int, float]  # seed -> the claim's number
     interval: dict[str, Any]  # mean, low, high, n
-    also: dict[str, Any] | None  # that of what has to lean to the same side
-    p: float | None  # two-sided, against 0, the larger of both; None where it is no direction
-    adjusted: float | None  # after Holm, over all rows of the table; None: not corrected
+    also: dict[str, Any] | None  # the interval of the second number, such as the adjusted gap
+    beside: dict[str, Any] | None  # the interval of Self - Past, which is shown and not tested
+    p: float | None  # two-sided, against 0, the larger of both numbers; None: not tested
+    adjusted: float | None  # p after Holm's correction over the whole table; None: not corrected
     verdict: str
 
 
-def rows_of(found: dict[Setting, Gathered], corrected: bool) -> list[Row]:
-    """Every claim about these studies, in the order of the claims.
+def rows_of(gathered: dict[Setting, Gathered], corrected: bool) -> list[Row]:
+    """Every claim about these settings, in the order of CLAIMS.
 
-    A seed counts where the runs that a claim is about are there. Corrected: judged together, by
-    Holm's method; a part of the claims cannot be, for the rest would count as well.
+    A seed counts where all runs that the claim is about are there. `corrected` applies Holm's
+    method to all rows together; it is for calls with every experiment, because a part of the table
+    would be a smaller family than the published one.
     """
     judged = []
     for claim in CLAIMS:
         setting = Setting(claim.experiment, claim.task)
-        if setting not in found:
+        if setting not in gathered:
             continue
-        runs = found[setting].runs
-        values, also = numbers(claim.of, runs), claim.also and numbers(claim.also, runs)
+        runs = gathered[setting].runs
+        values, also = numbers(claim.value, runs), claim.also and numbers(claim.also, runs)
+        beside = claim.beside and interval(list(numbers(claim.beside, runs).values()))
         ps = [p_value(list(v.values())) for v in (values, also) if v and len(v) > 2]
         p = max(ps) if ps and not claim.within else None
-        judged.append((claim, setting, values, also and interval(list(also.values())), p))
+        judged.append((claim, setting, values, also and interval(list(also.values())), beside, p))
     tested = iter(holm([p for *_, p in judged if p is not None]) if corrected else ())
     rows = []
-    for claim, setting, values, also, p in judged:
-        of, adjusted = interval(list(values.values())), None if p is None else next(tested, None)
-        verdict = judge(claim, of, also, adjusted)
-        rows.append(Row(claim, setting, values, of, also, p, adjusted, verdict))
+    for claim, setting, values, also, beside, p in judged:
+        estimate = interval(list(values.values()))
+        adjusted = None if p is None else next(tested, None)
+        verdict = judge(claim, estimate, also, adjusted)
+        rows.append(Row(claim, setting, values, estimate, also, beside, p, adjusted, verdict))
     return rows
 
 
-def numbers(of: Statistic, runs: dict[int, Runs]) -> dict[int, float]:
-    """Seed -> what was measured; a seed for which there is no such number is left out."""
-    found = {}
+def numbers(statistic: Statistic, runs: dict[int, Runs]) -> dict[int, float]:
+    """Seed -> the statistic; seeds for which it cannot be computed are left out."""
+    values = {}
     for seed, by_arm in runs.items():
         with suppress(Missing):
-            found[seed] = of(by_arm)
-    return {seed: value for seed, value in found.items() if not math.isnan(value)}
+            values[seed] = statistic(by_arm)
+    return {seed: value for seed, value in values.items() if not math.isnan(value)}
 
 
 def judge(
-    claim: Claim, of: dict[str, Any], also: dict[str, Any] | None, adjusted: float | None
+    claim: Claim,
+    estimate: dict[str, Any],
+    also: dict[str, Any] | None,
+    adjusted: float | None,
 ) -> str:
-    """What the 95 % interval of a claim's number says of it.
-
-    A direction is reproduced, or reversed, where the interval excludes 0, and that of what has to
-    lean to the same side as well; "uncorrected" says that it does not after Holm's correction. A
-    place is reproduced where it holds the whole interval.
+    """A claim about a side of zero is *supported* if the 95 % interval over seeds lies wholly on
+    that side, *contradicted* if it lies wholly on the other side, and *undecided* if it includes
+    zero or if there are fewer than three seeds. Label frequencies alone can make a gap, so for most
+    gaps the interval of the adjusted gap must lie on the same side as well; otherwise the claim is
+    undecided. *(not after correction)* marks a row whose interval excludes zero but which does not
+    survive Holm's correction over all tested rows of the table; with so few seeds that can simply
+    mean too few seeds. A claim about a range (C4) is supported if our whole interval lies in the
+    range, *overlaps* if part of it does, and is contradicted otherwise. Claims that the paper never
+    made (C14, C15, N1-N5, and all rows marked "not in the paper") *hold* instead of being
+    supported.
     """
-    both = [of] if also is None else [of, also]
+    agrees = "supported" if claim.by_paper else "holds"
+    both = [estimate] if also is None else [estimate, also]
     n = min(each["n"] for each in both)
     if n < 3:  # two seeds can agree by luck
-        return f"no verdict at n = {n}"
+        return f"undecided (n = {n})"
     if claim.within:
         low, high = claim.within
-        if low <= of["low"] and of["high"] <= high:
-            return "reproduced"
-        return "overlaps" if of["low"] <= high and of["high"] >= low else "elsewhere"
+        if low <= estimate["low"] and estimate["high"] <= high:
+            return agrees
+        overlaps = estimate["low"] <= high and estimate["high"] >= low
+        return "overlaps" if overlaps else "contradicted"
     side = side_of(*both)
     if not side:
-        return f"{'not told from frequencies' if side_of(of) else 'not seen'} at n = {n}"
-    word = "reproduced" if side == claim.sign else "reversed"
-    return word if adjusted is None or adjusted < ALPHA else f"{word}, uncorrected"
+        why = f"{claim.also_name} disagrees" if side_of(estimate) else "interval includes 0"
+        return f"undecided ({why})"
+    word = agrees if side == claim.sign else "contradicted"
+    return word if adjusted is None or adjusted < ALPHA else f"{word} (not after correction)"

@@ -16,7 +16,8 @@ from introspect.stats import interval
 
 COLORS = {"self": "#0072b2", "orig": "#c44e00", "gap": "#1a1a1a", "drift": "#777777"}
 NAMES = {"self": "Self", "orig": "Orig", "gap": "gap", "drift": "drift d"}
-VERDICTS = {"reproduced": COLORS["self"], "reversed": COLORS["orig"]}
+VERDICTS = dict.fromkeys(("supported", "holds"), COLORS["self"]) | {"contradicted": COLORS["orig"]}
+UNDECIDED = "#8a8a8a"
 ROWS = ("self", "orig"), ("gap", "drift")  # what the upper and the lower panels show
 APART = 0.085  # least distance of two labels, as a share of a panel's height
 LOOK = {
@@ -88,6 +89,13 @@ def in_our_look(draw: Callable[..., str]) -> Callable[..., str | None]:
     return drawn
 
 
+def new_figure(height: float, width: float = 9) -> Any:
+    """An empty figure of this size in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure((width, height), layout="constrained", facecolor="white")
+
+
 @in_our_look
 def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None:
     """An SVG element with the curves of every arm, or None where matplotlib is not installed.
@@ -95,10 +103,7 @@ def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None
     Args:
         arms: arm -> metrics of its runs. height: of the figure, in inches.
     """
-    import matplotlib.figure
-
-    size = (0.5 + 4.2 * len(arms), height)
-    figure = matplotlib.figure.Figure(size, layout="constrained", facecolor="white")
+    figure = new_figure(height, 0.5 + 4.2 * len(arms))
     panels = figure.subplots(2, len(arms), sharex="col", sharey="row", squeeze=False)
     ends: dict[Any, list[tuple]] = {}
     for column, (arm, runs) in enumerate(arms.items()):
@@ -117,65 +122,135 @@ def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None
 
 
 @in_our_look
-def dots(arms: dict[str, list[dict[str, Any]]]) -> str | None:
-    """An SVG file with Self, Orig and gap of every arm, a row an arm: the mean over seeds with its
-    95 % interval, and every seed; or None where matplotlib is not installed.
+def dots(arms: dict[str, list[dict[str, Any]]], words: dict[str, str] | None = None) -> str | None:
+    """An SVG file with Self, Orig and gap, a row an arm: the mean over seeds with its 95 %
+    interval, and every seed; or None where matplotlib is not installed.
 
     Args:
-        arms: arm -> results of its runs.
+        arms: arm -> results of its runs. words: arm -> what it is, shown beside its name.
     """
-    import matplotlib.figure
-
-    height = 1.0 + 0.3 * len(arms)
-    figure = matplotlib.figure.Figure((9, height), layout="constrained", facecolor="white")
+    figure = new_figure(1.4 + 0.32 * len(arms))
     sides, gaps = figure.subplots(1, 2, sharey=True)
     for row, results in enumerate(arms.values()):
-        drawn = (sides, "orig", 0.12), (sides, "self", -0.12), (gaps, "gap", 0.0)
-        for panel, key, lift in drawn:
+        for panel, key, lift in (sides, "orig", 0.12), (sides, "self", -0.12), (gaps, "gap", 0.0):
             values, at = [result[key] for result in results], row + lift
-            of, color = interval(values), COLORS[key]
+            estimate, color = interval(values), COLORS[key]
             panel.plot(values, [at] * len(values), "o", color=color, markersize=3, alpha=0.35)
-            if of["low"] is not None:
-                panel.plot([of["low"], of["high"]], [at, at], color=color, linewidth=1.2)
-            panel.plot(of["mean"], at, "o", color=color, markersize=5.5)
+            if estimate["low"] is not None:
+                panel.plot([estimate["low"], estimate["high"]], [at, at], color=color)
+            panel.plot(estimate["mean"], at, "o", color=color, markersize=5.5)
         constant = interval([result["majority_now"] for result in results])["mean"]
         sides.plot(constant, row - 0.12, "|", color="#777777", markersize=9)
+    names = [f"{words[arm]} ({arm})" if words and arm in words else arm for arm in arms]
     sides.set_xlim(0, 1)
-    sides.set(yticks=range(len(arms)), yticklabels=list(arms), ylim=(len(arms) - 0.5, -0.5))
-    sides.set_title("Self (blue), Orig (orange), best constant (tick)", loc="left", fontsize=9)
+    sides.set(yticks=range(len(arms)), yticklabels=names, ylim=(len(arms) - 0.5, -0.5))
+    sides.set_title("share of explanations equal to a label", loc="left", fontsize=9)
     gaps.set_title("gap = Self - Orig", loc="left", fontsize=9)
     gaps.axvline(0, color="#999999", linewidth=0.8, zorder=0)
     for panel in (sides, gaps):
         panel.grid(axis="y", color="#eeeeee")
         panel.set_axisbelow(True)
+    kinds = [
+        ("o", COLORS["self"], "Self: labels of the model now (pale: single seeds)"),
+        ("o", COLORS["orig"], "Orig: labels trained on"),
+        ("|", "#777777", "Self of the best constant"),
+    ]
+    explain(figure, [(mark, color, color, text) for mark, color, text in kinds])
+    return svg_of(figure)
+
+
+def explain(figure: Any, kinds: list[tuple[str, str, str, str]]) -> None:
+    """A legend below: (marker, color, fill, words) of each kind."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=color, marker=mark, markerfacecolor=fill, markersize=6, label=text)
+        for mark, color, fill, text in kinds
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=8)
+
+
+def look_of(verdict: str) -> tuple[str, str]:
+    """(color, fill) of a verdict: hollow where it does not survive the correction."""
+    color = VERDICTS.get(verdict.partition(" ")[0], UNDECIDED)
+    return color, "white" if "not after" in verdict else color
+
+
+def draw_row(panel: Any, row: dict[str, Any], at: float, size: float) -> None:
+    """The mean and interval of a claim's row, in the look of its verdict."""
+    color, face = look_of(row["verdict"])
+    if " to " in row["claimed"]:
+        low, high = map(float, row["claimed"].split(" to "))
+        panel.plot([low, high], [at, at], color="#e2e2e2", linewidth=9, solid_capstyle="butt")
+    if row["low"] is not None:
+        panel.plot([row["low"], row["high"]], [at, at], color=color, linewidth=1.5)
+    panel.plot(row["mean"], at, "o", color=color, markerfacecolor=face, markersize=size)
+
+
+LOOKS = [  # of dots, explained in the pictures
+    ("o", COLORS["self"], COLORS["self"], "as claimed, survives correction for all rows"),
+    ("o", COLORS["self"], "white", "as claimed, but not after correction"),
+    ("o", UNDECIDED, UNDECIDED, "undecided"),
+    ("o", COLORS["orig"], COLORS["orig"], "against the claim"),
+    ("o", COLORS["orig"], "white", "against the claim, not after correction"),
+]
+
+
+@in_our_look
+def forest(groups: dict[str, list[dict[str, Any]]]) -> str | None:
+    """An SVG file with the rows of every claim below its words: mean and 95 % interval beside zero,
+    in the look of the verdict; or None where matplotlib is not installed.
+
+    Args:
+        groups: claim in words -> its rows as claims.json has them.
+    """
+    lines: list[tuple[str, dict[str, Any] | None]] = []
+    for says, rows in groups.items():
+        lines.append((says, None))
+        lines += [(row["says"] + " *" * row["after"], row) for row in rows if row["n"]]
+    figure = new_figure(1.4 + 0.19 * len(lines))
+    panel = figure.subplots()
+    for at, (_, row) in enumerate(lines):
+        if row:
+            draw_row(panel, row, at, 4.5)
+        else:
+            panel.axhspan(at - 0.5, at + 0.5, color="#f3f4f6", linewidth=0, zorder=0)
+    panel.axvline(0, color="#999999", linewidth=0.8, zorder=0)
+    panel.set(yticks=range(len(lines)), yticklabels=[text for text, _ in lines])
+    panel.set_ylim(len(lines) - 0.3, -0.7)
+    panel.tick_params(axis="y", labelsize=7.5, length=0)
+    for tick, (_, row) in zip(panel.get_yticklabels(), lines):
+        tick.set_fontweight("normal" if row else "bold")
+    title = "difference of shares of items (N4: R2; C4, second row: a share), 95 % interval"
+    panel.set_xlabel(title, fontsize=8, loc="right")
+    note = "grey bar: claimed range.  * added after seeing the results"
+    explain(figure, [*LOOKS, ("", "none", "none", note)])
     return svg_of(figure)
 
 
 @in_our_look
-def forest(rows: list[dict[str, Any]]) -> str | None:
-    """An SVG file with a line a row: its mean and its 95 % interval beside zero, in the color of
-    its verdict; or None where matplotlib is not installed.
+def overview(rows: list[tuple[str, str, dict[str, Any]]]) -> str | None:
+    """An SVG file with one row a claim: its words, what the number is, the number and its interval
+    beside zero; or None where matplotlib is not installed.
 
     Args:
-        rows: what they are (`label`), mean, low, high and `verdict`, all in one unit.
+        rows: (claim in words, number in words, row as claims.json has it).
     """
-    import matplotlib.figure
-
-    size = (9, 1.0 + 0.19 * len(rows))
-    figure = matplotlib.figure.Figure(size, layout="constrained", facecolor="white")
-    panel = figure.subplots()
-    for at, row in enumerate(rows):
-        color = VERDICTS.get(row["verdict"].partition(" ")[0].rstrip(","), "#777777")
-        panel.plot([row["low"], row["high"]], [at, at], color=color, linewidth=1.4)
-        panel.plot(row["mean"], at, "o", color=color, markersize=4.5)
-    panel.axvline(0, color="#999999", linewidth=0.8, zorder=0)
-    labels = [row["label"] for row in rows]
-    panel.set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.3, -0.7))
-    panel.tick_params(axis="y", labelsize=7.5, length=0)
-    panel.grid(axis="y", color="#f0f0f0")
-    panel.set_axisbelow(True)
-    says = "blue: as claimed, orange: against the claim, grey: neither"
-    panel.set_title(says, loc="left", fontsize=9)
+    figure = new_figure(1.3 + 0.42 * len(rows))
+    words, panel = figure.subplots(1, 2, sharey=True, width_ratios=(1.35, 1))
+    for at, (says, measured, row) in enumerate(rows):
+        words.text(0, at - 0.16, says, fontsize=9, va="center")
+        words.text(0.035, at + 0.22, measured, fontsize=7.5, va="center", color="#666666")
+        draw_row(panel, row, at, 7)
+        text, color = number(row["mean"], "gap"), look_of(row["verdict"])[0]
+        place = panel.get_yaxis_transform()  # x: share of the panel's width
+        panel.text(1.01, at, text, transform=place, va="center", color=color)
+    words.set_axis_off()
+    panel.axvline(0, color="#999999", linewidth=1, zorder=0)
+    panel.set(yticks=[], ylim=(len(rows) - 0.4, -0.6))
+    panel.spines["left"].set_visible(False)
+    panel.set_xlabel("gap = Self - Orig, or the difference named, with 95 % interval", fontsize=8)
+    explain(figure, LOOKS)
     return svg_of(figure)
 
 
@@ -221,5 +296,5 @@ def inline(svg: str, split: str, n: int) -> str:
     items = {"train": "training", "held_out": "held-out"}[split]
     title = f"Self, Orig, gap and drift over co-training on {items} items, one column an arm"
     width = f"min-width: {260 * n}px; max-width: {500 * n + 40}px"  # legible, whatever n is
-    says = f'<svg role="img" aria-label="{title}" style="{width}"'
-    return element.replace("<svg", says, 1).strip()
+    start = f'<svg role="img" aria-label="{title}" style="{width}"'
+    return element.replace("<svg", start, 1).strip()

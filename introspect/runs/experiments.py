@@ -128,8 +128,9 @@ ANCHOR = Experiment(
     "labels, and does that need the behavioral anchor?",
     arms={"reg": {}, "noreg": {"kl_weight": 0.0}},
     more_tasks=("verdict", "refusal"),
-    open="how much of the lower Self of noreg comes from a model that knows less. Reported on "
-    "these seeds before (train.py): computed again here, not tested anew.",
+    open="whether the answer head of noreg merely comes loose from what explanations still read: "
+    "nothing trains it while the rest of the model changes, and behavior changes on the explained "
+    "subjects too. These seeds were reported before (train.py): computed again, not tested anew.",
 )
 JABBERWOCKY = Experiment(
     question="Are explanations true of a behavior that was taught without any explanation "
@@ -157,7 +158,9 @@ def shifts(flag: str, up: float, down: float, task: str) -> Experiment:
         arms=arms | twins | SHUFFLED,
         base=SPARSE,
         task=task,
-        open="shuffled labels while behavior is shifted; ideal answers are of the world before it.",
+        open="further training as such: the objective is trained on all subjects, and no arm has "
+        "an objective that asks for no shift. Labels were not shuffled while behavior is shifted; "
+        "ideal answers are those of the world before the shift.",
     )
 
 
@@ -169,10 +172,10 @@ EXPERIMENTS = {
         question="How much may labels disagree with the behavior, in a way that can be learned?",
         arms={"reg": {}, **dial("turned", [0.1, 0.2, 0.3, 0.4], "turned_share"), **SHUFFLED},
         base=SPARSE,
-        open="whether coupling itself has a threshold. The turned labels are those of held-out "
-        "words too, so that Orig is agreement with them: the gap mixes words on which "
-        "explanations couple and words on which they say what they were taught, and where "
-        "it is 0 depends on how many are of each kind.",
+        open="whether coupling itself has a threshold. Labels of held-out words are shifted too, "
+        "and Orig is agreement with them. The gap therefore mixes words on which explanations "
+        "couple with words on which they repeat the shifted labels, and it is 0 where the two "
+        "kinds cancel.",
     ),
     "noise": Experiment(
         question="Does coupling survive labels that are wrong at random?",
@@ -185,22 +188,23 @@ EXPERIMENTS = {
         question="Does coupling survive labels of earlier checkpoints of the same model?",
         arms={"reg": {}, **dial("at", [0.95, 0.85, 0.6], "label_progress"), **SHUFFLED},
         base=SPARSE,
-        open="Orig is agreement with the labels of the checkpoint, which differ from those of "
-        "M0 before any training; agreement with those of M0 itself is controls.own.",
+        open="Orig is agreement with the labels of the checkpoint, which differ from M0's before "
+        "any training. Past, agreement with M0's own labels, is controls.own in runs.jsonl.",
     ),
     "foreign": Experiment(
-        question="Does coupling survive labels of a model of another family?",
+        question="Does coupling survive labels of a deeper, wider, less trained model?",
         arms={
             **dial("share", [0.0, 0.25, 0.5, 0.75, 1.0], "donor_share"),
             "shuffled": {"label_order": "shuffled", "donor_share": 0.0},
         },
         base={**SPARSE, "donor": FAMILY},
-        open="one other family: more layers, width and less training, but the same world, "
-        "vocabulary and optimizer, and one seed of initial weights for all worlds. Orig "
-        "is agreement with its labels, which differ from M0's before any training.",
+        open="a model of another architecture: this donor has more layers and width and less "
+        "training, but the same architecture, vocabulary, optimizer and world, and one seed of "
+        "initial weights for all worlds. Orig is agreement with its labels, which differ from "
+        "M0's before any training; Past, agreement with M0's own, is controls.own in runs.jsonl.",
     ),
     "donors": Experiment(
-        question="Does coupling survive labels of a model that differs in one thing?",
+        question="Does coupling survive labels of a model with another seed, order or size?",
         arms={
             "reg": {},
             "seed": {"donor": f"m0_seed={OTHER}"},
@@ -211,9 +215,10 @@ EXPERIMENTS = {
             **SHUFFLED,
         },
         base=SPARSE,
-        open="one other seed, order or size each. Orig is agreement with the labels of the "
-        "donor, which differ from M0's before any training; agreement with those of M0 "
-        "itself is controls.own.",
+        open="one other seed, order or size each, and the same other seed for all worlds. Another "
+        "width also changes all initial weights, and another length the schedule. Orig is "
+        "agreement with the donor's labels, which differ from M0's before any training; Past, "
+        "agreement with M0's own labels, is controls.own in runs.jsonl.",
     ),
     "shift": shifts("hint_reliability", 0.8, 0.4, "hint"),
     "shift-refusal": shifts("cue_reliability", 0.9, 0.7, "refusal"),
@@ -233,9 +238,9 @@ EXPERIMENTS = {
         question="Do labels that hardly vary collapse to the most frequent explanation?",
         arms={"reg": {}, "rare": {"hint_reliability": 0.1}, **SHUFFLED},
         base=SPARSE,
-        open="that labels vary less because hints count less, so that there is less to "
-        "explain. The most frequent label and the most frequent explanation need not be "
-        "the same class.",
+        open="the world: labels vary less because hints count less, so there is less to explain, "
+        "and other classes still make up 21.5 % of the labels. The most frequent label and the "
+        "most frequent explanation need not be the same class.",
     ),
     "controls": Experiment(
         question="What do explainers get that cannot look, or that are another model?",
@@ -258,18 +263,18 @@ EXPERIMENTS = {
         arms={"reg": {}, "again": {"draw_seed": OTHER}, **SHUFFLED},
         base=SPARSE,
         items=True,
-        open="two runs of one M0 differ in their batches only; other recipes may drift more alike, "
-        "or less.",
+        open="how much of the gap is drift that both runs share. Two runs of one M0 differ in "
+        "their batches only; runs of other recipes may drift more alike, or less.",
     ),
     "circuits": Experiment(
-        question="Do answers and explanations rest on the same circuits?",
+        question="Do explanations change with answers when one site is patched in both?",
         arms={"reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED},
         base=SPARSE,
         extra="circuits",
-        open="whether explanations read answers. On seeds 100-102 explanations of noreg follow "
-        "patches of what M0 answers with (by 0.32 to 0.45) and of what reg answers with (0.46 to "
-        "0.62): both arms explain by the heads that M0 answered with, and only reg still answers "
-        "with them.",
+        open="whether explanations read answers. Answer and explanation are patched jointly. The "
+        "score subtracts explanations patched at another head, which mostly keep the old label, "
+        "so that number is negative by construction and the score large. Labels of noreg are read "
+        "through an answer head that is not trained. Sites are not circuits.",
     ),
     "knowledge": Experiment(
         question="Does coupling depend on where knowledge lives, in one embedding a fact or in "
@@ -311,8 +316,9 @@ EXPERIMENTS = {
             **SHUFFLED,
         },
         base=SPARSE,
-        open="updates: they are as many whatever the number of facts, so that of more facts "
-        "each is seen less often and M0 knows less. Ratios of parts stay as they are.",
+        open="how much M0 knows. The number of updates is fixed, so with more facts each is seen "
+        "less often and M0 knows less of them; width and length change what it knows too. Ratios "
+        "of parts stay as they are.",
     ),
 }
 
@@ -343,7 +349,8 @@ EXPERIMENTS["prediction"] = Experiment(
         + ["refreshing", "shift", "channels", "scale"]
     ),
     base=SPARSE,
-    open="what was first: drift and agreement are measured after training, on the same items. The "
-    "channel describes nothing: each but head is one condition, fitted or tested.",
+    open="cause and effect: drift and agreement are measured after training, on the same items. "
+    "Conditions of unlike kinds are hardly predicted without the arm that has no anchor. "
+    "No predictor knows the channel.",
 )
 CLAIMED = [name for name in EXPERIMENTS if name != "single"]  # with claims about them
