@@ -1,16 +1,12 @@
-"""What a study found, as report.md, and as report.html with its curves.
+"""What the report of a study says, as Markdown blocks: findings, tables, examples, background.
 
-A report is a list of Markdown blocks, made from result.json and the files of the runs; the page is
-the same blocks as HTML. The same files give the same bytes.
+`study` is what report/study.py describes. The same study gives the same bytes.
 """
 
 import shlex
-from pathlib import Path
 from typing import Any
 
-from introspect.files import read_json, read_lines, write_text
-from introspect.report.figures import curves
-from introspect.report.html import clean, items, page, table
+from introspect.report.html import clean, items, table
 from introspect.report.text import estimate, number, references, task_rows
 from introspect.report.words import GLOSSARY, NAMES
 from introspect.stats import side_of
@@ -140,7 +136,7 @@ def numbers(study: dict[str, Any]) -> list[str]:
     return blocks
 
 
-def examples(shown: dict[str, tuple[int, list[dict]]]) -> list[str]:
+def show_examples(shown: dict[str, tuple[int, list[dict]]]) -> list[str]:
     """Items in words, of one run of every arm."""
     blocks = ["## Examples", READING]
     for arm, (seed, rows) in shown.items():
@@ -158,7 +154,7 @@ def of_m0(m0: dict[str, Any]) -> str:
     return table(rows)
 
 
-def runs(study: dict[str, Any]) -> list[str]:
+def runs_table(study: dict[str, Any]) -> list[str]:
     """M0, and every run of the study: those that finished and those that did not."""
     m0, order = study["m0"], list(study["arms"])
     blocks = ["## M0"]
@@ -171,67 +167,81 @@ def runs(study: dict[str, Any]) -> list[str]:
         rows.append([run["arm"], str(run["seed"]), *cells, str(run["n_items"])])
     blocks += ["## All runs", table(rows)]
     if study["failed"]:
-        failed = [(f"{f['arm']}, seed {f['seed']}, diverged.", f["error"]) for f in study["failed"]]
-        blocks += [items(failed), "What diverged is in no mean."]
+        blocks += ["Diverged, and in no mean: " + clean("; ".join(study["failed"])) + "."]
     return blocks
+
+
+def arms_table(study: dict[str, Any]) -> list[str]:
+    """What each arm is, in words and by its fields, with its means on held-out items."""
+    rows = [
+        ["arm", "what it is", "differs from the defaults in", "n", "Self", "Orig", "gap"]
+        + ["adjusted gap", "drift", "preference", "agreement (training)", "majority", "untrained"]
+        + ["verdict"]
+    ]
+    for arm, measures in study["arms"].items():
+        words = [arm, study["words"][arm], study["fields"][arm], str(measures["gap"]["n"])]
+        means = {key: number(measures[key]["mean"]) for key in NAMES if key in measures}
+        agreement = number(measures["train"]["compatibility"]["mean"])
+        rows.append(
+            [*words, means["self"], means["orig"], estimate(measures["gap"], "gap")]
+            + [estimate(measures["adjusted"], "gap"), means["drift"], means["preference"]]
+            + [agreement, number(measures["majority_now"]["mean"])]
+            + [number(measures["untrained"]["self"]["mean"]), measures["verdict"]]
+        )
+    seeds = ", ".join(map(str, study["seeds"]))
+    every = f" Every arm has {study['shared']}." if study["shared"] else ""
+    notes = (
+        f"Task {study['task']}, seeds {seeds}, held-out items.{every} Self and Orig are means over "
+        "seeds; gaps have their 95 % interval by Student's t. Agreement (training): share of the "
+        "training labels that the model's present answers agree with. Majority: Self of the best "
+        "constant explanation. Untrained: Self before the first update. Fields that depend on the "
+        "seed are those of the first."
+    )
+    return [table(rows), clean(notes)]
+
+
+def not_controlled(study: dict[str, Any]) -> list[str]:
+    """What the study leaves open."""
+    limits = [
+        study["open"],
+        "A seed sets world, split, M0 and batches together; the intervals do not tell their parts "
+        "apart.",
+        "There is one size of model and of world, unless the study is about them.",
+        "Settings were chosen on development seeds 100-107 (data/results/LOG.md).",
+        "Each interval is 95 % by itself; among many, some miss by chance.",
+    ]
+    return ["## Not controlled", "\n".join(f"- {clean(text)}" for text in limits if text)]
+
+
+def say_made_with(study: dict[str, Any]) -> list[str]:
+    made = [", ".join(f"{k} {v}" for k, v in versions.items()) for versions in study["versions"]]
+    return [f"Made with {clean(text)}." for text in made]
+
+
+def draw_curves(drawn: tuple[str | None, str | None]) -> tuple[list[str], list[str]]:
+    """The blocks that show the curves of held-out and of training items: in a page, in Markdown."""
+    if None in drawn:
+        return [NO_CURVES], [NO_CURVES]
+    drawing = ["## Curves", CAPTION, "### Held-out items", drawn[0], "### Training items", drawn[1]]
+    link = "![Self, Orig, gap and drift over co-training](curves.svg)"
+    return drawing, ["## Curves", CAPTION, link]
 
 
 def background(study: dict[str, Any]) -> list[str]:
     """What the words mean, what was not controlled, and how to get the same again."""
-    config, versions, first = study["config"], study["versions"], min(study["seeds"])
-    fixed = [f"{name} = {config[name]}" for name in ("m0_seed", "world_seed") if name in config]
-    limits = {
-        "seeds": f"all have {' and '.join(fixed)}; what others would change is in no interval."
-        if fixed
-        else "a seed sets world, split, M0 and batches together; their parts in the spread are not "
-        "told apart.",
-        "sizes": f"one task, {study['task']}, and the sizes below. Others may give other results.",
-        "settings": "the defaults were chosen on seeds 100-107 (data/results/LOG.md). Settings "
-        "chosen on the seeds that they are reported on make gaps look larger than they are.",
-        "many numbers": "each interval is 95 % by itself; among many, some miss by chance.",
-        "last step": "verdicts are read there, wherever the curves are by then.",
-    }
-    words = ["python train.py", study["experiment"], f"--seed={first}"]
-    words += [f"--seeds={len(study['seeds'])}", f"--device={versions['device']}"]
-    words += [shlex.quote(f"--{k}={flag_text(v)}") for k, v in config.items() if v is not None]
-    command = " \\\n    ".join(" ".join(words[i : i + 3]) for i in range(0, len(words), 3))
-    made = ", ".join(f"{name} {version}" for name, version in versions.items())
+    words = ["python train.py", study["experiment"], f"--task={study['task']}"]
+    words += [f"--seed={min(study['seeds'])}", f"--seeds={len(study['seeds'])}"]
+    words += [shlex.quote(f"--{k}={flag_text(v)}") for k, v in study["overrides"].items()]
     return [
         "## Glossary",
         items(GLOSSARY.items()),
-        "## Not controlled",
-        items(limits.items()),
+        *not_controlled(study),
         "## Reproduce",
-        f"```\n{command}\n```",
-        clean(f"Made with {made}. The last call of the command took {study['seconds']} s."),
+        f"```\n{' '.join(words)}\n```",
+        *say_made_with(study),
     ]
 
 
 def flag_text(value: Any) -> str:
     """A value as its flag takes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def write_report(out: Path) -> None:
-    """Write report.md, report.html and curves.svg of the study in `out`, from its files."""
-    study = read_json(out / "result.json", {"arms", "runs", "experiment"})
-    metrics: dict[str, list] = {arm: [] for arm in study["arms"]}
-    shown = {}
-    for run in study["runs"]:
-        arm, seed = run["arm"], run["seed"]
-        folder = out / "runs" / f"{arm}-seed{seed}"
-        metrics[arm].append(read_lines(folder / "metrics.jsonl"))
-        said = read_json(folder / "examples.json", {"examples"})["examples"]
-        shown.setdefault(arm, (seed, said))
-    title = f"Introspective coupling: {study['experiment']} on {study['task']}"
-    above = [f"# {clean(title)}", *findings(study), "## Curves"]
-    below = [*numbers(study), *examples(shown), *runs(study)]
-    below += background(study)
-    drawn = curves(metrics, "held_out", 5.2), curves(metrics, "train", 4.2)
-    pointer = drawing = [NO_CURVES]
-    if None not in drawn:
-        pointer = [CAPTION, "![Self, Orig, gap and drift over co-training](curves.svg)"]
-        drawing = [CAPTION, "### Held-out items", drawn[0], "### Training items", drawn[1]]
-        write_text(out / "curves.svg", drawn[0])
-    write_text(out / "report.md", "\n\n".join([*above, *pointer, *below]) + "\n")
-    write_text(out / "report.html", page(title, [*above, *drawing, *below]))

@@ -1,0 +1,177 @@
+"""A study written down: its runs, its numbers, its tables and pictures, in one folder.
+
+Everything is made from the runs, so that the folder can be written again at any time. The folder of
+a published study holds README.md, runs.jsonl and figures; any other also report.html and
+result.json, and its report has curves and examples.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from introspect.files import read_json, read_lines, write_json, write_lines, write_text
+from introspect.report.figures import curves, dots
+from introspect.report.html import clean, page
+from introspect.report.report import (
+    arms_table,
+    background,
+    draw_curves,
+    findings,
+    not_controlled,
+    numbers,
+    runs_table,
+    say_made_with,
+    show_examples,
+)
+from introspect.report.summary import summarize
+from introspect.runs.experiments import EXPERIMENTS, show_fields
+from introspect.runs.study import Gathered, Run, Setting
+
+MOST_CURVES = 8  # arms; more columns cannot be read
+
+
+def describe_study(
+    setting: Setting, gathered: Gathered, overrides: dict[str, Any]
+) -> dict[str, Any]:
+    """The numbers of a study, and in words what was asked and what its arms are."""
+    experiment, seeds = EXPERIMENTS[setting.experiment], sorted(gathered.runs)
+    rows = list_rows(setting, gathered, overrides)
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    differing = {
+        arm: experiment.differing(arm, setting.task, overrides, seeds[0])
+        for arm in experiment.arms
+    }
+    first, *others = differing.values()
+    shared = {k: v for k, v in first.items() if all(k in o and o[k] == v for o in others)}
+    shared = shared if others else {}
+    versions = [row["versions"] for row in rows]
+    config = experiment.config(arms[0], setting.task, overrides, seeds[0])
+    shown = ("arm", "seed", "self", "orig", "gap", "drift", "preference", "n_items")
+    return {
+        "experiment": setting.experiment,
+        "task": setting.task,
+        "question": experiment.question,
+        "open": experiment.open,
+        "explained": config.explained,
+        "seeds": seeds,
+        "overrides": overrides,
+        "shared": show_fields(shared) if shared else "",
+        "words": {arm: experiment.say(arm) for arm in arms},
+        "fields": {
+            arm: show_fields({k: v for k, v in differing[arm].items() if k not in shared})
+            for arm in arms
+        },
+        **summarize(rows),
+        "runs": [{key: row[key] for key in shown} for row in rows],
+        "failed": gathered.failed,
+        "versions": [dict(v) for v in dict.fromkeys(tuple(v.items()) for v in versions)],
+    }
+
+
+def list_rows(
+    setting: Setting, gathered: Gathered, overrides: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The lines of runs.jsonl: each result with its arm, declared fields, folder, and Self and Orig
+    before the first update."""
+    experiment, rows = EXPERIMENTS[setting.experiment], []
+    for seed, by_arm in sorted(gathered.runs.items()):
+        for arm, run in by_arm.items():
+            kept = {k: v for k, v in run.result.items() if k not in ("arm", "seconds")}
+            before = read_lines(run.folder / "metrics.jsonl")[0]
+            untrained = {key: before[key] for key in ("self", "orig")}
+            fields = experiment.fields(arm, seed, overrides)
+            where = {"folder": run.folder.name, "untrained": untrained}
+            rows.append({"arm": arm, "fields": fields, **where, **kept})
+    return rows
+
+
+def group_by_arm(gathered: Gathered) -> dict[str, list[Run]]:
+    """The runs of each arm, in the order of the seeds."""
+    arms = dict.fromkeys(arm for by_arm in gathered.runs.values() for arm in by_arm)
+    ordered = [by_arm for _, by_arm in sorted(gathered.runs.items())]
+    return {arm: [by_arm[arm] for by_arm in ordered if arm in by_arm] for arm in arms}
+
+
+def write_study(
+    out: Path,
+    setting: Setting,
+    gathered: Gathered,
+    overrides: dict[str, Any] | None = None,
+    claims: Sequence[str] = (),
+    published: bool = False,
+) -> dict[str, Any]:
+    """Write the folder of a study and return its numbers (`describe_study`).
+
+    Args:
+        claims: Markdown blocks about the claims that rest on it.
+        published: write README.md for a repository instead of a report to open in a browser.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    overrides = overrides or {}
+    study, by_arm = describe_study(setting, gathered, overrides), group_by_arm(gathered)
+    write_lines(out / "runs.jsonl", list_rows(setting, gathered, overrides))
+    write_json(out / "result.json", study) if not published else None
+    drawn = dots({arm: [run.result for run in runs] for arm, runs in by_arm.items()}, study["words"])
+    if drawn:
+        write_text(out / "figure.svg", drawn)
+    figure = ["![Self, Orig and gap of every arm, with every seed](figure.svg)"] if drawn else []
+    judged = ["## Claims", *claims] if claims else []
+    if published:
+        write_items(out, setting, gathered)
+        blocks = [
+            f"# {clean(setting.name)}",
+            clean(study["question"]),
+            f"```sh\npython eval.py experiment {setting.experiment}\n```",
+            *judged,
+            "## Arms",
+            *figure,
+            *arms_table(study),
+            "Every run is in [runs.jsonl](runs.jsonl).",
+            *not_controlled(study),
+            *say_made_with(study),
+        ]
+        write_text(out / "README.md", "\n\n".join(blocks) + "\n")
+        if setting.name == "anchor":
+            write_curves(out, by_arm)
+        return study
+    title = f"Introspective coupling: {setting.experiment} on {setting.task}"
+    shown = {
+        arm: (run.result["seed"], read_json(run.folder / "examples.json", {"examples"})["examples"])
+        for arm, (run, *_) in by_arm.items()
+    }
+    drawing, pointer = write_curves(out, by_arm)
+    above = [f"# {clean(title)}", *findings(study)]
+    below = [
+        *judged,
+        "## Arms",
+        *arms_table(study),
+        *numbers(study),
+        *show_examples(shown),
+        *runs_table(study),
+        *background(study),
+    ]
+    write_text(out / "report.md", "\n\n".join([*above, *pointer, *figure, *below]) + "\n")
+    inline = [drawn[drawn.index("<svg") :].strip()] if drawn and not drawing else []
+    write_text(out / "report.html", page(title, [*above, *drawing, *inline, *below]))
+    return study
+
+
+def write_curves(out: Path, by_arm: dict[str, list[Run]]) -> tuple[list[str], list[str]]:
+    """curves.svg, and the blocks that show curves in a page and in Markdown; nothing for many arms."""
+    if len(by_arm) > MOST_CURVES:
+        return [], []
+    metrics = {arm: [read_lines(r.folder / "metrics.jsonl") for r in rs] for arm, rs in by_arm.items()}
+    drawn = curves(metrics, "held_out", 5.2), curves(metrics, "train", 4.2)
+    if drawn[0]:
+        write_text(out / "curves.svg", drawn[0])
+    return draw_curves(drawn)
+
+
+def write_items(out: Path, setting: Setting, gathered: Gathered) -> None:
+    """items.jsonl: every held-out item of the first seed, where the experiment publishes them."""
+    if not EXPERIMENTS[setting.experiment].items or not gathered.runs:
+        return
+    first = gathered.runs[min(gathered.runs)]
+    items = {arm: read_lines(run.folder / "items.jsonl", "item") for arm, run in first.items()}
+    rows = [{"run": arm, **item} for arm, of_arm in items.items() for item in of_arm]
+    write_lines(out / "items.jsonl", rows)
