@@ -12,7 +12,8 @@ FREE_OF_TORCH = {"config", "fields", "files", "stats", "streams", "tokenizer"}
 FREE_OF_TORCH |= {"tasks.registry", "runs.build", "runs.cli", "runs.experiments", "analysis.calibration"}
 FREE_OF_TORCH |= {"analysis.matrix", "analysis.score"}
 FREE_OF_TORCH |= {"report.html", "report.summary", "report.text"}
-FREE_OF_TORCH |= {"lab.claim", "lab.claims", "lab.headlines", "lab.objections", "lab.our_claims", "lab.quantities"}
+FREE_OF_TORCH |= {"lab.claim", "lab.claims", "lab.headlines", "lab.objections", "lab.our_claims"}
+FREE_OF_TORCH |= {"lab.quantities"}
 FILES = {
     ".".join(p.relative_to(ROOT / "introspect").with_suffix("").parts).removesuffix(".__init__"): p
     for p in (ROOT / "introspect").rglob("*.py")

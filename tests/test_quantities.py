@@ -169,7 +169,8 @@ def test_runs_against_each_other_are_those_of_loops_over_items(tmp_path, seeds):
         itself = sum(p["explanation"] == p["current"] for p in own)
         told = sum(q["explanation"] == p["current"] for p, q in zip(own, other))
         assert above_other_model(x, y)(runs) == pytest.approx((itself - told) / 60)
-    values = [own_advantage("x", "y")(runs), own_preference("x", "y")(runs), above_other_model("x", "y")(runs),
+    values = [own_advantage("x", "y")(runs), own_preference("x", "y")(runs),
+              above_other_model("x", "y")(runs),
               above_other_model("y", "x")(runs)]
     assert len({round(value, 9) for value in values}) == 4  # guard: exchanging two would show
 
@@ -303,9 +304,9 @@ def r2(runs, test):
 
 def test_features_are_drift_agreement_on_training_items_and_their_product():
     x, y = features(conditions(7))
-    for row, value, run in zip(x, y, conditions(7).values()):
+    for row, gap_there, run in zip(x, y, conditions(7).values()):
         d, c = run.result["drift"], run.result["train"]["compatibility"]
-        assert row.tolist() == [1, d, c, d * c] and value == run.result["gap"]
+        assert row.tolist() == [1, d, c, d * c] and gap_there == run.result["gap"]
 
 
 @pytest.mark.parametrize("by_experiment", [False, True])

@@ -136,8 +136,8 @@ def test_what_the_claims_come_to_is_said_in_numbers_of_their_table():
 
 def test_the_committed_verdicts_follow_from_the_committed_values():
     rows = CLAIMS_JSON["rows"]
-    words = [(c.name, c.says, c.measured, c.paper, c.task) for c in CLAIMS]
-    assert [tuple(r[k] for k in ("name", "says", "measured", "paper", "task")) for r in rows] == words
+    keys = ("name", "says", "measured", "paper", "experiment", "task")
+    assert [[r[k] for k in keys] for r in rows] == [[getattr(c, k) for k in keys] for c in CLAIMS]
     tested = [r["p"] for r in rows if r["p"] is not None]
     assert CLAIMS_JSON["family"] == len(tested) == 78
     adjusted = iter(holm(tested))
