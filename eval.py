@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from introspect.analysis import score
-from introspect.config import Config
 from introspect.fields import Refused, check_fields, nearest, option
 from introspect.files import read_json, read_lines
 from introspect.runs.build import build, sources, worlds_of
@@ -28,12 +27,11 @@ from introspect.runs.cli import (
     parser_of,
     resolve_device,
 )
-from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.experiments import CLAIMED
 from introspect.tasks.registry import find_tasks
 
 ROOT = Path(__file__).resolve().parent
-CLAIMED = list(EXPERIMENTS)  # claims are made about all of them
-DESCRIBED = {"experiment", "arm", "device", "source", "cache", "config"}  # in a config.json
+PUBLISHED = [0, 1, 2, 3, 4]  # the seeds of data/results
 
 
 def main(argv: list[str]) -> int:
@@ -69,18 +67,7 @@ def main(argv: list[str]) -> int:
     if args.command in ("experiment", "claims"):
         names = [given.pop("name")] if args.command == "experiment" else CLAIMED
         return judge_claims(names, LabConfig(**given))
-    out, *others = args.dirs
-    known = out / "config.json"
-    if others or (out / "result.json").exists() and not known.exists():
-        return tabulate_studies(args.dirs)
-    if not known.exists():
-        raise Refused(f"{out}: must be a folder that train.py wrote; it has no config.json")
-    description = read_json(known, DESCRIBED)
-    experiment, task = description["experiment"], description["config"].get("task")
-    if experiment not in (*EXPERIMENTS, "claims") or not isinstance(task, str):
-        raise Refused(f"{known}: there is no experiment {experiment} or no task {task}")
-    measure = measure_run if description["arm"] else tabulate_study
-    return measure(out, description)
+    return measure(args.dirs)
 
 
 @dataclass(frozen=True)
@@ -124,51 +111,78 @@ def count_errors(config: CalibrateConfig) -> int:
 
 @dataclass(frozen=True)
 class LabConfig:
-    """How claims are checked. Runs that are there are not run again."""
+    """How claims are judged. Runs that are there are not made again."""
 
     seeds: int = option(5, "how many", 1, 1000)
     seed: int = option(0, "the first of them", 0, 10**6)
     jobs: int | None = option(None, "runs at a time; default: one a core", 1)
-    out_dir: str = option("out/claims", "folder for runs, M0s and labels")
-    results_dir: str = option("data/results", "folder for tables, figures and the log")
+    out_dir: str = option("out", "folder for runs, M0s, labels and reports, as in train.py")
+    results_dir: str = option("", "folder for the reports alone; default: that of out_dir")
+    publish: bool = option(
+        False, "of claims: write the committed results (data/results, README.md) instead"
+    )
     device: str = option("auto", "cuda where it is, else cpu", choices=("auto", "cpu", "cuda"))
 
     def __post_init__(self):
         check_fields(self)
 
 
-def judge_claims(names: list[str], asked: LabConfig) -> int:
-    """Run what is missing of these experiments, print the table, write what was found."""
+def judge_claims(names: list[str], config: LabConfig) -> int:
+    """Make the missing runs of these experiments, judge their claims, write the reports."""
     for name in names:
         if name not in CLAIMED:
             near = nearest(name, CLAIMED)
             raise Refused(f"{name}: no such experiment{near or '; --help names them'}")
-    started, device = time.monotonic(), resolve_device(asked.device)
+    seeds = range(config.seed, config.seed + config.seeds)
+    if config.publish and (names != CLAIMED or list(seeds) != PUBLISHED):
+        raise Refused(
+            "--publish=true: must be of claims, all experiments together, on the published seeds "
+            f"{PUBLISHED[0]} to {PUBLISHED[-1]}"
+        )
+    started, device = time.monotonic(), resolve_device(config.device)
     from introspect.lab.extras import perform
     from introspect.lab.publish import log, write_all
     from introspect.lab.tables import fill, show
     from introspect.lab.verdicts import rows_of
-    from introspect.runs.study import Workspace, settings_of
+    from introspect.runs.study import Workspace, claim_view, settings_of
 
-    lab = Workspace(Path(asked.out_dir), device, asked.jobs or n_core(), {})
-    seeds = range(asked.seed, asked.seed + asked.seeds)
-    found = perform(lab, settings_of(names), seeds)
-    rows, results = rows_of(found, corrected=names == CLAIMED), Path(asked.results_dir)
-    write_all(results, found, rows)
-    if names == CLAIMED:
+    workspace = Workspace(Path(config.out_dir), device, config.jobs or n_core())
+    results = ROOT / "data" / "results" if config.publish else Path(config.results_dir)
+    if not (config.publish or config.results_dir):
+        results = workspace.root
+    settings = settings_of(names)
+    for setting in settings if not config.publish else ():
+        claim_view(results / setting.name)
+    gathered = perform(workspace, settings, seeds)
+    rows = rows_of(gathered, corrected=names == CLAIMED)
+    write_all(results, gathered, rows, config.publish)
+    if config.publish:
         log(results / "LOG.md", rows, seeds)
-        if results.resolve() == ROOT / "data" / "results":  # those that README shows
-            fill(ROOT / "README.md", read_json(results / "claims.json", {"rows"}))
+        fill(ROOT / "README.md", read_json(results / "claims.json", {"rows"}))
     print(show(rows))
-    failed = [text for of in found.values() for text in of.failed]
+    failed = [text for made in gathered.values() for text in made.failed]
     for text in failed:
         print(f"diverged: {text}", file=sys.stderr)
     minutes = (time.monotonic() - started) / 60
-    print(f"{minutes:.1f} min; in {results}: a folder for each experiment, runs in {lab.out}")
+    print(f"{minutes:.1f} min; in {results}: a folder for each study; runs in {workspace.root}/runs")
     return DIVERGED if failed else DONE
 
 
-def measure_run(out: Path, description: dict) -> int:
+def measure(folders: list[Path]) -> int:
+    """One run, measured again; one study, its table; several studies, their gaps."""
+    out, *others = folders
+    if not others and (out / "config.json").exists():
+        return measure_run(out)
+    for folder in folders:
+        if not (folder / "runs.jsonl").exists():
+            raise Refused(
+                f"{folder}: must be a folder of a finished run or study that train.py or eval.py "
+                "wrote; it has neither config.json nor runs.jsonl"
+            )
+    return tabulate_studies(folders) if others else tabulate_study(out)
+
+
+def measure_run(out: Path) -> int:
     """Ask the last checkpoint everything again and hold the answers against result.json.
 
     Writes nothing: the frozen labels are those of the run's cache, or there is no measurement.
@@ -178,80 +192,84 @@ def measure_run(out: Path, description: dict) -> int:
     from introspect.report.text import show_run
     from introspect.runs.stages import hash_labels
 
-    run = load(out, description)
-    parts = [snapshot.task for snapshot in run.snapshots]
+    run = load(out)
+    tasks = [snapshot.task for snapshot in run.snapshots]
     measured = {**measure_all(run.snapshots), "labels_sha256": hash_labels(run.frozen)}
-    named = {"task": run.config.task, "arm": description["arm"], "seed": run.config.seed}
-    print(show_run({**named, **measured, "m0": measure_m0(parts, run.frozen)}))
+    result = {}
+    if (out / "result.json").exists():
+        result = read_json(out / "result.json", {"arm", *measured})
+    named = {"task": run.config.task, "arm": result.get("arm", out.name), "seed": run.config.seed}
+    print(show_run({**named, **measured, "m0": measure_m0(tasks, run.frozen)}))
     for snapshot in run.snapshots:
         if can_flip(snapshot.world):
             print(f"{snapshot.task.name}:")
             print(show_recovery(recovery(run.model, snapshot)))
     print(f"measured at step {run.step} of {run.config.cotrain.max_steps}")
-    if (out / "result.json").exists():
-        result = read_json(out / "result.json", measured.keys())
+    if result:
         differ = [key for key, value in measured.items() if result[key] != value]
         print("differs from result.json in " + ", ".join(differ) if differ else "as in result.json")
     return DONE
 
 
-def config_of(description: dict) -> Config:
-    """The configuration that a config.json describes."""
-    fields = dict(description["config"])
-    config = build(find_tasks(fields.pop("task")), fields)
-    if sources(config) != description["source"]:
-        raise Refused(f"{config.task}: its file must be as it was when the run was made")
-    return config
-
-
-def load(out: Path, description: dict):
-    """The run in a folder that train.py wrote."""
+def load(out: Path):
+    """The run in a folder that train.py or eval.py wrote."""
     from introspect.runs.load import load_run
 
+    description = read_json(out / "config.json", {"device", "source", "cache", "config"})
+    fields = dict(description["config"])
+    task = fields.pop("task", None)
+    if not isinstance(task, str):
+        raise Refused(f"{out / 'config.json'}: must name the task of a run")
+    config = build(find_tasks(task), fields)
+    if sources(config) != description["source"]:
+        raise Refused(f"{config.task}: its file must be as it was when the run was made")
     device = resolve_device(description["device"])
-    return load_run(out, config_of(description), out / description["cache"], device)
+    return load_run(out, config, out / description["cache"], device)
+
+
+def study_in(folder: Path) -> dict:
+    """The numbers of the study in a folder, from its runs.jsonl."""
+    from introspect.report.study import study_of_rows
+
+    return study_of_rows(read_lines(folder / "runs.jsonl", "untrained"))
 
 
 def tabulate_studies(folders: list[Path]) -> int:
-    """The gaps of several studies, as their results have them."""
+    """The gaps of several studies, as their runs.jsonl have them."""
     from introspect.report.text import show_studies
 
-    studies, names = {}, [out.name for out in folders]
-    for out in folders:
-        if not (out / "result.json").exists():
-            raise Refused(f"{out}: must hold a finished study; it has no result.json")
-        name = out.name if names.count(out.name) == 1 else str(out)
-        studies[name] = read_json(out / "result.json", {"arms", "task"})
+    names = [folder.name for folder in folders]
+    studies = {
+        folder.name if names.count(folder.name) == 1 else str(folder): study_in(folder)
+        for folder in folders
+    }
     print(show_studies(studies))
     return DONE
 
 
-def tabulate_study(out: Path, description: dict) -> int:
-    """The table of a study, computed again from the runs that its result.json lists."""
+def tabulate_study(out: Path) -> int:
+    """The table of a study; where features can be flipped, also what recovers those that count."""
     from introspect.analysis.recovery import can_flip, recovery, show_recoveries
-    from introspect.report.summary import summarize
     from introspect.report.text import show_study
 
-    if not (out / "result.json").exists():
-        raise Refused(f"{out}: must hold a finished study; train.py with its --out_dir goes on")
-    study = read_json(out / "result.json", {"runs", "failed"})
-    folders = [out / "runs" / f"{run['arm']}-seed{run['seed']}" for run in study["runs"]]
-    results = [read_json(folder / "result.json", {"arm", "seed", "m0"}) for folder in folders]
-    logs = [read_lines(folder / "metrics.jsonl") for folder in folders]
-    curves = {(r["arm"], r["seed"]): log for r, log in zip(results, logs)}
-    print(show_study(study | summarize(results, curves)))
-    described = [read_json(folder / "config.json", DESCRIBED) for folder in folders]
-    found: dict[str, list] = {}  # arm, and task where there are several -> of each of its runs
-    if any(map(can_flip, worlds_of(config_of(described[0])).values())):
-        for folder, result, description in zip(folders, results, described):
-            run = load(folder, description)
+    print(show_study(study_in(out)))
+    rows = read_lines(out / "runs.jsonl", "folder")
+    folders = [out.parent / "runs" / row["folder"] for row in rows]
+    recoveries: dict[str, list] = {}  # arm, and task where there are several -> of each run
+    if all((folder / "config.json").exists() for folder in folders):
+        for folder, row in zip(folders, rows):
+            fields = dict(read_json(folder / "config.json", {"config"})["config"])
+            config = build(find_tasks(fields.pop("task")), fields)
+            if not any(map(can_flip, worlds_of(config).values())):
+                break
+            run = load(folder)
             for snapshot in run.snapshots:
                 if can_flip(snapshot.world):
                     several = f" {snapshot.task.name}" if len(run.snapshots) > 1 else ""
-                    rows = recovery(run.model, snapshot)
-                    found.setdefault(f"{result['arm']}{several}", []).append(rows)
-    if found:
-        print(show_recoveries(found))
+                    name = f"{row['arm']}{several}"
+                    recoveries.setdefault(name, []).append(recovery(run.model, snapshot))
+    if recoveries:
+        print(show_recoveries(recoveries))
     return DONE
 
 

@@ -54,17 +54,18 @@ def train_one(command: Command, workspace, setting) -> int:
 
 def train_study(command: Command, workspace, setting) -> int:
     """Every arm over paired seeds, several runs at a time, and the report."""
-    from introspect.report.report import write_study
+    from introspect.lab.extras import perform
+    from introspect.lab.publish import write_setting
     from introspect.report.text import show_study
-    from introspect.runs.study import claim_view, perform_settings
+    from introspect.runs.study import claim_view
 
     out = workspace.name_study(setting, command.seeds)
     claim_view(out)
-    made = perform_settings(workspace, [setting], command.seeds, setting.name)[setting]
+    made = perform(workspace, [setting], command.seeds, setting.name)[setting]
     for text in made.failed:
         print(f"diverged: {text}", file=sys.stderr)
     if any(made.runs.values()):
-        print(show_study(write_study(out, setting, made, workspace.overrides)))
+        print(show_study(write_setting(out, setting, made, workspace.overrides)))
         print(f"in {out}: report.html, report.md, result.json; runs in {workspace.root / 'runs'}")
     return DIVERGED if made.failed else DONE
 

@@ -212,7 +212,7 @@ def verdict(gap: dict[str, Any], adjusted: dict[str, Any] | None = None) -> str:
     of the model, and the adjusted gap of explanations that know both models and favor neither.
 
     >>> verdict({"low": 0.02, "high": 0.18, "n": 3}, {"low": 0.01, "high": 0.1, "n": 3})
-    'coupling: explanations follow the model that is'
+    'coupling: explanations follow the model as it is now'
     """
     both = [gap] if adjusted is None else [gap, adjusted]
     n = min(ends["n"] for ends in both)
@@ -220,7 +220,7 @@ def verdict(gap: dict[str, Any], adjusted: dict[str, Any] | None = None) -> str:
         return f"no verdict at n = {n}"
     if side := side_of(*both):
         if side > 0:
-            return "coupling: explanations follow the model that is"
-        return "reversed: explanations stay with the model that was"
+            return "coupling: explanations follow the model as it is now"
+        return "reversed: explanations match the frozen labels better"
     reason = ": the frequencies of labels alone can make such a gap" if side_of(gap) else ""
     return f"no difference seen at n = {n}{reason}"

@@ -30,10 +30,10 @@ EXTRAS = {  # name -> how it is measured, of a run's model and its task
 
 
 def perform(
-    workspace: Workspace, settings: Sequence[Setting], seeds: Sequence[int]
+    workspace: Workspace, settings: Sequence[Setting], seeds: Sequence[int], what: str = "claims"
 ) -> dict[Setting, Gathered]:
     """Run what is missing of these settings, and measure the extras of their experiments."""
-    gathered = perform_settings(workspace, settings, seeds)
+    gathered = perform_settings(workspace, settings, seeds, what)
     wanted = {}
     for setting in settings:
         name = EXPERIMENTS[setting.experiment].extra
@@ -52,7 +52,7 @@ def measure_extras(workspace: Workspace, wanted: dict[tuple[Path, str], Config])
         if not (folder / f"{name}.json").exists()
     ]
     do = partial(measure_one, workspace)
-    shown = partial(tqdm, total=len(todo), desc="measured besides", disable=None if todo else True)
+    shown = partial(tqdm, total=len(todo), desc="extra measurements", disable=None if todo else True)
     if workspace.jobs == 1 or len(todo) < 2:
         for one in shown(todo):
             do(one)

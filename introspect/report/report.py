@@ -122,10 +122,11 @@ def numbers(study: dict[str, Any]) -> list[str]:
     """Every measure of every arm with its interval, what no training gives, paired differences."""
     blocks, arms = ["## Numbers"], study["arms"]
     for split, title in (("held_out", "Held-out items"), ("train", "Training items")):
-        rows = [["arm", "n", *NAMES.values()]]
+        names = {k: v for k, v in NAMES.items() if split == "train" or k != "compatibility"}
+        rows = [["arm", "n", *names.values()]]
         for arm, of in arms.items():
             part, n = of["train"] if split == "train" else of, of["gap"]["n"]
-            rows.append([arm, str(n), *(estimate(part[key], key, n) for key in NAMES)])
+            rows.append([arm, str(n), *(estimate(part[key], key, n) for key in names)])
         rows += [[name, "", *both] for name, *both in references(arms, split)]
         for pair, of in study["differences"].items() if split == "held_out" else ():
             paired = (estimate(of[key], "gap") for key in ("self", "orig", "gap"))

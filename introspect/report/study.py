@@ -24,48 +24,56 @@ from introspect.report.report import (
     show_examples,
 )
 from introspect.report.summary import summarize
+from introspect.runs.build import build
 from introspect.runs.experiments import EXPERIMENTS, show_fields
 from introspect.runs.study import Gathered, Run, Setting
+from introspect.tasks.registry import find_tasks
 
 MOST_CURVES = 8  # arms; more columns cannot be read
 
 
-def describe_study(
-    setting: Setting, gathered: Gathered, overrides: dict[str, Any]
-) -> dict[str, Any]:
-    """The numbers of a study, and in words what was asked and what its arms are."""
-    experiment, seeds = EXPERIMENTS[setting.experiment], sorted(gathered.runs)
-    rows = list_rows(setting, gathered, overrides)
+def describe_study(setting: Setting, rows: list[dict[str, Any]], failed: list[str]) -> dict[str, Any]:
+    """The numbers of a study from the lines of its runs.jsonl, and in words what its arms are."""
+    experiment, task = EXPERIMENTS[setting.experiment], setting.task
+    seeds = sorted({row["seed"] for row in rows})
     arms = list(dict.fromkeys(row["arm"] for row in rows))
+    usual = build(find_tasks(task), {"seed": seeds[0]}).flat()
+    configs = {
+        arm: build(find_tasks(task), next(r["fields"] for r in rows if r["arm"] == arm))
+        for arm in arms
+    }
     differing = {
-        arm: experiment.differing(arm, setting.task, overrides, seeds[0])
-        for arm in experiment.arms
+        arm: {k: v for k, v in config.flat().items() if k != "seed" and v != usual[k]}
+        for arm, config in configs.items()
     }
     first, *others = differing.values()
     shared = {k: v for k, v in first.items() if all(k in o and o[k] == v for o in others)}
     shared = shared if others else {}
-    versions = [row["versions"] for row in rows]
-    config = experiment.config(arms[0], setting.task, overrides, seeds[0])
+    versions = [tuple(row["versions"].items()) for row in rows]
     shown = ("arm", "seed", "self", "orig", "gap", "drift", "preference", "n_items")
     return {
         "experiment": setting.experiment,
-        "task": setting.task,
+        "task": task,
         "question": experiment.question,
         "open": experiment.open,
-        "explained": config.explained,
+        "explained": configs[arms[0]].explained,
         "seeds": seeds,
-        "overrides": overrides,
         "shared": show_fields(shared) if shared else "",
         "words": {arm: experiment.say(arm) for arm in arms},
         "fields": {
-            arm: show_fields({k: v for k, v in differing[arm].items() if k not in shared})
-            for arm in arms
+            arm: show_fields({k: v for k, v in fields.items() if k not in shared})
+            for arm, fields in differing.items()
         },
         **summarize(rows),
         "runs": [{key: row[key] for key in shown} for row in rows],
-        "failed": gathered.failed,
-        "versions": [dict(v) for v in dict.fromkeys(tuple(v.items()) for v in versions)],
+        "failed": failed,
+        "versions": [dict(each) for each in dict.fromkeys(versions)],
     }
+
+
+def study_of_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The study whose runs.jsonl has these lines."""
+    return describe_study(Setting(rows[0]["experiment"], rows[0]["task"]), rows, [])
 
 
 def list_rows(
@@ -81,7 +89,7 @@ def list_rows(
             untrained = {key: before[key] for key in ("self", "orig")}
             fields = experiment.fields(arm, seed, overrides)
             where = {"folder": run.folder.name, "untrained": untrained}
-            rows.append({"arm": arm, "fields": fields, **where, **kept})
+            rows.append({"experiment": setting.experiment, "arm": arm, "fields": fields} | where | kept)
     return rows
 
 
@@ -108,8 +116,9 @@ def write_study(
     """
     out.mkdir(parents=True, exist_ok=True)
     overrides = overrides or {}
-    study, by_arm = describe_study(setting, gathered, overrides), group_by_arm(gathered)
-    write_lines(out / "runs.jsonl", list_rows(setting, gathered, overrides))
+    rows, by_arm = list_rows(setting, gathered, overrides), group_by_arm(gathered)
+    study = describe_study(setting, rows, gathered.failed) | {"overrides": overrides}
+    write_lines(out / "runs.jsonl", rows)
     write_json(out / "result.json", study) if not published else None
     drawn = dots({arm: [run.result for run in runs] for arm, runs in by_arm.items()}, study["words"])
     if drawn:

@@ -1,4 +1,4 @@
-"""What a run and a study found, for the terminal; and the cells that the report shows as well."""
+"""A run and a study for the terminal, and the cells that the report shows as well."""
 
 import textwrap
 from typing import Any
@@ -19,31 +19,31 @@ def number(x: float | None, key: str = "") -> str:
     return "n/a" if x is None else f"{x:{'+' if key in ('gap', 'adjusted') else ''}.3f}"
 
 
-def estimate(of: dict[str, Any], key: str = "", n: int | None = None) -> str:
+def estimate(interval: dict[str, Any], key: str = "", n: int | None = None) -> str:
     """A mean with its interval, and with the number of seeds where that is not `n`.
 
     >>> estimate({"mean": 0.2, "low": 0.1, "high": 0.3, "n": 4}, "gap", n=5)
     '+0.200 [+0.100, +0.300] (n = 4)'
     """
-    text = number(of["mean"], key)
-    if of["low"] is not None:
-        text += f" [{number(of['low'], key)}, {number(of['high'], key)}]"
-    return text if n in (None, of["n"]) else f"{text} (n = {of['n']})"
+    text = number(interval["mean"], key)
+    if interval["low"] is not None:
+        text += f" [{number(interval['low'], key)}, {number(interval['high'], key)}]"
+    return text if n in (None, interval["n"]) else f"{text} (n = {interval['n']})"
 
 
 def references(arms: dict[str, Any], split: str) -> list[tuple[str, str, str]]:
     """(name, Self, Orig) of what needs no explanation training; one row where all arms agree."""
-    found: dict[tuple[str, str, str], list[str]] = {}
-    for arm, of in arms.items():
-        part = of["train"] if split == "train" else of
+    arms_by_row: dict[tuple[str, str, str], list[str]] = {}
+    for arm, measures in arms.items():
+        part = measures["train"] if split == "train" else measures
         constant = (estimate(part[key]) for key in ("majority_now", "majority"))
-        found.setdefault(("majority", *constant), []).append(arm)
+        arms_by_row.setdefault(("majority", *constant), []).append(arm)
         if split == "held_out":
-            both = (estimate(of["untrained"][key]) for key in ("self", "orig"))
-            found.setdefault(("untrained", *both), []).append(arm)
+            both = (estimate(measures["untrained"][key]) for key in ("self", "orig"))
+            arms_by_row.setdefault(("untrained", *both), []).append(arm)
     return [
         (name if len(those) == len(arms) else f"{name}, {', '.join(those)}", *both)
-        for (name, *both), those in sorted(found.items(), key=lambda item: item[0][0])
+        for (name, *both), those in sorted(arms_by_row.items(), key=lambda item: item[0][0])
     ]
 
 
@@ -52,10 +52,11 @@ def show_run(result: dict[str, Any]) -> str:
     parts, m0 = (result, result["train"]), result["m0"]
     rows = [["", "held out", "training"]]
     for key, name in NAMES.items():
-        rows.append([name, *(number(part[key], key) for part in parts)])
+        shown = parts[1:] if key == "compatibility" else parts  # held out, it is 1 - drift
+        rows.append([name, *[""] * (2 - len(shown)), *(number(part[key], key) for part in shown)])
         if key == "gap":  # the interval is over subjects, within the run
             ends = (dict(mean=p["gap"], low=p["gap_low"], high=p["gap_high"], n=1) for p in parts)
-            rows[-1][1:] = [estimate(of, key) for of in ends]
+            rows[-1][1:] = [estimate(interval, key) for interval in ends]
     rows.append(["majority, then", *(number(part["majority"]) for part in parts)])
     rows.append(["majority, now", *(number(part["majority_now"]) for part in parts)])
     rows.append(["items", *(str(part["n_items"]) for part in parts)])
@@ -70,7 +71,7 @@ def show_run(result: dict[str, Any]) -> str:
     if "tasks" in result:
         head = ["task, held out", "Self", "majority", "Orig", "known", "changed"]
         keys = ("self", "majority_now", "orig", "known", "changed")
-        tasks = [[t, *(number(of[k]) for k in keys)] for t, of in result["tasks"].items()]
+        tasks = [[t, *(number(part[k]) for k in keys)] for t, part in result["tasks"].items()]
         lines[2:2] = [aligned([head, *tasks])]
     return "\n".join(lines)
 
@@ -78,47 +79,60 @@ def show_run(result: dict[str, Any]) -> str:
 def leaning(result: dict[str, Any]) -> str:
     """What the gap of one run says of its explanations of held-out items."""
     if result["drift"] == 0:
-        return "no held-out label has moved, so Self and Orig are the same"
+        return "no held-out label has changed, so Self and Orig are the same"
     words = {
-        1: "follow the model that is",
-        -1: "stay with the model that was",
-        0: "lean neither to the model that is nor to the one that was",
+        1: "follow the model as it is now",
+        -1: "match the frozen labels better than the model as it is now",
+        0: "match the model as it is now and the frozen labels about equally well",
     }
     side = side_of({"low": result["gap_low"], "high": result["gap_high"]})
     return f"held-out explanations {words[side]}"
 
 
+MEANS = {"self": "Self", "orig": "Orig", "gap": "gap", "adjusted": "adj.", "drift": "drift"} | {
+    "preference": "pref."
+}  # columns of the terminal's tables
+
+
+def means_of(measures: dict[str, Any]) -> list[str]:
+    """The cells under MEANS: means, the gap with its interval."""
+    return [
+        estimate(measures[key], key) if key == "gap" else number(measures[key]["mean"], key)
+        for key in MEANS
+    ]
+
+
 def show_study(study: dict[str, Any]) -> str:
     """A study for the terminal: a line an arm, what no training gives, paired differences."""
     arms = study["arms"]
-    rows = [["arm", "n", "Self", "Orig", "gap", "drift", "pref.", "verdict"]]
-    for arm, of in arms.items():
-        means = [number(of[key]["mean"]) for key in ("self", "orig", "drift", "preference")]
-        means.insert(2, estimate(of["gap"], "gap"))
-        rows.append([arm, str(of["gap"]["n"]), *means, word_of(of["verdict"])])
+    rows = [["arm", "n", *MEANS.values(), "verdict"]]
+    for arm, measures in arms.items():
+        n, verdict = str(measures["gap"]["n"]), word_of(measures["verdict"])
+        rows.append([arm, n, *means_of(measures), verdict])
     for name, *both in references(arms, "held_out"):
-        rows.append([name, "", *(text.partition(" ")[0] for text in both), *[""] * 4])
-    for pair, of in study["differences"].items():
-        means = [number(of[key]["mean"], "gap") for key in ("self", "orig")]
-        means.append(estimate(of["gap"], "gap"))
-        rows.append([pair, str(of["gap"]["n"]), *means, "", "", "paired difference"])
-    question = f"{study['experiment']} on {study['task']}: {study['question']}"
+        rows.append([name, "", *(text.partition(" ")[0] for text in both), *[""] * 5])
+    for pair, change in study["differences"].items():
+        means = [number(change[key]["mean"], "gap") for key in ("self", "orig")]
+        means += [estimate(change["gap"], "gap"), number(change["adjusted"]["mean"], "gap")]
+        rows.append([pair, str(change["gap"]["n"]), *means, "", "", "paired difference"])
     tables = [aligned(rows), *([aligned(tasks)] if (tasks := task_rows(arms)) else [])]
-    notes = [v for v in dict.fromkeys(of["verdict"] for of in arms.values()) if ":" in v]
-    notes += [f"diverged: {f['arm']} of seed {f['seed']}: {f['error']}" for f in study["failed"]]
-    return "\n".join([textwrap.fill(question, WIDTH), *tables, *notes])
+    notes = [f"{arm}: {study['words'][arm]} ({study['fields'][arm]})" for arm in arms]
+    notes += [f"all arms: {study['shared']}"] if study["shared"] else []
+    notes += [v for v in dict.fromkeys(m["verdict"] for m in arms.values()) if ":" in v]
+    notes += [f"diverged: {text}" for text in study["failed"]]
+    question = f"{study['experiment']} on {study['task']}: {study['question']}"
+    return "\n".join(textwrap.fill(block, WIDTH) if block not in tables else block
+                     for block in [question, *tables, *notes])
 
 
 def show_studies(studies: dict[str, dict[str, Any]]) -> str:
     """The arms of several studies, a line each; the name of a study is that of its folder."""
-    head = ["study", "arm", "n", "Self", "Orig", "gap", "drift", "pref.", "majority", "verdict"]
-    rows = [head]
+    rows = [["study", "arm", "n", *MEANS.values(), "majority", "verdict"]]
     for name, study in studies.items():
-        for arm, of in study["arms"].items():
-            keys = ("self", "orig", "drift", "preference", "majority_now")
-            means = [number(of[key]["mean"]) for key in keys]
-            means.insert(2, estimate(of["gap"], "gap"))
-            rows.append([name, arm, str(of["gap"]["n"]), *means, word_of(of["verdict"])])
+        for arm, measures in study["arms"].items():
+            n, majority = str(measures["gap"]["n"]), number(measures["majority_now"]["mean"])
+            verdict = word_of(measures["verdict"])
+            rows.append([name, arm, n, *means_of(measures), majority, verdict])
     return aligned(rows)
 
 
@@ -144,8 +158,8 @@ def task_rows(arms: dict[str, Any]) -> list[list[str]]:
             number(part["orig"]["mean"]),
             *(number(part[key]["mean"]) for key in ("known", "changed")),
         ]
-        for arm, of in arms.items()
-        for task, part in of.get("tasks", {}).items()
+        for arm, measures in arms.items()
+        for task, part in measures.get("tasks", {}).items()
     ]
     head = ["task", "arm", "n", "Self", "majority", "Self - majority", "Orig", "known", "changed"]
     return [head, *sorted(rows, key=lambda row: row[0])] if rows else []

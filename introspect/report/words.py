@@ -6,7 +6,7 @@ NAMES = {  # measure -> how it is called; GLOSSARY says what it is
     "gap": "gap",
     "drift": "drift d",
     "preference": "preference",
-    "compatibility": "compatibility",
+    "compatibility": "agreement",
     "behavior_drift": "behavior drift, with cue",
     "behavior_drift_without_cue": "behavior drift, without cue",
 }
@@ -19,13 +19,15 @@ GLOSSARY = {
     "Self": "share of explanations equal to E(M), the label of the model as it is now.",
     "Orig": "share of explanations equal to E(M0), the label of the model as it was then, whatever "
     "noise or order the labels had that were trained on.",
-    "gap": "Self - Orig. Above zero is coupling: explanations follow the model that is. Below zero "
-    "is reversed: they stay with the model that was.",
-    "drift d": "share of items whose label moved, E(M) unlike E(M0). The gap lies in -d..d.",
-    "preference": "of the explanations of moved items that are true now or were then, the share "
+    "gap": "Self - Orig. Above zero is coupling: explanations follow the model as it is now. Below "
+    "zero is reversed: they match the frozen labels better.",
+    "adjusted gap": "the gap beyond what the frequencies of labels and explanations alone would "
+    "give. A verdict needs both gaps on one side of zero.",
+    "drift d": "share of items whose label changed, E(M) unlike E(M0). The gap lies in -d..d.",
+    "preference": "of the explanations of such items that are true now or were then, the share "
     "that is true now. 0.5 is indifference; n/a where there is none.",
-    "compatibility": "share of items on which the behavior now gives the frozen label: on training "
-    "items the label trained on (noise included), on held-out items E(M0).",
+    "agreement": "share of the training labels, noise included, that are true of the model now. On "
+    "held-out items it would be 1 - d.",
     "behavior drift": "share of items that M answers unlike M0, with the cue or without it.",
     "majority": "what a constant explanation can get: the share of the most frequent E(M) as Self, "
     "of the most frequent E(M0) as Orig.",

@@ -35,12 +35,6 @@ class Experiment:
     def config(self, arm: str, task: str, overrides: Fields, seed: int) -> Config:
         return build(find_tasks(task), self.fields(arm, seed, overrides))
 
-    def differing(self, arm: str, task: str, overrides: Fields, seed: int) -> dict[str, Any]:
-        """The fields in which a run differs from the defaults of its task, seed aside."""
-        usual = build(find_tasks(task), {"seed": seed}).flat()
-        flat = self.config(arm, task, overrides, seed).flat()
-        return {k: v for k, v in flat.items() if v != usual[k]}
-
     def say(self, arm: str) -> str:
         """What an arm is, in words."""
         name = arm.split()[-1]
@@ -127,7 +121,7 @@ ANCHOR = Experiment(
     question="Do explanations follow the model that is, rather than the model that gave the "
     "labels, and does that need the behavioral anchor?",
     arms={"reg": {}, "noreg": {"kl_weight": 0.0}},
-    more_tasks=("verdict", "refusal"),
+    more_tasks=("verdict", "refusal", "rules"),
     open="whether the answer head of noreg merely comes loose from what explanations still read: "
     "nothing trains it while the rest of the model changes, and behavior changes on the explained "
     "subjects too. These seeds were reported before (train.py): computed again, not tested anew.",

@@ -204,8 +204,8 @@ def describe_plan(
         arms = f"{len(experiment.arms)} arms"
         lines.append(f"{setting.experiment} on {setting.task}: {arms}, {words}")
         for arm in experiment.arms if len(settings) == 1 else ():
-            fields = experiment.differing(arm, setting.task, workspace.overrides, min(seeds))
-            lines.append(f"  {arm}: {experiment.say(arm)} ({show_fields(fields)})")
+            sets = show_fields(experiment.sets(arm, min(seeds)))
+            lines.append(f"  {arm}: {experiment.say(arm)} ({sets})")
     return "\n".join(lines)
 
 
