@@ -173,18 +173,18 @@ def measure_run(out: Path, description: dict) -> int:
     Writes nothing: the frozen labels are those of the run's cache, or there is no measurement.
     """
     from introspect.analysis.recovery import can_flip, recovery, show_recovery
-    from introspect.labels import all_sha256
-    from introspect.measure import m0_of, measure_all
+    from introspect.measure import measure_all, measure_m0
     from introspect.report.text import show_run
+    from introspect.runs.stages import hash_labels
 
     run = load(out, description)
-    parts = [snapshot.part for snapshot in run.snapshots]
-    measured = {**measure_all(run.snapshots), "labels_sha256": all_sha256(run.frozen)}
+    parts = [snapshot.task for snapshot in run.snapshots]
+    measured = {**measure_all(run.snapshots), "labels_sha256": hash_labels(run.frozen)}
     named = {"task": run.config.task, "arm": description["arm"], "seed": run.config.seed}
-    print(show_run({**named, **measured, "m0": m0_of(parts, run.frozen)}))
+    print(show_run({**named, **measured, "m0": measure_m0(parts, run.frozen)}))
     for snapshot in run.snapshots:
         if can_flip(snapshot.world):
-            print(f"{snapshot.part.name}:")
+            print(f"{snapshot.task.name}:")
             print(show_recovery(recovery(run.model, snapshot)))
     print(f"measured at step {run.step} of {run.config.cotrain.max_steps}")
     if (out / "result.json").exists():
@@ -246,7 +246,7 @@ def tabulate_study(out: Path, description: dict) -> int:
             run = load(folder, description)
             for snapshot in run.snapshots:
                 if can_flip(snapshot.world):
-                    several = f" {snapshot.part.name}" if len(run.snapshots) > 1 else ""
+                    several = f" {snapshot.task.name}" if len(run.snapshots) > 1 else ""
                     rows = recovery(run.model, snapshot)
                     found.setdefault(f"{result['arm']}{several}", []).append(rows)
     if found:

@@ -138,17 +138,17 @@ def competence_of_m0(config: Config, names: list[str]) -> str:
     """M0 trained as in a run of these tasks, and asked everything: a line a task."""
     import torch
 
-    from introspect.measure import competence
-    from introspect.parts import parts_of
-    from introspect.pretrain import pretrain
+    from introspect.measure import measure_competence
+    from introspect.runs.stages import make_m0, make_tasks
 
     torch.set_num_threads(1)
-    parts = parts_of(config, "cpu")
+    parts = make_tasks(config, "cpu")
     with tempfile.TemporaryDirectory() as folder:
-        m0 = pretrain(config, parts, Path(folder), "cpu")
+        m0 = make_m0(config, parts, Path(folder), "cpu")
     lines = []
     for part in (part for part in parts if part.name in names):
-        found = competence(part.world, part.interview.everything(m0)[0])
+        answers = part.interview.ask_all(m0)[0].argmax(-1)
+        found = measure_competence(part.world, answers)
         labels = ", ".join(f"{label} {share:.3f}" for label, share in found["labels"].items())
         lines.append(
             f"{part.name}: M0 knows {number(found['known'])} of the clear answers; the cue "

@@ -1,7 +1,45 @@
 """introspect: do a model's explanations follow what it was, or what it is?
 
-Reading order: cotrain (a run), losses and counterfactual and metrics (what is claimed), model,
-tasks/hint (the world), interview and packing (how a model is asked), labels and pretrain, stats.
+The map. Eleven files hold the idea and the algorithm; read them in this order:
+
+    tasks/hint.py    the world: facts, some known and some guessed, and a hint that may be wrong
+    tasks/world.py   what every task says of its world: prompts, cues, answers, ideal answers
+    model.py         a GPT trunk with a head that answers and a head that explains
+    packing.py       prompts that begin alike share their first tokens in one pass
+    interview.py     how a model is asked for answers and explanations; labels of its answers
+    pretrain.py      stage A: M0 learns the world
+    labels.py        stage B: labels E(M0) are read off M0's answers, once, and frozen
+    losses.py        the losses: world, explanation, behavioral anchor
+    cotrain.py       stage C: a copy of M0 is trained on the frozen labels; the loop
+    metrics.py       Self, Orig, gap, drift, preference
+    measure.py       what is measured of the model at every evaluation
+
+The rest of the core serves these: config and fields (every number of a run), tokenizer, channels
+(other ways to explain), adapters, optim, frequency (what label frequencies alone give), stats,
+streams (random numbers), checkpoint, files. Four wings stand on it, each on those before:
+
+    runs/      makes a run or a study: stages, one run, a pool of workers, experiments, flags
+    report/    says and draws what a study shows
+    analysis/  asks a finished run more: attribution, patching, probes, matrix, score, calibration
+    lab/       judges the claims
 """
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+_ROOMS = {  # the few names that a notebook wants, imported when they are asked for
+    "find_tasks": "tasks.registry",
+    "build": "runs.build",
+    "run": "runs.run",
+    "load_run": "runs.load",
+    "coupling": "metrics",
+    "adjusted_gap": "frequency",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)

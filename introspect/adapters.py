@@ -9,7 +9,6 @@ factor before B: our choice, since the paper names its ranks only.
 import torch
 from torch import Tensor, nn
 
-from introspect.config import Config
 from introspect.model import GPT
 
 MATRICES = ("attn.qkv", "attn.proj", "mlp.up", "mlp.down")  # of each block
@@ -38,28 +37,26 @@ def adapt(model: GPT, rank: int, seed: int) -> list[nn.Parameter]:
     Returns:
         A and B of every matrix, which alone are to be trained.
     """
-    generator, found = torch.Generator().manual_seed(seed), []
+    generator, added = torch.Generator().manual_seed(seed), []
     for block in model.blocks:
         for name in MATRICES:
             module, _, last = name.rpartition(".")
             inner = block.get_submodule(module)
             adapter = LowRank(getattr(inner, last), rank, generator)
             setattr(inner, last, adapter)
-            found += [adapter.a, adapter.b]
-    return found
+            added += [adapter.a, adapter.b]
+    return added
 
 
-def trainable(model: GPT, cfg: Config) -> list[nn.Parameter]:
-    """The weights that co-training moves; the others are frozen. Adapters are put in where asked.
+def trainable(model: GPT, channel: str, rank: int | None, seed: int) -> list[nn.Parameter]:
+    """The weights that co-training moves; the others are frozen.
 
-    All weights; or, in channel `probe`, the explanation head; or adapters and the head that says
-    the explanation.
+    All weights; or, in channel `probe`, the explanation head; or, where a rank is given, adapters
+    of this rank, which are put in here, and the head that says the explanation.
     """
-    c = cfg.cotrain
-    head = model.lm_head if c.channel == "verbal" else model.explain_head
-    if c.channel != "probe" and c.adapter_rank is None:
+    if channel != "probe" and rank is None:
         return list(model.requires_grad_(True).parameters())
     model.requires_grad_(False)
-    adapted = c.adapter_rank and c.channel != "probe"
-    added = adapt(model, c.adapter_rank, cfg.seed) if adapted else []
+    head = model.lm_head if channel == "verbal" else model.explain_head
+    added = adapt(model, rank, seed) if rank and channel != "probe" else []
     return [*added, *head.requires_grad_(True).parameters()]

@@ -15,7 +15,7 @@ All but the last have E = K + 1 classes. A sentence also names the answer that s
 import torch
 from torch import Tensor
 
-from introspect.counterfactual import explanation_labels, sentences
+from introspect.labels import sentence_labels
 from introspect.model import GPT
 from introspect.tasks.world import SENTENCES, World
 from introspect.tokenizer import encode_words
@@ -49,7 +49,11 @@ class Heads:
         return self.log_probs(model, hidden).argmax(-1)
 
     def classes(self, labels: Tensor, with_cue: Tensor) -> Tensor:
-        """Labels (N, P), and the answers with the cue that go with them, as classes (N, P)."""
+        """Labels (N, P) as classes of this channel (N, P).
+
+        Args:
+            with_cue: (N, P) the answers with the cue that the labels are about.
+        """
         return labels
 
     def words(self, label: int) -> str:
@@ -97,17 +101,10 @@ class Verbal:
         return torch.where(said.any(-1), said.int().argmax(-1), 2 * self.n_answer)
 
     def classes(self, labels: Tensor, with_cue: Tensor) -> Tensor:
-        return sentences(labels, with_cue, self.n_answer)
+        return sentence_labels(labels, with_cue, self.n_answer)
 
     def words(self, label: int) -> str:
         K = self.n_answer
         if label < K:
             return self.world.explanation(label)
         return "no sentence" if label == 2 * K else f"would stay {self.world.answers[label - K]}"
-
-
-def labels_of(channel: Heads | Verbal, answers: Tensor) -> Tensor:
-    """E(M), in the classes of a channel (N, P), of a model that gives `answers` (N, V)."""
-    pairs = torch.tensor(channel.world.pairs, device=answers.device)
-    labels = explanation_labels(answers, pairs, len(channel.world.answers))
-    return channel.classes(labels, answers[:, pairs[:, 0]])

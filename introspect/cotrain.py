@@ -1,147 +1,172 @@
 """Stage C: a copy of M0 is trained on frozen labels, and measured on the way.
 
-    L = explain_weight * CE(explanation, E(M0)) + kl_weight * KL(B(M0) || B(M))
-        [+ shift_weight * L_world of a shift]
+    loss = explain_weight * CE(explanation, E(M0)) + kl_weight * KL(B(M0) || B(M))
+           [+ shift_weight * world_loss of another world]
 
-The first term comes from subjects with explanation labels only. `run` is the whole of a run.
+The first term comes from subjects with explanation labels only.
 """
 
-import copy
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor
 
 from introspect import checkpoint
 from introspect.adapters import trainable
-from introspect.channels import labels_of
-from introspect.config import Config
-from introspect.controls import controls
-from introspect.files import read_json, versions, write_json, write_lines
-from introspect.labels import Frozen, all_sha256, frozen_labels
+from introspect.config import CotrainConfig
+from introspect.files import write_lines
+from introspect.interview import RunTask
+from introspect.labels import Frozen
 from introspect.losses import behavior_kl, explanation_loss
-from introspect.measure import Snapshot, examples, items, m0_of, measure_all
+from introspect.measure import Snapshot, measure_all
 from introspect.model import GPT
 from introspect.optim import set_rates
-from introspect.parts import Part, parts_of
 from introspect.pretrain import (
     Progress,
     check_finite,
     check_weights,
-    loss_of_world,
-    teach,
+    sampled_world_loss,
+    silent,
 )
-from introspect.runs.build import make_shifted, shifted
 from introspect.streams import rng
-
-N_EXAMPLE = 12  # held-out items that a finished run shows in words
-
-Loss = Callable[[GPT, int], tuple[Tensor, dict[str, Tensor]]]  # (model, step) -> total, parts
+from introspect.tasks.world import World
 
 
-def objective(cfg: Config, parts: list[Part], frozen: list[Frozen], device: str) -> Loss:
-    """The loss of update `step`: a function of the model and the step, with its own batches.
+class Supervised(NamedTuple):
+    """One task with what co-training may use of it, on the model's device."""
 
-    Tasks share each batch equally; each term is a mean over its tasks.
+    task: RunTask
+    explained: np.ndarray  # numbers of its subjects with explanation labels
+    labels: Tensor  # (N, P) frozen labels, in the classes of the channel
+    reference: Tensor  # (N, V, K) answer logits of M0
+
+
+def supervise(task: RunTask, frozen: Frozen, device: torch.device) -> Supervised:
+    labels = task.interview.channel.classes(frozen.targets, frozen.target_answers)
+    labels, reference = labels.to(device), frozen.reference.to(device)
+    return Supervised(task, task.subjects("train"), labels, reference)
+
+
+def explanation_terms(
+    model: GPT, tasks: list[Supervised], n: int, draw: Generator, anchored: bool, refreshed: bool
+) -> tuple[Tensor, Tensor | float]:
+    """CE(explanation, E(M0)) of n explained subjects of each task and, where they are anchored,
+    KL(B(M0) || B(M)) of the same packed pass; each is a mean over tasks.
+
+    Args:
+        refreshed: the labels are E(M) of the model in training, made anew for this batch.
     """
-    c, refreshed = cfg.cotrain, cfg.labels.refreshed
-    seed = cfg.seed if c.draw_seed is None else c.draw_seed
-    held = [(p, of.reference.to(device)) for p, of in zip(parts, frozen)]  # what an anchor holds
-    classes = [p.interview.channel.classes for p in parts]
-    targets = [f(of.targets, of.target_answers).to(device) for f, of in zip(classes, frozen)]
-    explained = [
-        (p, p.subjects("train"), reference, target)
-        for (p, reference), target in zip(held, targets)
-        if p.explained
-    ]
-    learned = [(p, reference) for p, reference in held if not p.taught]
-    shifts = shifted(cfg.tasks, c.shift)
-    moved = [(p, make_shifted(cfg, p.name, p.world)) for p in parts if p.name in shifts]
-
-    def share(among: list) -> int:
-        return c.batch_size // len(among)
-
-    def supervised(model: GPT, step: int) -> dict[str, list[Tensor]]:
-        """Explanations of subjects with labels and, for the anchor, answers of the same pass."""
-        draw = rng(seed, "explain", step)
-        terms: dict[str, list[Tensor]] = {"explanation": [], "kl": []}
-        for part, labeled, reference, target in explained:
-            batch = draw.choice(labeled, share(explained), replace=False)
-            subjects = torch.from_numpy(batch).to(device)
-            anchored_here = c.kl_weight and c.anchor == "explained"
-            if anchored_here or refreshed:  # one packed pass serves both
-                answers, said = part.interview.both(model, subjects)
-            else:
-                said = part.interview.explanations(model, subjects)
-            if anchored_here:
-                terms["kl"].append(behavior_kl(answers, reference[subjects]))
-            labels = target[subjects]
-            if refreshed:
-                labels = labels_of(part.interview.channel, answers.argmax(-1))
-            terms["explanation"].append(explanation_loss(said, labels))
-        return terms
-
-    def anchored(model: GPT, step: int) -> list[Tensor]:
-        """The anchor on subjects of all tasks that M0 knows, with labels or without."""
-        draw, terms = rng(seed, "anchor", step), []
-        for part, reference in learned:
-            batch = draw.choice(part.world.n_subject, share(learned), replace=False)
-            subjects = torch.from_numpy(batch).to(device)
-            answers = part.interview.answers(model, subjects)
-            terms.append(behavior_kl(answers, reference[subjects]))
-        return terms
-
-    def shift(model: GPT, step: int) -> list[Tensor]:
-        """The concurrent objective: to answer as the shifted worlds do."""
-        draw = rng(seed, "shift", step)
-        return [loss_of_world(model, p.interview, w, share(moved), draw) for p, w in moved]
-
-    def loss(model: GPT, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        terms = supervised(model, step)
-        if c.kl_weight and c.anchor == "all":
-            terms["kl"] = anchored(model, step)
-        if moved:
-            terms["shift"] = shift(model, step)
-        weights = {"explanation": c.explain_weight, "kl": c.kl_weight, "shift": c.shift_weight}
-        means = {name: sum(of) / len(of) for name, of in terms.items() if of}
-        total = sum(weights[name] * mean for name, mean in means.items())
-        return total, {name: mean.detach() for name, mean in means.items()}
-
-    return loss
+    ces, kls = [], []
+    for task, explained, frozen_labels, reference in tasks:
+        subjects = draw_subjects(explained, n, draw, reference.device)
+        labels = frozen_labels[subjects]
+        if anchored or refreshed:
+            answers, explanations = task.interview.both(model, subjects)
+        else:
+            explanations = task.interview.explanations(model, subjects)
+        if anchored:
+            kls.append(behavior_kl(answers, reference[subjects]))
+        if refreshed:
+            labels = task.interview.labels(answers.argmax(-1))
+        ces.append(explanation_loss(explanations, labels))
+    return sum(ces) / len(ces), sum(kls) / len(tasks)
 
 
-def passes_of(cfg: Config) -> int:
+def anchor_term(model: GPT, tasks: list[Supervised], n: int, draw: Generator) -> Tensor:
+    """KL(B(M0) || B(M)) of n subjects of each task, with explanation labels or without."""
+    kls = []
+    for task, _, _, reference in tasks:
+        subjects = draw_subjects(task.world.n_subject, n, draw, reference.device)
+        kls.append(behavior_kl(task.interview.answers(model, subjects), reference[subjects]))
+    return sum(kls) / len(kls)
+
+
+def shift_term(
+    model: GPT, shifted: list[tuple[RunTask, World]], n: int, draw: Generator
+) -> Tensor:
+    """The concurrent objective: to answer as other worlds do, on n subjects of each task."""
+    losses = [sampled_world_loss(model, t.interview, world, n, draw) for t, world in shifted]
+    return sum(losses) / len(losses)
+
+
+def draw_subjects(among: np.ndarray | int, n: int, draw: Generator, device: torch.device) -> Tensor:
+    return torch.from_numpy(draw.choice(among, n, replace=False)).to(device)
+
+
+def loss_of_update(
+    model: GPT,
+    step: int,
+    tasks: list[Supervised],
+    shifted: list[tuple[RunTask, World]],
+    c: CotrainConfig,
+    seed: int,
+    refreshed: bool,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of update `step`, and its terms by name; tasks share each batch equally.
+
+    Batches depend on the seed and the step only, so that a killed run goes on as it would have.
+    """
+    explained = [s for s in tasks if s.task.explained]
+    learned = [s for s in tasks if not s.task.taught]  # what M0 knows, so what can be anchored
+    shift = 0.0
+
+    draw, n = rng(seed, "explain", step), c.batch_size // len(explained)
+    anchored = c.kl_weight > 0 and c.anchor == "explained"
+    ce, kl = explanation_terms(model, explained, n, draw, anchored, refreshed)
+    if c.kl_weight > 0 and c.anchor == "all":
+        draw, n = rng(seed, "anchor", step), c.batch_size // len(learned)
+        kl = anchor_term(model, learned, n, draw)
+    if shifted:
+        draw, n = rng(seed, "shift", step), c.batch_size // len(shifted)
+        shift = shift_term(model, shifted, n, draw)
+
+    loss = c.explain_weight * ce + c.kl_weight * kl + c.shift_weight * shift
+    terms = {"explanation": ce, "kl": kl, "shift": shift}
+    return loss, {name: t.detach() for name, t in terms.items() if isinstance(t, Tensor)}
+
+
+def passes_of_update(c: CotrainConfig) -> int:
     """Passes over a subject in one update, a measure of its time."""
-    c = cfg.cotrain
     return c.batch_size * (1 + bool(c.kl_weight) + bool(c.shift))
 
 
-def finished(out: Path) -> dict[str, Any] | None:
-    """The result of the run in `out`, if it is done."""
-    path = out / "result.json"
-    return read_json(path, {"arm", "seed", "gap", "train", "m0"}) if path.exists() else None
+class Trained(NamedTuple):
+    """What co-training ends with."""
+
+    rows: list[dict[str, Any]]  # one for each evaluation: the lines of metrics.jsonl
+    snapshots: list[Snapshot]  # of each task, at the last evaluation
 
 
-def run(
-    cfg: Config, arm: str, out: Path, cache: Path, device: str, progress: Progress
-) -> dict[str, Any]:
-    """One run, complete: M0, frozen labels, co-training, measures. Continues what is in `out`.
+def cotrain(
+    model: GPT,
+    tasks: list[RunTask],
+    frozen: list[Frozen],
+    c: CotrainConfig,
+    seed: int,
+    out: Path,
+    title: str,
+    progress: Progress = silent,
+    shifted: Mapping[str, World] = {},
+    refreshed: bool = False,
+) -> Trained:
+    """Train `model`, a copy of M0, in place; continues what is in out/checkpoints.
 
-    Writes out/metrics.jsonl (a line an evaluation), out/result.json, out/examples.json,
-    out/items.jsonl (a line a held-out item) and the checkpoints; returns what is in result.json. A
-    finished run is returned as it is.
+    Writes out/metrics.jsonl (a line an evaluation) and a checkpoint at every evaluation.
+
+    Args:
+        shifted: task -> the world whose answers a concurrent objective teaches.
+        refreshed: no label is frozen, see `explanation_terms`.
     """
-    if done := finished(out):
-        return done
-    c, parts = cfg.cotrain, parts_of(cfg, device, cfg.cotrain.channel)
-    m0, frozen = frozen_labels(cfg, parts, cache, device)
-    loss_at = objective(cfg, parts, frozen, device)
-    model = copy.deepcopy(teach(cfg, m0, parts, cache, device)).train()
-    trained = trainable(model, cfg)
+    trained = trainable(model.train(), c.channel, c.adapter_rank, seed)
+    device, batch_seed = model.token.weight.device, seed if c.draw_seed is None else c.draw_seed
+    supervised = [supervise(task, labels, device) for task, labels in zip(tasks, frozen)]
+    moved = [(task, shifted[task.name]) for task in tasks if task.name in shifted]
     optimizer = torch.optim.AdamW(
         trained, lr=c.learning_rate, weight_decay=c.weight_decay, fused=True
     )
@@ -153,16 +178,18 @@ def run(
         rows, seconds = meta["rows"], meta["seconds"]
         print(f"{out}: resumed from step {step}", file=sys.stderr)
 
-    title = f"{arm} of seed {cfg.seed}"
-    passes = passes_of(cfg)
+    def take_snapshots() -> list[Snapshot]:
+        return [Snapshot(model, *each) for each in zip(tasks, frozen)]
+
+    passes = passes_of_update(c)
     progress(title, -step * passes)
-    started, terms = time.monotonic() - seconds, {}
+    started, terms, snapshots = time.monotonic() - seconds, {}, []
     while True:
         # 1. evaluate and save: at step 0 and after the last step too, never twice at one step
         due = step % c.eval_interval == 0 or step == c.max_steps
         if due and not (rows and rows[-1]["step"] == step):
             check_weights(step, title, model)
-            snapshots = [Snapshot(model, *of) for of in zip(parts, frozen)]
+            snapshots = take_snapshots()
             losses = {f"loss/{name}": term.item() for name, term in terms.items()}
             row = {"step": step, **losses, **measure_all(snapshots)}
             rows.append(row | {"seconds": round(time.monotonic() - started, 3)})
@@ -173,35 +200,17 @@ def run(
         if step >= c.max_steps:
             break
 
-        # 2. one batch, its frozen labels and, for the anchor, both answers
-        total, terms = loss_at(model, step)
+        # 2. one batch, its frozen labels and, for the anchor, M0's answers
+        loss, terms = loss_of_update(model, step, supervised, moved, c, batch_seed, refreshed)
 
         # 3. one update
         optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(trained, c.grad_clip)
-        check_finite(step, title, loss=total, gradient=norm)
+        check_finite(step, title, loss=loss, gradient=norm)
         set_rates([optimizer], [c.learning_rate], min(1.0, (step + 1) / max(1, c.warmup_steps)))
         optimizer.step()
         step += 1
         progress(title, passes)
-
-    snapshots = [Snapshot(model, *of) for of in zip(parts, frozen)]
-    write_json(out / "examples.json", {"examples": examples(snapshots, N_EXAMPLE)})
-    write_lines(out / "items.jsonl", items(snapshots))
     write_lines(out / "metrics.jsonl", rows)
-    final = {k: v for k, v in rows[-1].items() if k not in ("step", "seconds") and "/" not in k}
-    result = {
-        "task": cfg.task,
-        "arm": arm,
-        "seed": cfg.seed,
-        **final,
-        "controls": controls(snapshots),
-        "m0": m0_of(parts, frozen),
-        "config_sha256": cfg.sha256(),
-        "labels_sha256": all_sha256(frozen),
-        "seconds": round(time.monotonic() - started, 3),
-        "versions": versions(device),
-    }
-    write_json(out / "result.json", result)
-    return result
+    return Trained(rows, snapshots or take_snapshots())  # a finished one is asked once more

@@ -1,7 +1,7 @@
-"""What explanations get for the frequencies of labels alone, and what is beyond that.
+"""The part of a gap that the frequencies of labels make alone, and the part beyond it.
 
-The gap has a part that needs no knowledge of the model: a label that is often said can become more
-frequent. `by_frequency` is that part, `adjusted_gap` is the rest.
+A label that is often said can become more frequent: then explanations that know nothing of the
+model have a gap above zero. `by_frequency` is that part of the gap, `adjusted_gap` is the rest.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from introspect.metrics import check_shapes
 
 
-def balanced(explanation: Tensor, current: Tensor) -> float:
+def balanced_match(explanation: Tensor, current: Tensor) -> float:
     """Mean over the classes k of `current` of the share of its items that are explained by k.
 
     1 / (number of classes) for a constant explanation and for one that knows nothing.
@@ -44,13 +44,12 @@ def by_frequency(explanation: Tensor, current: Tensor, original: Tensor, cue: Te
 
 
 def adjusted_gap(explanation: Tensor, current: Tensor, original: Tensor, cue: Tensor) -> float:
-    """gap - by_frequency: what explanations gain by being said of the right subjects.
+    """gap - by_frequency: what explanations gain by being given for the right subjects.
 
-    Exactly 0 for an explanation that depends on the cue alone, a constant one among them; 0 on
-    average for explanations dealt out at random within each cue. Not 0 where explanations that are
-    half of the time true now and half of the time true then have a gap of 0 and frequencies alone
-    would give them another: it goes beside the gap, not in its place. Arguments and errors are
-    those of `by_frequency`; range -2..2.
+    It is exactly 0 for explanations that depend on the cue alone (constant ones among them), and 0
+    on average for explanations dealt out at random within each cue. It can differ from 0 when the
+    gap is 0: report it beside the gap, not instead of it. Arguments and errors are those of
+    `by_frequency`; the range is -2..2.
     """
     items, sides, dealt = by_cue(explanation, current, original, cue)
     return float(((sides * items - dealt).double() / items).sum()) / explanation.numel()

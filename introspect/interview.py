@@ -1,6 +1,6 @@
 """How a model is asked: its answers to every variant of a subject, its explanations of every pair.
 
-    B subjects   V variants   P pairs   K answers   E explanations   C = n_embd
+    N or B subjects   V variants   P pairs   K answers   E explanations   C = n_embd
 
 The explanation of a pair is read in a sequence of its own, which ends in <|explain|> and never
 contains the model's answer. How it is read there is up to the channel (channels.py).
@@ -8,10 +8,12 @@ contains the model's answer. How it is read there is up to the channel (channels
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from introspect.channels import Heads, Verbal
+from introspect.labels import explanation_labels
 from introspect.model import GPT
 from introspect.packing import Packed, pack
 from introspect.tasks.world import World
@@ -29,7 +31,8 @@ class Interview:
     """The prompts of a world, tokenized and packed once, asked through one channel.
 
     Args:
-        among: the answers of the model's task head; default: those of the world.
+        head_answers: the answers that the rows of the model's task head stand for; default: those
+            of the world.
     """
 
     def __init__(
@@ -37,14 +40,15 @@ class Interview:
         world: World,
         channel: str = "head",
         device: torch.device | str = "cpu",
-        among: tuple[str, ...] | None = None,
+        head_answers: tuple[str, ...] | None = None,
     ):
         self.n_variant, self.n_pair = len(world.prompts), len(world.pairs)
-        self.n_subject = world.n_subject
-        self.with_cue = torch.tensor([x for x, _ in world.pairs], device=device)  # (P,) variants
-        self.columns = None  # (K,) rows of the task head, where they are not all of them
-        if among not in (None, world.answers):
-            self.columns = torch.tensor([among.index(a) for a in world.answers], device=device)
+        self.n_subject, self.n_answer = world.n_subject, len(world.answers)
+        self.pairs = torch.tensor(world.pairs, device=device)  # (P, 2) variants with, without cue
+        self.columns = None  # (K,) rows of the task head, where the world has not all of them
+        if head_answers not in (None, world.answers):
+            rows = [head_answers.index(answer) for answer in world.answers]
+            self.columns = torch.tensor(rows, device=device)
         self.channel = (
             Verbal(world, device) if channel == "verbal" else Heads(channel, world, self.columns)
         )
@@ -86,7 +90,7 @@ class Interview:
         """(B, V, C) where answers are read, (B, P, R, C) where explanations are."""
         if self.channel.at_answer:
             answers = self._read(model, subjects, self._prompts)
-            return answers, answers[:, self.with_cue, None]
+            return answers, answers[:, self.pairs[:, 0], None]
         hidden = self._read(model, subjects, self._all)  # (B, V + P R, C)
         answers, queries = hidden[:, : self.n_variant], hidden[:, self.n_variant :]
         return answers, queries.unflatten(1, (self.n_pair, -1))
@@ -96,7 +100,7 @@ class Interview:
         return self._answer(model, self._read(model, subjects, self._prompts))
 
     def explanations(self, model: GPT, subjects: Tensor) -> Tensor:
-        """Log-probabilities (B, P, E) of what the model says removing each cue would do."""
+        """Log-probabilities (B, P, E) of what the model says that removing each cue would do."""
         if self.channel.at_answer:
             return self.both(model, subjects)[1]
         queries = self._read(model, subjects, self._questions).unflatten(1, (self.n_pair, -1))
@@ -108,13 +112,37 @@ class Interview:
         return self._answer(model, answers), self.channel.log_probs(model, queries)
 
     @torch.no_grad()
-    def heard(self, model: GPT, subjects: Tensor) -> tuple[Tensor, Tensor]:
-        """Answers as logits (B, V, K), and what is said of every pair as class ids (B, P)."""
+    def ask(self, model: GPT, subjects: Tensor) -> tuple[Tensor, Tensor]:
+        """Answers as logits (B, V, K), and the explanation of every pair as class ids (B, P)."""
         answers, queries = self._hidden(model, subjects)
         return self._answer(model, answers), self.channel.say(model, queries)
 
-    def everything(self, model: GPT) -> tuple[Tensor, Tensor]:
-        """What is heard about all N subjects, logits (N, V, K) and class ids (N, P), on the CPU."""
-        everyone = torch.arange(self.n_subject, device=self.with_cue.device)
-        answers, said = zip(*(self.heard(model, chunk) for chunk in everyone.split(CHUNK)))
+    def ask_all(self, model: GPT) -> tuple[Tensor, Tensor]:
+        """`ask` about all N subjects: logits (N, V, K) and class ids (N, P), on the CPU."""
+        everyone = torch.arange(self.n_subject, device=self.pairs.device)
+        answers, said = zip(*(self.ask(model, chunk) for chunk in everyone.split(CHUNK)))
         return torch.cat(answers).cpu(), torch.cat(said).cpu()
+
+    def labels(self, answers: Tensor) -> Tensor:
+        """E(M) of a model M that gives these `answers` (N, V): what is true of it, in the classes
+        of the channel (N, P). Explanations are right or wrong by these."""
+        pairs = self.pairs.to(answers.device)
+        labels = explanation_labels(answers, pairs, self.n_answer)
+        return self.channel.classes(labels, answers[:, pairs[:, 0]])
+
+
+class RunTask(NamedTuple):
+    """One task of a run. Tasks of one run share the trunk and its heads: the task head has a row
+    for each answer of any of them, and each task reads the rows of its own answers."""
+
+    name: str
+    world: World
+    interview: Interview
+    explained: bool  # some of its subjects have explanation labels
+    taught: bool  # M0 has never seen it; it is learned before co-training, from answers alone
+
+    def subjects(self, split: str) -> np.ndarray:
+        """Numbers of the subjects of "train" or of "held_out"; without labels, all are held out."""
+        if self.explained:
+            return self.world.subjects(split)
+        return np.arange(self.world.n_subject if split == "held_out" else 0)

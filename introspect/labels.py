@@ -1,33 +1,80 @@
-"""Stage B: the frozen labels E(M0), made once from a model's answers, hashed, never refreshed."""
+"""Labels E(M): what removing a cue does to a model's answer. Read off its answers, then frozen.
+
+    N subjects   V variants of a prompt   P pairs (with cue, without)   K answers   E = K + 1 labels
+"""
 
 import hashlib
-from dataclasses import asdict
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from introspect import checkpoint
-from introspect.config import Config, LabelConfig, digest
-from introspect.counterfactual import explanation_labels, turned, with_noise
-from introspect.model import GPT
-from introspect.parts import Part, parts_of
-from introspect.pretrain import m0_key, pretrain
-from introspect.runs.build import donor_of
+from introspect.config import LabelConfig
 from introspect.streams import rng
 from introspect.tasks.world import World
 
 
-class Frozen(NamedTuple):
-    """The labels of one task, and what M0 answers in it."""
+def explanation_labels(answers: Tensor, pairs: Tensor, n_answer: int) -> Tensor:
+    """E(M): how the answer would change if the cue were removed, from the answers themselves.
 
-    original: Tensor  # (N, P) int64, labels of every subject, from the labeled model's answers
-    targets: Tensor  # (N, P) int64, those trained on: `original`, unless noisy or shuffled
+    "Removed" means: the other variant of the pair, in which the cue does not occur.
+
+    Args:
+        answers: (N, V) int64 answer to each variant. pairs: (P, 2) variants with and without cue.
+        n_answer: K.
+
+    Returns:
+        (N, P): the answer without the cue where it differs from the answer with it, else K.
+    """
+    with_cue, without = answers[:, pairs[:, 0]], answers[:, pairs[:, 1]]  # (N, P) each
+    return torch.where(with_cue == without, n_answer, without)
+
+
+def sentence_labels(labels: Tensor, with_cue: Tensor, n_answer: int) -> Tensor:
+    """Labels that also name the answer that stays: k < K "would change to k", K + k "would stay k".
+
+    Args:
+        labels: (N, P) in [0, K]. with_cue: (N, P) in [0, K), the answer that would change or stay.
+
+    Returns:
+        (N, P) in [0, 2 K).
+    """
+    return torch.where(labels == n_answer, n_answer + with_cue, labels)
+
+
+def turn(labels: Tensor, rows: Tensor, n_label: int) -> Tensor:
+    """`labels` (N, P), those of `rows` (N,) bool wrong systematically: k + 1 mod n_label for k."""
+    return torch.where(rows[:, None], (labels + 1) % n_label, labels)
+
+
+def add_noise(labels: Tensor, share: float, n_label: int, seed: int) -> Tensor:
+    """`labels` with exactly round(share * n) of them replaced by another class, uniformly chosen.
+
+    Args:
+        labels: any shape, int64 in [0, n_label). share: 0..1.
+
+    Raises:
+        ValueError: a share outside 0..1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share of noise must be in 0..1, got {share}")
+    draw = rng(seed, "label noise")
+    noisy = labels.flatten().clone()
+    wrong = torch.from_numpy(draw.permutation(len(noisy))[: round(share * len(noisy))])
+    offset = torch.from_numpy(draw.integers(1, n_label, size=len(wrong)))  # never 0: never itself
+    noisy[wrong] = (noisy[wrong] + offset) % n_label
+    return noisy.view(labels.shape)
+
+
+class Frozen(NamedTuple):
+    """The labels of one task, made once and never refreshed, and what M0 answers in it."""
+
+    original: Tensor  # (N, P) int64, labels of every subject: Orig is agreement with these
+    targets: Tensor  # (N, P) int64, labels trained on: `original`, unless noisy or shuffled
     original_answers: Tensor  # (N, P) int64, answers with the cue that `original` is about
-    target_answers: Tensor  # (N, P) int64, those that `targets` is about
-    reference: Tensor  # (N, V, K) float, logits of M0: what the anchor holds on to
+    target_answers: Tensor  # (N, P) int64, answers with the cue that `targets` is about
+    reference: Tensor  # (N, V, K) float, logits of M0, to which the anchor holds the answers
 
     def sha256(self) -> str:
         """Hash of the labels, not of the reference: it names what the supervision was."""
@@ -35,95 +82,40 @@ class Frozen(NamedTuple):
         return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
 
 
-def freeze(
-    labeled: Tensor,
-    reference: Tensor,
-    world: World,
-    c: LabelConfig,
-    seed: int,
-) -> Frozen:
-    """Labels of the model whose answer logits are `labeled` (N, V, K); `reference` are M0's.
+def freeze(labeled: Tensor, reference: Tensor, world: World, c: LabelConfig, seed: int) -> Frozen:
+    """The frozen labels E(M0) of one task, from answers: this is where supervision is made.
 
-    In this order: a share of the subjects keeps M0's own labels; those of some first words are
-    turned; labels are dealt out anew among the explained subjects, cue by cue, so that each class
-    stays as frequent as it was for each cue; some become noise.
+    By default the labeled model is M0 itself, and every label is true of it. The fields of `c`
+    spoil that in this order: a share of the subjects keeps M0's own labels where another model
+    gives those of the rest; labels of some first words get a systematic error; labels are dealt out
+    anew among the explained subjects, cue by cue, so that each class stays as frequent as it was
+    for each cue; some become noise.
+
+    Args:
+        labeled: (N, V, K) answer logits of the model that gives the labels.
+        reference: (N, V, K) answer logits of M0.
+        seed: decides which subjects, words and labels are spoiled.
     """
     pairs, answers = torch.tensor(world.pairs), labeled.argmax(-1)
-    own = chosen(world.n_subject, 1 - c.donor_share, seed, "own labels")
+    own = choose(world.n_subject, 1 - c.donor_share, seed, "own labels")
     answers[own] = reference.argmax(-1)[own]
     original = explanation_labels(answers, pairs, len(world.answers))
     if c.turned_share:
-        words, word_of = np.unique(world.slots[:, 0], return_inverse=True)
-        among = chosen(len(words), c.turned_share, seed, "turned words")
-        original = turned(original, torch.from_numpy(np.isin(word_of, among)), world.n_explanation)
+        words, word_of_subject = np.unique(world.slots[:, 0], return_inverse=True)
+        wrong = choose(len(words), c.turned_share, seed, "turned words")
+        rows = torch.from_numpy(np.isin(word_of_subject, wrong))
+        original = turn(original, rows, world.n_explanation)
     with_cue = answers[:, pairs[:, 0]]
     train = torch.from_numpy(world.subjects("train"))
-    shuffled = c.label_order == "shuffled"
-    source = rng(seed, "label order").permutation(train.numpy()) if shuffled else train
+    source = train
+    if c.label_order == "shuffled":
+        source = rng(seed, "label order").permutation(train.numpy())
     targets, target_answers = original.clone(), with_cue.clone()
-    targets[train] = with_noise(original[source], c.label_noise, world.n_explanation, seed)
+    targets[train] = add_noise(original[source], c.label_noise, world.n_explanation, seed)
     target_answers[train] = with_cue[source]
     return Frozen(original, targets, with_cue, target_answers, reference)
 
 
-def chosen(n: int, share: float, seed: int, stream: str) -> np.ndarray:
+def choose(n: int, share: float, seed: int, stream: str) -> np.ndarray:
     """round(n * share) numbers below n; those of a smaller share are among those of a larger."""
     return rng(seed, stream).permutation(n)[: round(n * share)]
-
-
-def all_sha256(frozen: list[Frozen]) -> str:
-    """Hash of the labels of a run: of its only task, or of all."""
-    hashes = [labels.sha256() for labels in frozen]
-    return hashes[0] if len(hashes) == 1 else digest(hashes)
-
-
-def labels_folder(cfg: Config, name: str, cache: Path, device: str) -> Path:
-    """Where the labels of a task are cached: a name made of everything that decides them."""
-    c, models = cfg.labels, [m0_key(cfg, device), m0_key(donor_of(cfg), device)]
-    drawn = c.label_noise or c.turned_share or c.donor_share < 1 or c.label_order == "shuffled"
-    seed = cfg.seed if drawn else None  # runs of other seeds share what is not drawn
-    return cache / f"labels-{digest([*models, name, asdict(c), seed])[:16]}"
-
-
-def labeled_step(cfg: Config) -> int:
-    """The update of the labeled model's pretraining after which it gives the labels."""
-    return round(cfg.labels.label_progress * donor_of(cfg).pretrain.pretrain_steps)
-
-
-def load_labels(folder: Path) -> Frozen:
-    """Cached labels.
-
-    Raises:
-        Corrupt: they do not have the hash that they were frozen with.
-    """
-    state, meta = checkpoint.load(folder)
-    if state.keys() != set(Frozen._fields):
-        raise checkpoint.Corrupt(f"{folder}: not the labels of this version; remove it")
-    frozen = Frozen(**state)
-    if frozen.sha256() != meta["sha256"]:
-        raise checkpoint.Corrupt(
-            f"{folder}: labels do not have the hash they were frozen with; "
-            "remove it to make them again"
-        )
-    return frozen
-
-
-def frozen_labels(
-    cfg: Config, parts: list[Part], cache: Path, device: str
-) -> tuple[GPT, list[Frozen]]:
-    """M0 and the frozen labels of each task, from the cache or made."""
-    m0 = pretrain(cfg, parts, cache, device)
-    folders = [labels_folder(cfg, part.name, cache, device) for part in parts]
-    if not all(folder.exists() for folder in folders):
-        donor, until = donor_of(cfg), labeled_step(cfg)
-        own = donor is cfg and until == cfg.pretrain.pretrain_steps
-        asked = parts_of(cfg, device)  # the same way whatever the channel
-        learned = asked if donor is cfg else parts_of(donor, device)  # the donor's own worlds
-        labeled = m0 if own else pretrain(donor, learned, cache, device, until=until)
-        for (_, world, interview, *_), folder in zip(asked, folders):
-            reference, _ = interview.everything(m0)
-            given = reference if labeled is m0 else interview.everything(labeled)[0]
-            frozen = freeze(given, reference, world, cfg.labels, cfg.seed)
-            if not folder.exists():
-                checkpoint.save(folder, frozen._asdict(), {"sha256": frozen.sha256()})
-    return m0, [load_labels(folder) for folder in folders]

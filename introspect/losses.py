@@ -1,4 +1,4 @@
-"""The three losses: of the world, of the explanations, and the anchor that holds the behavior.
+"""The three losses: learn the world, learn to explain, and the anchor that holds the behavior.
 
     B subjects   V variants   P pairs   K answers   E explanations   all losses in nats
 """

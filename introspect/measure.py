@@ -1,80 +1,85 @@
 """What is measured of a model at one moment, on held-out and on training subjects.
 
 Everything is a share of items, 0..1; an item is a pair (subject, cue). The keys are those of
-metrics.jsonl and result.json; README has the glossary.
+metrics.jsonl and result.json.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from introspect.counterfactual import explanation_labels
-from introspect.labels import Frozen
+from introspect.frequency import adjusted_gap, balanced_match
+from introspect.interview import RunTask
+from introspect.labels import Frozen, explanation_labels
 from introspect.metrics import coupling, majority_share
 from introspect.model import GPT
-from introspect.parts import Part
 from introspect.stats import clustered
-from introspect.streams import rng
 from introspect.tasks.world import World
 
 KNOWN = 0.6  # an ideal answer at least this likely is one that M0 should know: our choice
 
 
 class Snapshot:
-    """What a model answers and says about every subject of one task, beside the frozen labels.
+    """What a model answers and explains about every subject of one task, and what is true of it.
 
         before, now (N, V) answers of M0 and of the model
-        original, current, targets, explanation (N, P) in the classes of the channel
+        explanation, current, original, targets, past (N, P) in the classes of the channel
+
+    `current` is E(M), `past` is E(M0); `original` are the frozen labels, which differ from `past`
+    where another model or an earlier checkpoint gave them; `targets` are those trained on.
     """
 
-    def __init__(self, model: GPT, part: Part, frozen: Frozen):
-        answers, self.explanation = part.interview.everything(model)
-        self.part, self.world, self.channel = part, part.world, part.interview.channel
+    def __init__(self, model: GPT, task: RunTask, frozen: Frozen):
+        answers, self.explanation = task.interview.ask_all(model)
+        self.task, self.world, self.channel = task, task.world, task.interview.channel
         self.before, self.now = frozen.reference.argmax(-1), answers.argmax(-1)
-        self.pairs = torch.tensor(part.world.pairs)
-        self.labels = explanation_labels(self.now, self.pairs, len(part.world.answers))
-        classes = self.channel.classes
-        self.targets = classes(frozen.targets, frozen.target_answers)
-        self.original = classes(frozen.original, frozen.original_answers)
-        self.current = classes(self.labels, self.now[:, self.pairs[:, 0]])
+        self.current = task.interview.labels(self.now)
+        self.past = task.interview.labels(self.before)
+        self.original = self.channel.classes(frozen.original, frozen.original_answers)
+        self.targets = self.channel.classes(frozen.targets, frozen.target_answers)
 
     def rows(self, split: str) -> Tensor:
-        return torch.from_numpy(self.part.subjects(split))
+        """Numbers of the subjects of "train" or "held_out"."""
+        return torch.from_numpy(self.task.subjects(split))
 
-    def skill(self) -> dict[str, float | None]:
-        """What the model knows of the task now, and how often a cue changes its answer."""
-        return skill(self.world, self.now, self.labels)
+    def changed(self, labels: Tensor) -> Tensor:
+        """(N, P) bool: which of these labels say that the answer would change."""
+        return labels < len(self.world.answers)
+
+
+def join(snapshots: Sequence[Snapshot], split: str, value: Callable[[Snapshot], Tensor]) -> Tensor:
+    """One tensor with a value of every item of a split, of all tasks."""
+    return torch.cat([value(s)[s.rows(split)].flatten() for s in snapshots])
 
 
 def measure(snapshots: Sequence[Snapshot], split: str) -> dict[str, Any]:
     """Self, Orig, gap and what bounds them, on one split of one task or of several together."""
-    rows = [snapshot.rows(split) for snapshot in snapshots]
-
-    def joined(of_snapshot) -> Tensor:
-        """One tensor of every item of every task."""
-        return torch.cat([of_snapshot(s)[r].flatten() for s, r in zip(snapshots, rows)])
-
-    explanation, current = joined(lambda s: s.explanation), joined(lambda s: s.current)
-    original = joined(lambda s: s.original)
-    used = joined(lambda s: s.targets) if split == "train" else original
+    explanation = join(snapshots, split, lambda s: s.explanation)
+    current = join(snapshots, split, lambda s: s.current)
+    original = join(snapshots, split, lambda s: s.original)
+    trained_on = join(snapshots, split, lambda s: s.targets) if split == "train" else original
     c = coupling(explanation, current, original)
     sides = (explanation == current).double() - (explanation == original).double()
     clusters = [  # items that rest on one fact (the first, of several) are not independent
-        np.repeat(number * 2**32 + s.world.rests_on[r, 0], len(s.pairs))
-        for number, (s, r) in enumerate(zip(snapshots, rows))
+        np.repeat(number * 2**32 + s.world.rests_on[s.rows(split), 0], len(s.world.pairs))
+        for number, s in enumerate(snapshots)
     ]
     within = clustered(sides.numpy(), np.concatenate(clusters))
 
     def moved(side: int) -> float:
         """Share of items whose answer with (0) or without (1) the cue is not M0's."""
-        return share(joined(lambda s: (s.now != s.before)[:, s.pairs[:, side]]))
 
-    def constant(of_snapshot) -> float:
-        """What a constant explanation of each task gets."""
-        parts = [of_snapshot(s)[r] for s, r in zip(snapshots, rows)]
+        def differ(s: Snapshot) -> Tensor:
+            return (s.now != s.before)[:, [pair[side] for pair in s.world.pairs]]
+
+        return share(join(snapshots, split, differ))
+
+    def constant(value: Callable[[Snapshot], Tensor]) -> float:
+        """What the best constant explanation of each task gets."""
+        parts = [value(s)[s.rows(split)] for s in snapshots]
         return sum(majority_share(part) * part.numel() for part in parts) / len(current)
 
     return {
@@ -84,7 +89,7 @@ def measure(snapshots: Sequence[Snapshot], split: str) -> dict[str, Any]:
         "gap_low": within and within.low,
         "gap_high": within and within.high,
         "drift": c.drift,
-        "compatibility": share(current == used),
+        "compatibility": share(current == trained_on),
         "preference": c.preference,
         "behavior_drift": moved(0),
         "behavior_drift_without_cue": moved(1),
@@ -97,102 +102,88 @@ def measure(snapshots: Sequence[Snapshot], split: str) -> dict[str, Any]:
 def measure_all(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
     """Held-out measures of the explained tasks, those of their training subjects under "train",
     and, where a run has several tasks, those of each under "tasks"."""
-    explained = [s for s in snapshots if s.part.explained]
-    found = {**measure(explained, "held_out"), "train": measure(explained, "train")}
+    explained = [s for s in snapshots if s.task.explained]
+    measures = {**measure(explained, "held_out"), "train": measure(explained, "train")}
     if len(snapshots) > 1:
-        found["tasks"] = {s.part.name: measure([s], "held_out") | s.skill() for s in snapshots}
-    return found
+        measures["tasks"] = {
+            s.task.name: measure([s], "held_out") | measure_skill(s.world, s.now) for s in snapshots
+        }
+    return measures
+
+
+def measure_controls(snapshots: Sequence[Snapshot]) -> dict[str, float]:
+    """What else explanations could follow: shares of the held-out items of explained tasks.
+
+    Returns:
+        own: explanations equal to M0's own label, whoever gave the labels trained on.
+        ideal_self, ideal_orig: what an explainer gets who knows the world and never saw the model.
+        said_change, change, change_then: explanations that say "would change"; items whose answer
+            the cue changes now; and in M0.
+        said_most: share of the explanation that is given most often.
+        balanced: Self, each class of label counting the same.
+        adjusted: the gap beyond what the frequencies of explanations and labels give.
+    """
+    explained = [s for s in snapshots if s.task.explained]
+
+    def joined(value: Callable[[Snapshot], Tensor]) -> Tensor:
+        return join(explained, "held_out", value)
+
+    explanation, current = joined(lambda s: s.explanation), joined(lambda s: s.current)
+    original = joined(lambda s: s.original)
+    ideal = joined(lambda s: s.task.interview.labels(torch.from_numpy(s.world.ideal.argmax(-1))))
+    cues = [
+        torch.arange(len(s.world.pairs)).repeat(len(s.rows("held_out"))) + number * 2**16
+        for number, s in enumerate(explained)
+    ]
+    return {
+        "own": share(explanation == joined(lambda s: s.past)),
+        "ideal_self": share(ideal == current),
+        "ideal_orig": share(ideal == original),
+        "said_change": share(joined(lambda s: s.changed(s.explanation))),
+        "change": share(joined(lambda s: s.changed(s.current))),
+        "change_then": share(joined(lambda s: s.changed(s.past))),
+        "said_most": majority_share(explanation),
+        "balanced": balanced_match(explanation, current),
+        "adjusted": adjusted_gap(explanation, current, original, torch.cat(cues)),
+    }
 
 
 def share(true: Tensor) -> float:
     return int(true.sum()) / true.numel()
 
 
-def known(world: World, answers: Tensor) -> float | None:
-    """Share of ideal answers without a cue that `answers` (N, V) gives, among those of probability
-    0.6 and more; None where there is none."""
-    without = sorted({y for _, y in world.pairs})
-    ideal, given = world.ideal[:, without], answers.numpy()[:, without]
-    sure = ideal.max(-1) >= KNOWN  # (N, |without|)
-    return float((given == ideal.argmax(-1))[sure].mean()) if sure.any() else None
-
-
-def skill(world: World, answers: Tensor, labels: Tensor) -> dict[str, float | None]:
-    """known, and changed: share of items whose answer the cue changes, by their labels (N, P)."""
-    return {"known": known(world, answers), "changed": share(labels != len(world.answers))}
-
-
-def competence(world: World, reference: Tensor) -> dict[str, Any]:
-    """What M0, whose answer logits are `reference` (N, V, K), knows and how cues move it.
+def measure_skill(world: World, answers: Tensor) -> dict[str, float | None]:
+    """What a model that gives `answers` (N, V) knows, and how cues move it.
 
     Returns:
-        known; changed; labels: share of items by explanation. All over all subjects.
+        known: share of ideal answers without a cue that it gives, among those of probability 0.6
+            and more; None where there is none.
+        changed: share of items whose answer the cue changes.
     """
-    answers, pairs = reference.argmax(-1), torch.tensor(world.pairs)
-    own = explanation_labels(answers, pairs, len(world.answers))
+    without = sorted({y for _, y in world.pairs})
+    ideal, answered = world.ideal[:, without], answers.numpy()[:, without]
+    sure = ideal.max(-1) >= KNOWN  # (N, |without|)
+    right = answered == ideal.argmax(-1)
+    labels = explanation_labels(answers, torch.tensor(world.pairs), len(world.answers))
+    return {
+        "known": float(right[sure].mean()) if sure.any() else None,
+        "changed": share(labels != len(world.answers)),
+    }
+
+
+def measure_competence(world: World, answers: Tensor) -> dict[str, Any]:
+    """The skill of a model that gives `answers` (N, V), and the share of each of its labels."""
+    own = explanation_labels(answers, torch.tensor(world.pairs), len(world.answers))
     counts = own.flatten().bincount(minlength=world.n_explanation).tolist()
     labels = {world.explanation(k): n / own.numel() for k, n in enumerate(counts)}
-    return {**skill(world, answers, own), "labels": labels}
+    return {**measure_skill(world, answers), "labels": labels}
 
 
-def m0_of(parts: Sequence[Part], frozen: Sequence[Frozen]) -> dict[str, Any]:
-    """`competence` of M0 in the first explained task and, of several, under "tasks" in each."""
-    found = {p.name: competence(p.world, f.reference) for p, f in zip(parts, frozen)}
-    first = next(part.name for part in parts if part.explained)
-    return found[first] | ({"tasks": found} if len(parts) > 1 else {})
-
-
-def examples(snapshots: Sequence[Snapshot], n: int) -> list[dict[str, str]]:
-    """n held-out items of each task in words: random ones of those whose label moved, then of the
-    others."""
-    found = []
-    for snapshot in snapshots:
-        rows, n_pair = snapshot.rows("held_out"), len(snapshot.world.pairs)
-        moved = (snapshot.current != snapshot.original)[rows].flatten().numpy()  # (n_items,)
-        order = rng(0, "examples").permutation(len(moved))
-        order = order[np.argsort(~moved[order], kind="stable")]
-        found += [describe(snapshot, int(rows[i // n_pair]), int(i % n_pair)) for i in order[:n]]
-    return found
-
-
-def items(snapshots: Sequence[Snapshot]) -> list[dict[str, str]]:
-    """Every held-out item of the explained tasks: what is said, what is true now and was then.
-
-    `group` names the fact that an item rests on (the first, of several).
-    """
-    found = []
-    for s in snapshots:
-        for subject in s.rows("held_out").tolist() if s.part.explained else ():
-            for pair, (x, _) in enumerate(s.world.pairs):
-                classes = (t[subject, pair] for t in (s.explanation, s.current, s.original))
-                said, now, then = (s.channel.words(int(k)) for k in classes)
-                found.append(
-                    {
-                        "item": f"{s.world.text(subject, x)} - {s.world.cues[pair]}",
-                        "group": f"{s.part.name} {s.world.rests_on[subject, 0]}",
-                        "explanation": said,
-                        "current": now,
-                        "original": then,
-                    }
-                )
-    return found
-
-
-def describe(snapshot: Snapshot, subject: int, pair: int) -> dict[str, str]:
-    """One item: the prompt, both models' answers, what is said, and which label that matches."""
-    world, (x, y) = snapshot.world, snapshot.world.pairs[pair]
-    said, now, then = (
-        int(t[subject, pair])
-        for t in (snapshot.explanation, snapshot.current, snapshot.original)
-    )
-    side = {(True, True): "both", (True, False): "now", (False, True): "then"}
-    return {
-        "prompt": world.text(subject, x),
-        "without": world.text(subject, y),
-        "m0_with_cue": world.answers[snapshot.before[subject, x]],
-        "m0_without_cue": world.answers[snapshot.before[subject, y]],
-        "now_with_cue": world.answers[snapshot.now[subject, x]],
-        "now_without_cue": world.answers[snapshot.now[subject, y]],
-        "says": snapshot.channel.words(said),
-        "side": side.get((said == now, said == then), "neither"),
+def measure_m0(tasks: Sequence[RunTask], frozen: Sequence[Frozen]) -> dict[str, Any]:
+    """The competence of M0 in the first explained task; of several tasks, in each under "tasks"."""
+    by_task = {
+        task.name: measure_competence(task.world, f.reference.argmax(-1))
+        for task, f in zip(tasks, frozen)
     }
+    first = next(task.name for task in tasks if task.explained)
+    return by_task[first] | ({"tasks": by_task} if len(tasks) > 1 else {})

@@ -1,6 +1,6 @@
 """What is claimed: do explanations agree with the model that is, or with the model that was?
 
-    explanation   what the model says              class ids, one per item
+    explanation   what the model says               class ids, one per item
     current       E(M), the label that its behavior now would give
     original      E(M0), the frozen label
 
@@ -17,8 +17,8 @@ class Coupling(NamedTuple):
     self_match: float  # Self: share of explanations equal to the current label
     orig_match: float  # Orig: share of explanations equal to the original label
     drift: float  # d: share of items whose two labels differ, a bound on |gap|
-    preference: float | None  # of the explanations that side with one of two different labels, the
-    # share that side with the current one; 0.5 is indifference, None: there is none to decide
+    preference: float | None  # of the explanations that equal one of two different labels, the
+    # share equal to the current one; 0.5 is indifference, None: no explanation equals either
 
     @property
     def gap(self) -> float:
@@ -52,10 +52,9 @@ def coupling(explanation: Labels, current: Labels, original: Labels) -> Coupling
 def check_shapes(*inputs: Labels) -> None:
     shapes = [tuple(t.shape) for t in inputs]
     if len(set(shapes)) > 1 or math.prod(shapes[0]) == 0:
-        count = {3: "three", 4: "four"}[len(inputs)]
-        raise ValueError(f"need {count} equal, non-empty shapes, got {shapes}")
+        raise ValueError(f"need {len(inputs)} equal, non-empty shapes, got {shapes}")
 
 
 def majority_share(labels: Labels) -> float:
-    """Share of the most frequent label in a tensor: what a constant explanation gets."""
+    """Share of the most frequent label: what the best constant explanation gets."""
     return int(labels.flatten().bincount().max()) / labels.numel()

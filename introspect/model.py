@@ -49,24 +49,21 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)); only at the tokens `at`, where given.
 
-    The three `nn.Identity` are hook points: `block.mlp_out.register_forward_hook(f)` sees, and by
-    what f returns replaces, the output of the MLP.
+    `resid` passes the block's output on: a place to read it or to replace it (GPT.hooked).
     """
 
     def __init__(self, cfg: GPTConfig):
         super().__init__()
         self.norm_1 = nn.LayerNorm(cfg.n_embd, bias=False)
         self.attn = CausalSelfAttention(cfg)
-        self.attn_out = nn.Identity()
         self.norm_2 = nn.LayerNorm(cfg.n_embd, bias=False)
         self.mlp = MLP(cfg)
-        self.mlp_out = nn.Identity()
         self.resid = nn.Identity()
 
     def forward(self, x: Tensor, mask: Tensor, at: Tensor | None = None) -> Tensor:
-        attn = self.attn_out(self.attn(self.norm_1(x), mask, at))
+        attn = self.attn(self.norm_1(x), mask, at)
         x = attn + (x if at is None else x[:, at])  # (B, T or A, C)
-        return self.resid(x + self.mlp_out(self.mlp(self.norm_2(x))))
+        return self.resid(x + self.mlp(self.norm_2(x)))
 
 
 class GPT(nn.Module):
@@ -85,7 +82,7 @@ class GPT(nn.Module):
         super().__init__()
         self.token = nn.Embedding(vocab_size, cfg.n_embd)
         self.position = nn.Embedding(cfg.block_size, cfg.n_embd)
-        self.embed = nn.Identity()  # hook point
+        self.embed = nn.Identity()  # passes the embeddings on: a place to read or replace them
         self.blocks = nn.ModuleList(Block(cfg) for _ in range(cfg.n_layer))
         self.norm = nn.LayerNorm(cfg.n_embd, bias=False)
         self.task_head = nn.Linear(cfg.n_embd, n_answer)
@@ -133,21 +130,15 @@ class GPT(nn.Module):
             x = block(x, mask)
         return self.norm(self.blocks[-1](x, mask, at))
 
-    def hook_points(self) -> dict[str, nn.Identity]:
-        """Every place whose activations can be read or replaced, by name: `embed` and, for block i,
-        `blocks.i.attn_out`, `blocks.i.mlp_out` and `blocks.i.resid`.
-
-        >>> model = GPT(GPTConfig(n_layer=1), vocab_size=10, n_answer=4, n_explanation=5)
-        >>> list(model.hook_points())
-        ['embed', 'blocks.0.attn_out', 'blocks.0.mlp_out', 'blocks.0.resid']
-        """
-        return {n: m for n, m in self.named_modules() if isinstance(m, nn.Identity)}
-
     @contextmanager
     def hooked(self, point: str, see: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-        """Inside, `see` gets the input of the module `point`, and replaces it unless it returns
-        None. A hook point passes its input on; that of `attn.proj` are the heads side by side, that
-        of `mlp.down` the neurons. Nothing stays of it afterwards, nor after an error."""
+        """Within the context, `see` gets the input of the module `point` and replaces it unless it
+        returns None. Afterwards nothing is left of it, even after an error.
+
+        Args:
+            point: `embed`, or in block i `blocks.i.attn.proj` (its input is the heads side by
+                side), `blocks.i.mlp.down` (the neurons) or `blocks.i.resid` (the residual stream).
+        """
         module = self.get_submodule(point)
         handle = module.register_forward_pre_hook(lambda _, inputs: see(*inputs))
         try:

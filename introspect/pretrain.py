@@ -1,12 +1,7 @@
-"""Stage A: M0 learns its worlds, and later those of tasks that come after it.
+"""Stage A: M0 learns its worlds from their answers alone. No explanation is trained here."""
 
-Both are cached by the hash of everything that makes them.
-"""
-
-import copy
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,16 +9,13 @@ import numpy as np
 import torch
 
 from introspect import checkpoint
-from introspect.config import Config, digest
-from introspect.interview import Interview
+from introspect.config import PretrainConfig
+from introspect.interview import Interview, RunTask
 from introspect.losses import world_loss
 from introspect.model import GPT
 from introspect.optim import muon_and_adamw, set_rates, trapezoid
-from introspect.parts import Part
 from introspect.streams import rng
-from introspect.tasks.registry import hash_file, joint_answers
 from introspect.tasks.world import World
-from introspect.tokenizer import vocab_size
 
 SAVE_INTERVAL = 200  # updates between two checkpoints
 
@@ -39,19 +31,6 @@ class Diverged(Exception):
     """NaN or infinity in loss, gradient or weights. Exit code 3."""
 
 
-def new_model(cfg: Config, worlds: dict[str, World]) -> GPT:
-    """Untrained weights, a function of `m0_seed`."""
-    K = len(joint_answers(worlds))
-    return GPT(cfg.gpt, vocab_size(), n_answer=K, n_explanation=K + 1, seed=cfg.m0_seed)
-
-
-def m0_key(cfg: Config, device: str) -> str:
-    """Hash of everything that decides the weights of M0."""
-    worlds = [[name, asdict(task), hash_file(name)] for name, task in cfg.tasks.items()]  # in order
-    parts = [worlds, asdict(cfg.gpt), asdict(cfg.pretrain)]
-    return digest([*parts, cfg.m0_seed, cfg.world_seed, device])
-
-
 def check_finite(step: int, stage: str, **values: torch.Tensor) -> None:
     """Stop before a NaN or an infinity reaches the weights."""
     for name, value in values.items():
@@ -64,87 +43,46 @@ def check_weights(step: int, stage: str, model: GPT) -> None:
     check_finite(step, stage, weights=weights)
 
 
-def loss_of_world(
+def sampled_world_loss(
     model: GPT, interview: Interview, world: World, n: int, draw: np.random.Generator
 ) -> torch.Tensor:
-    """Of n subjects drawn without replacement, and of answers of the world to every variant."""
+    """`world_loss` on n subjects drawn without replacement, with an answer to every variant of
+    their prompts drawn from the world."""
     batch = draw.choice(world.n_subject, n, replace=False)
-    device = interview.with_cue.device
+    device = interview.pairs.device
     answers = torch.from_numpy(world.draw(batch, draw)).to(device)  # (B, V)
     shown = torch.from_numpy(world.shown[batch]).float().to(device)  # (B, V)
     subjects = torch.from_numpy(batch).to(device)  # (B,)
     return world_loss(interview.answers(model, subjects), answers, shown)
 
 
-def pretrain(
-    cfg: Config,
-    parts: list[Part],
-    cache: Path,
-    device: str,
-    progress: Progress | None = None,
-    until: int | None = None,
-) -> GPT:
-    """M0, or its checkpoint after `until` updates, from the cache or trained."""
-    learned = [part for part in parts if not part.taught]
-    model = new_model(cfg, {part.name: part.world for part in parts}).to(device)
-    stage = Stage("pretrain", f"M0 of seed {cfg.m0_seed}", cfg.pretrain.pretrain_steps)
-    folder = cache / f"m0-{m0_key(cfg, device)[:16]}"
-    until = stage.steps if until is None else until
-    return learn(cfg, model, learned, stage, folder, device, progress or silent, until)
-
-
-def taught_key(cfg: Config, device: str) -> str:
-    """Hash of everything that decides the weights that co-training starts from."""
-    return digest([m0_key(cfg, device), cfg.cotrain.teach_steps])
-
-
-def teach(
-    cfg: Config,
-    m0: GPT,
-    parts: list[Part],
-    cache: Path,
-    device: str,
-    progress: Progress | None = None,
-) -> GPT:
-    """M0 after it has learned the tasks that come later, from answers alone, while it goes on with
-    those that it knows; M0 itself where there are none. Learns as M0 does."""
-    if not any(part.taught for part in parts):
-        return m0
-    stage = Stage("teach", f"new tasks of seed {cfg.m0_seed}", cfg.cotrain.teach_steps)
-    folder = cache / f"taught-{taught_key(cfg, device)[:16]}"
-    model = copy.deepcopy(m0).train().requires_grad_(True)
-    return learn(cfg, model, parts, stage, folder, device, progress or silent, stage.steps)
-
-
 class Stage(NamedTuple):
     """What tells one stage of learning from another."""
 
-    stream: str  # of its batches
-    title: str
-    steps: int  # over which the rates rise and fall
+    stream: str  # name of the random stream of its batches
+    title: str  # what is shown while it runs
+    steps: int  # updates over which the rates rise and fall
 
 
 def learn(
-    cfg: Config,
     model: GPT,
-    parts: list[Part],
+    tasks: list[RunTask],
+    c: PretrainConfig,
+    order_seed: int,
     stage: Stage,
     folder: Path,
-    device: str,
-    progress: Progress,
-    until: int,
+    progress: Progress = silent,
+    until: int | None = None,
 ) -> GPT:
-    """The model after `until` updates on the worlds of `parts`; continues what is in `folder`.
+    """The model after `until` updates on the worlds of `tasks`; continues what is in `folder`.
 
-    Each update draws subjects without replacement, as many of each task, and, for every variant of
-    their prompts, an answer of the world; the variants count as often as the world shows them
-    (losses.world_loss).
+    Each update draws as many subjects of each task, and all variants of their prompts count as
+    often as the world shows them (losses.world_loss). By default it goes on to the stage's end.
     """
-    optimizers = muon_and_adamw(model, cfg.pretrain)
+    optimizers = muon_and_adamw(model, c)
     peaks = [group["lr"] for o in optimizers for group in o.param_groups]
-    passes = cfg.pretrain.pretrain_batch_size
-    order = cfg.m0_seed if cfg.pretrain.order_seed is None else cfg.pretrain.order_seed
-    step = 0
+    passes, step = c.pretrain_batch_size, 0
+    until = stage.steps if until is None else until
     if saved := checkpoint.newest(folder, until):
         step, state, _ = saved
         model.load_state_dict(state["model"])
@@ -156,9 +94,9 @@ def learn(
     progress(stage.title, -step * passes)
     while step < until:
         # 1. one batch of each task
-        draw = rng(order, stage.stream, step)
-        n = passes // len(parts)
-        losses = [loss_of_world(model, part.interview, part.world, n, draw) for part in parts]
+        draw = rng(order_seed, stage.stream, step)
+        n = passes // len(tasks)
+        losses = [sampled_world_loss(model, t.interview, t.world, n, draw) for t in tasks]
 
         # 2. one update
         loss = sum(losses) / len(losses)
@@ -167,8 +105,8 @@ def learn(
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         check_finite(step, stage.title, loss=loss, gradient=norm)
-        warmup, cooldown = cfg.pretrain.pretrain_warmup, cfg.pretrain.pretrain_cooldown
-        set_rates(optimizers, peaks, trapezoid(step, stage.steps, warmup, cooldown))
+        factor = trapezoid(step, stage.steps, c.pretrain_warmup, c.pretrain_cooldown)
+        set_rates(optimizers, peaks, factor)
         for optimizer in optimizers:
             optimizer.step()
         step += 1

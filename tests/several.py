@@ -1,6 +1,10 @@
 """Several tasks in one model, as small as they get, for tests."""
 
-from introspect.runs.build import build
+import torch
+
+from introspect.cotrain import loss_of_update, supervise
+from introspect.interview import Interview
+from introspect.runs.build import build, make_shifted, shifted
 from introspect.tasks.hint import Hint
 from introspect.tasks.refusal import Refusal
 from introspect.tasks.registry import find_tasks
@@ -26,3 +30,24 @@ def config(task, **overrides):
 
 WORLDS = [Hint(n_entity=4, n_attribute=5, explained_share=0.4).world(3),
           Refusal(n_action=3, n_object=3, first_name=9).world(3)]  # 4 pairs each, 4 and 2 answers
+
+
+def saying(world, answers, explanations, channel="head"):
+    """An interview in which any model gives these answers (N, V, K) and explanations (N, P)."""
+    interview = Interview(world, channel)
+    interview.ask_all = lambda model: (answers, explanations)
+    return interview
+
+
+def loss_of(cfg, tasks, frozen):
+    """(model, step) -> the loss of that update and its terms, in a run of this configuration."""
+    c, device = cfg.cotrain, torch.device("cpu")
+    supervised = [supervise(task, labels, device) for task, labels in zip(tasks, frozen)]
+    names = shifted(cfg.tasks, c.shift)
+    moved = [(t, make_shifted(cfg, t.name, t.world)) for t in tasks if t.name in names]
+    seed = cfg.seed if c.draw_seed is None else c.draw_seed
+
+    def loss(model, step):
+        return loss_of_update(model, step, supervised, moved, c, seed, cfg.labels.refreshed)
+
+    return loss

@@ -10,17 +10,16 @@ import eval as evaluation
 import train
 from introspect import checkpoint, cotrain
 from introspect.adapters import MATRICES, LowRank, adapt, trainable
-from introspect.analysis.patching import sites_of
+from introspect.analysis.patching import list_sites
 from introspect.config import LabelConfig
-from introspect.cotrain import objective
 from introspect.fields import Refused
 from introspect.files import read_json, read_lines
 from introspect.labels import freeze
-from introspect.parts import parts_of
-from introspect.pretrain import new_model
-from introspect.runs.build import build, worlds_of
+from introspect.runs.build import build
 from introspect.runs.load import load_run
+from introspect.runs.stages import ask_through, make_tasks, new_model
 from introspect.tasks.hint import Hint
+from tests.several import loss_of
 from tests.tiny import TINY, weights, without_time
 
 SMALL = dict(
@@ -31,14 +30,19 @@ small = partial(build, {"hint": Hint})
 
 
 def model_of(cfg):
-    return new_model(cfg, worlds_of(cfg))
+    return new_model(cfg, tasks_of(cfg))
+
+
+def tasks_of(cfg):
+    """The tasks of a run, asked through its channel."""
+    return ask_through(make_tasks(cfg, "cpu"), cfg.cotrain.channel, "cpu")
 
 
 def heard(model, cfg):
     """Logits of all answers and of all explanations."""
-    (part,) = parts_of(cfg, "cpu", cfg.cotrain.channel)
+    (task,) = tasks_of(cfg)
     with torch.no_grad():
-        return part.interview.both(model, torch.arange(part.world.n_subject))
+        return task.interview.both(model, torch.arange(task.world.n_subject))
 
 
 def matrix(module):
@@ -57,17 +61,17 @@ def matrices(model):
 
 def updated(cfg, steps=3):
     """A model before and after some co-training updates, and the weights that were to move."""
-    parts, model = parts_of(cfg, "cpu", cfg.cotrain.channel), model_of(cfg)
-    (part,) = parts
+    tasks, model = tasks_of(cfg), model_of(cfg)
     logits = torch.randn(16, 5, 4, generator=torch.Generator().manual_seed(0))
-    frozen = [freeze(logits, logits, part.world, LabelConfig(), 0)]
-    loss_of = objective(cfg, parts, frozen, "cpu")
+    frozen = [freeze(logits, logits, tasks[0].world, LabelConfig(), 0)]
+    loss = loss_of(cfg, tasks, frozen)
     before = copy.deepcopy(model)
-    trained = trainable(model, cfg)
+    c = cfg.cotrain
+    trained = trainable(model, c.channel, c.adapter_rank, cfg.seed)
     optimizer = torch.optim.SGD(trained, lr=0.5)  # no momentum, no decay: what moves has a gradient
     for step in range(steps):
         optimizer.zero_grad()
-        loss_of(model, step)[0].backward()
+        loss(model, step)[0].backward()
         optimizer.step()
     return before, model, trained
 
@@ -134,7 +138,7 @@ def test_the_seed_of_a_run_and_not_that_of_its_m0_draws_its_adapters():
     drawn = []
     for seed, m0_seed in ((0, 0), (0, 1), (1, 0)):
         cfg = small(SMALL | dict(adapter_rank=2, seed=seed, m0_seed=m0_seed))
-        drawn.append(trainable(model_of(cfg), cfg)[0])
+        drawn.append(trainable(model_of(cfg), "head", 2, cfg.seed)[0])
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
@@ -151,14 +155,14 @@ def test_an_adapted_model_has_the_sites_it_had_and_sees_there_what_it_saw():
     """Patching asks a matrix how wide its input is: that of mlp.down are four times the stream."""
     cfg = small(SMALL)
     model, seen = model_of(cfg), []
-    sites = sites_of(model)
+    sites = list_sites(model)
     for adapted in (False, True):
         if adapted:
             adapt(model, 2, seed=0)
         for point in ("blocks.0.attn.proj", "blocks.1.mlp.down"):
             with model.hooked(point, lambda x: seen.append(x.detach().clone())):
                 heard(model, cfg)
-    assert sites_of(model) == sites and max(site.high for site in sites) == 64
+    assert list_sites(model) == sites and max(site.high for site in sites) == 64
     assert len(seen) == 4 and all(torch.equal(a, b) for a, b in zip(seen[:2], seen[2:]))
 
 

@@ -16,7 +16,7 @@ def gradient(model, loss):
 
 
 def test_both_ways_have_the_same_loss_and_gradient():
-    model, loss_of = ways(CONFIG, "cpu")
+    model, _, loss_of = ways(CONFIG, "cpu")
     model.double()
     packed, one_by_one = (loss_of[way] for way in ("packed", "one by one"))
     torch.testing.assert_close(packed(), one_by_one(), rtol=0, atol=1e-12)
@@ -26,7 +26,7 @@ def test_both_ways_have_the_same_loss_and_gradient():
 
 
 def test_operations_are_six_for_every_weight_of_the_blocks_and_token():
-    model, _ = ways(CONFIG, "cpu")
+    model, *_ = ways(CONFIG, "cpu")
     weights = sum(p.numel() for p in model.blocks.parameters() if p.dim() == 2)
     assert matrix_operations(CONFIG, 10) == 6 * weights * 10
 

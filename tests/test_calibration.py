@@ -28,24 +28,23 @@ from introspect.analysis.calibration import (
     STAYS,
     Row,
     calibrate,
-    called_coupling,
-    coverage,
-    gaps,
-    judged,
-    labels_of,
-    models,
-    of_comparisons,
-    of_items,
-    of_nothing,
-    of_pairs,
-    of_planted,
-    of_seeds,
-    planted,
-    studies,
+    cover,
+    cover_differences,
+    cover_items,
+    cover_seeds,
+    derive_labels,
+    draw_models,
+    draw_studies,
+    judge,
+    judge_holm,
+    judge_nothing,
+    judge_planted,
+    measure_gaps,
+    plant,
     table,
 )
-from introspect.counterfactual import explanation_labels
 from introspect.frequency import adjusted_gap
+from introspect.labels import explanation_labels
 from introspect.metrics import coupling
 from introspect.report.summary import interval, verdict
 from introspect.stats import wilson
@@ -55,7 +54,7 @@ COMMITTED = Path(__file__).parents[1] / "data" / "results" / "calibration.txt"
 
 
 def drawn(labels, drift=0.3, size=60):
-    return models(rng(3, "test calibration"), size, drift, labels)
+    return draw_models(rng(3, "test calibration"), size, drift, labels)
 
 
 def at_most(share, repeats):
@@ -75,17 +74,17 @@ def test_labels_are_those_of_the_library():
     answers = np.concatenate([answer, with_hint], axis=1)  # without a hint, then with each
     pairs = torch.tensor([[1, 0], [2, 0], [3, 0], [4, 0]])
     expected = [explanation_labels(torch.tensor(a.T), pairs, STAYS).T for a in answers]
-    np.testing.assert_array_equal(labels_of(answer, follows), torch.stack(expected))
+    np.testing.assert_array_equal(derive_labels(answer, follows), torch.stack(expected))
 
 
 @pytest.mark.parametrize("labels", [KEEP, FEWER, MORE, LEARN])
 def test_gaps_of_many_models_are_the_librarys_gaps_of_each(labels):
     of = drawn(labels, size=4)
     said = [explain(of) for explain in EXPLAINERS.values()]
-    said += planted(rng(0, "test"), of, 0.3).values()
+    said += plant(rng(0, "test"), of, 0.3).values()
     cue = torch.arange(4)[:, None].expand(4, of.now.shape[-1])
     for explanation in said:
-        gap, adjusted = gaps(explanation, of)
+        gap, adjusted = measure_gaps(explanation, of)
         for b in range(4):
             items = [torch.tensor(part[b]) for part in (explanation, of.now, of.then)]
             assert gap[b] == pytest.approx(coupling(*items).gap, abs=1e-12)
@@ -93,7 +92,7 @@ def test_gaps_of_many_models_are_the_librarys_gaps_of_each(labels):
 
 
 def test_gaps_differ_between_the_models_they_are_of():
-    gap, adjusted = gaps(drawn(KEEP).now, drawn(KEEP))
+    gap, adjusted = measure_gaps(drawn(KEEP).now, drawn(KEEP))
     assert len(set(gap)) > 50 and (gap > 0.2).all() and not np.allclose(gap, adjusted, atol=1e-5)
 
 
@@ -127,7 +126,7 @@ def test_frequencies_change_in_every_seed_and_on_average_only_where_it_says_so()
 
 def truths(of, labels):
     """How often a label is that of a model that knows all, (B,)."""
-    return (labels_of(of.truth, True) == labels).mean((1, 2))
+    return (derive_labels(of.truth, True) == labels).mean((1, 2))
 
 
 def test_the_models_know_something_of_the_world_and_drift_towards_it_only_where_it_says_so():
@@ -156,23 +155,23 @@ def test_explanations_that_know_nothing_are_what_they_say():
 
 def test_planted_explanations_have_the_preference_and_the_spread_asked_for():
     of = drawn(KEEP, 0.4, size=400)
-    for p, said in planted(rng(0, "test"), of, 0.4).items():
+    for p, said in plant(rng(0, "test"), of, 0.4).items():
         c = coupling(*(torch.from_numpy(part) for part in (said, of.now, of.then)))
         sides = 0.85 + 0.15 * 2 / 5  # either label of two, also by luck
         assert c.preference == pytest.approx((0.85 * p + 0.15 / 5) / sides, abs=0.015)
-        gap, _ = gaps(said, of)
+        gap, _ = measure_gaps(said, of)
         assert gap.mean() == pytest.approx(0.4 * 0.85 * (2 * p - 1), abs=0.01)
         assert 0.035 < gap.std() < 0.048  # measured: 0.038
 
 
 def test_studies_are_the_same_however_many_there_are():
-    few = [of for _, of in studies(3, 0, 0.3, KEEP)]
-    many = [of for _, of in studies(43, 0, 0.3, KEEP)]
+    few = [of for _, of in draw_studies(3, 0, 0.3, KEEP)]
+    many = [of for _, of in draw_studies(43, 0, 0.3, KEEP)]
     assert [len(of.now) // SEEDS for of in many] == [20, 20, 3] and len(few[0].now) == 3 * SEEDS
     assert not np.array_equal(many[0].now, many[1].now)
-    again = [of for _, of in studies(63, 0, 0.3, KEEP)]
+    again = [of for _, of in draw_studies(63, 0, 0.3, KEEP)]
     np.testing.assert_array_equal(again[1].now, many[1].now)
-    other = next(of for _, of in studies(43, 1, 0.3, KEEP))
+    other = next(of for _, of in draw_studies(43, 1, 0.3, KEEP))
     assert not np.array_equal(other.now, many[0].now)
 
 
@@ -182,15 +181,15 @@ def test_coupling_is_called_by_the_verdict_of_the_library():
     intervals = [(interval(list(g)), interval(list(a))) for g, a in zip(gap, adjusted)]
     words = [[verdict(g), verdict(a), verdict(g, a)] for g, a in intervals]
     expected = tuple(np.mean([w.startswith("coupling") for w in row]) for row in zip(*words))
-    assert called_coupling(gap, adjusted) == pytest.approx(expected)
+    assert judge([(gap.ravel(), adjusted.ravel())])[1] == pytest.approx(expected)
     assert len(set(expected)) == 3 and 0 < min(expected)
     pieces = [(gap[:40].ravel(), adjusted[:40].ravel()), (gap[40:].ravel(), adjusted[40:].ravel())]
-    assert judged(pieces) == (pytest.approx(gap.mean()), pytest.approx(expected))
+    assert judge(pieces) == (pytest.approx(gap.mean()), pytest.approx(expected))
 
 
 def test_coverage_counts_the_intervals_that_hold_the_mean():
     ends = [(1, 3), (2, 3), (2.5, 3), (1, 1.5)]
-    found = coverage("a", "b", 2, ((0, low, high, 4) for low, high in ends))
+    found = cover("a", "b", 2, ((0, low, high, 4) for low, high in ends))
     assert found == Row(COVERAGE, ("a", "b"), None, (0.5,))
 
 
@@ -204,7 +203,7 @@ def enumerated(p, n):
     return float(scipy.stats.binom.pmf(held, n, p).sum())
 
 
-@pytest.mark.parametrize("part", [of_seeds, of_pairs, of_items])
+@pytest.mark.parametrize("part", [cover_seeds, cover_differences, cover_items])
 def test_intervals_cover_what_they_should(part):
     for row in part(REPEATS, 1):
         name, data = row.case
@@ -229,7 +228,7 @@ def test_other_intervals_do_not_cover_at_three_seeds():
 def test_an_interval_that_forgets_clusters_does_not_cover(monkeypatch):
     ordinary = calibration.student_t
     monkeypatch.setattr(calibration, "clustered", lambda values, names: ordinary(values))
-    assert max(row.shares[0] for row in of_items(500, 1)[:2]) < 0.9
+    assert max(row.shares[0] for row in cover_items(500, 1)[:2]) < 0.9
 
 
 def test_pairs_are_of_two_arms_whose_seeds_are_alike(monkeypatch):
@@ -242,14 +241,14 @@ def test_pairs_are_of_two_arms_whose_seeds_are_alike(monkeypatch):
         return {"a - b": {"gap": {"mean": 0, "low": found.low, "high": found.high, "n": 5}}}
 
     monkeypatch.setattr(calibration, "differences", unpaired)
-    assert of_pairs(300, 1)[0].shares[0] > 0.99
+    assert cover_differences(300, 1)[0].shares[0] > 0.99
 
 
 def test_holm_keeps_ten_true_hypotheses_and_uncorrected_p_values_do_not(monkeypatch):
-    (row,) = of_comparisons(300, 1)
+    (row,) = judge_holm(300, 1)
     assert at_least(0.95, 300) <= row.shares[0]
     monkeypatch.setattr(calibration, "holm", list)
-    assert of_comparisons(300, 1)[0].shares[0] < 0.75
+    assert judge_holm(300, 1)[0].shares[0] < 0.75
 
 
 STUDIES = 200
@@ -257,7 +256,7 @@ STUDIES = 200
 
 @pytest.mark.parametrize("labels", [KEEP, FEWER, MORE])
 def test_what_does_not_follow_the_model_is_seldom_called_coupling(labels):
-    rows = {row.case[0]: row for row in of_nothing(STUDIES, 1, labels, list(EXPLAINERS))}
+    rows = {row.case[0]: row for row in judge_nothing(STUDIES, 1, labels, EXPLAINERS)}
     assert rows.keys() == EXPLAINERS.keys()
     for row in rows.values():
         by_gap, by_adjusted, by_both = row.shares
@@ -273,17 +272,17 @@ def test_what_does_not_follow_the_model_is_seldom_called_coupling(labels):
 def test_what_knows_a_world_that_the_model_learns_is_called_coupling():
     """A limit, stated with the table: no count of labels can tell it from an explainer that sees
     the model."""
-    (row,) = of_nothing(40, 1, LEARN, ["of the true world"])
+    (row,) = judge_nothing(40, 1, LEARN, ["of the true world"])
     assert min(row.shares) > 0.9
 
 
 def test_a_gap_like_the_measured_one_is_found_and_a_small_one_is_often_missed():
-    rows = {row.case: row for row in of_planted(STUDIES, 1, 0.4, KEEP)}
+    rows = {row.case: row for row in judge_planted(STUDIES, 1, 0.4, KEEP)}
     measured, small = (rows["0.4", p, KEEP] for p in ("0.67", "0.55"))
     assert measured.gap == pytest.approx(0.117, abs=0.01)
     assert min(measured.shares) >= at_least(0.97, STUDIES)
     assert small.shares[1] < 0.6
-    shifted = of_planted(STUDIES, 1, 0.4, FEWER)[1]
+    shifted = judge_planted(STUDIES, 1, 0.4, FEWER)[1]
     assert shifted.shares[0] > 0.6 > 0.5 > shifted.shares[1]  # by gap; by both, which costs power
 
 
@@ -292,7 +291,7 @@ def test_the_command_prints_the_rows(monkeypatch, capsys):
     said = capsys.readouterr().out
     rows = calibrate(3, 2)
     assert said == table(rows) + "\n" and table(calibrate(3, 1)) != table(rows)
-    assert {*of_seeds(30, 2), *of_pairs(30, 2), *of_items(30, 2), *of_comparisons(3, 2)} < {*rows}
+    assert {*cover_seeds(30, 2), *cover_differences(30, 2), *cover_items(30, 2), *judge_holm(3, 2)} < {*rows}
     seen = [name for name, _ in groupby(row.table for row in rows)]
     assert seen == list(HEADS)  # each table once, in one piece
     planted_rows = [row.case for row in rows if row.table == seen[2]]
@@ -343,10 +342,10 @@ def test_the_committed_table_is_what_the_command_prints():
         lines = [tuple(line[: len(line) - HEADS_AFTER[name]]) for line in tables[name]]
         assert lines == [row.case for row in rows]
     defaults = evaluation.CalibrateConfig()
-    quick = of_items(10 * defaults.repeats, defaults.seed)[2:]
-    for row in [*quick, *of_comparisons(defaults.repeats, defaults.seed)]:
+    quick = cover_items(10 * defaults.repeats, defaults.seed)[2:]
+    for row in [*quick, *judge_holm(defaults.repeats, defaults.seed)]:
         assert [*row.case, f"{100 * row.shares[0]:.1f} %"] in tables[COVERAGE]
-    (row,) = of_nothing(defaults.repeats, defaults.seed, LEARN, ["of the true world"])
+    (row,) = judge_nothing(defaults.repeats, defaults.seed, LEARN, ["of the true world"])
     shares = [f"{100 * share:.1f} %" for share in row.shares]
     assert [*row.case, f"{row.gap:+.3f}", *shares] in tables[list(HEADS)[1]]
 

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 import train
 from introspect.channels import Heads, Verbal
 from introspect.config import GPTConfig
-from introspect.counterfactual import explanation_labels
 from introspect.fields import Refused
 from introspect.files import read_json, read_lines
 from introspect.interview import Interview
+from introspect.labels import explanation_labels
 from introspect.losses import explanation_loss
 from introspect.model import GPT
 from introspect.runs.cli import parse
@@ -93,7 +93,7 @@ def written(model, text):
 @pytest.mark.parametrize("model", MODELS, ids=range(6))
 def test_what_is_said_is_what_the_model_writes_token_by_token(model):
     asked = Interview(WORLD, "verbal")
-    _, said = asked.everything(model)
+    _, said = asked.ask_all(model)
     found = [asked.channel.words(said[item].item()) for item in ITEMS]
     texts = [written(model, question(*item)) for item in ITEMS]
     assert found == [text if text in SAID else "no sentence" for text in texts]

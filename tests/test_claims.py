@@ -9,19 +9,18 @@ import numpy as np
 import pytest
 
 from introspect.config import LabelConfig
-from introspect.controls import controls
 from introspect.files import write_json, write_lines
 from introspect.lab import claims
 from introspect.lab.claims import CLAIMS
 from introspect.lab.extras import EXTRAS
 from introspect.lab.objections import OBJECTIONS
 from introspect.labels import freeze
-from introspect.measure import Snapshot, items, measure_all
-from introspect.parts import parts_of
-from introspect.pretrain import new_model
+from introspect.measure import Snapshot, measure_all, measure_controls
 from introspect.runs.build import build, worlds_of
 from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.items import list_items
 from introspect.runs.load import Loaded
+from introspect.runs.stages import make_tasks, new_model
 from introspect.runs.study import Missing, Run, Runs
 from introspect.tasks.registry import find_tasks
 
@@ -42,16 +41,17 @@ def measured(task):
     names = task.split("+")
     sizes = {k if len(names) == 1 else f"{t}.{k}": v for t in names for k, v in SIZES[t].items()}
     cfg = build(find_tasks(task), sizes | dict(n_layer=2, n_head=2, n_embd=16))
-    model, parts = new_model(cfg, worlds_of(cfg)), parts_of(cfg, "cpu")
+    parts = make_tasks(cfg, "cpu")
+    model = new_model(cfg, parts)
     frozen = []
     for part in parts:
-        reference = part.interview.everything(model)[0]
+        reference = part.interview.ask_all(model)[0]
         frozen.append(freeze(reference, reference, part.world, LabelConfig(), 0))
     snapshots = [Snapshot(model, *of) for of in zip(parts, frozen)]
-    result = {**measure_all(snapshots), "controls": controls(snapshots)}
+    result = {**measure_all(snapshots), "controls": measure_controls(snapshots)}
     run = Loaded(cfg, model, frozen, snapshots, 0)
     extra = {} if len(names) > 1 else {name: f(run) for name, f in EXTRAS.items()}
-    return result, items(snapshots), extra
+    return result, list_items(snapshots), extra
 
 
 def scattered(value, draw):

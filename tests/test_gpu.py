@@ -9,10 +9,9 @@ import train
 from introspect.analysis.patching import shared_circuits
 from introspect.analysis.probes import where_known
 from introspect.files import read_json
-from introspect.interview import Interview
-from introspect.parts import Part
-from introspect.pretrain import new_model
+from introspect.interview import Interview, RunTask
 from introspect.runs.build import build
+from introspect.runs.stages import new_model
 from introspect.tasks.hint import Hint
 from tests.tiny import TINY
 
@@ -26,8 +25,8 @@ def test_a_model_answers_and_explains_as_on_the_cpu():
     config = build({"hint": Hint}, {"n_entity": 8, "n_attribute": 8})
     world = config.tasks["hint"].world(0)
     model = new_model(config, {"hint": world})
-    on_cpu = Interview(world).everything(model)
-    on_gpu = Interview(world, device="cuda").everything(model.cuda())
+    on_cpu = Interview(world).ask_all(model)
+    on_gpu = Interview(world, device="cuda").ask_all(model.cuda())
     for a, b in zip(on_cpu, on_gpu):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
 
@@ -38,7 +37,7 @@ def test_circuits_and_probes_are_found_where_the_model_is():
     model = new_model(config, {"hint": world})
     found = []
     for device in ("cpu", "cuda"):
-        part = Part("hint", world, Interview(world, device=device), True, False)
+        part = RunTask("hint", world, Interview(world, device=device), True, False)
         model.to(device)
         found.append((shared_circuits(model, part), where_known(model, part)))
     (circuits, known), (circuits_gpu, known_gpu) = found

@@ -8,9 +8,9 @@ import torch
 
 from introspect.fields import Refused
 from introspect.interview import Interview
-from introspect.pretrain import new_model
-from introspect.runs.build import build, worlds_of
+from introspect.runs.build import build
 from introspect.runs.cli import parse
+from introspect.runs.stages import make_tasks, new_model
 from introspect.tasks.hint import Hint
 from introspect.tokenizer import ANSWER, EXPLAIN, encode, encode_words, names
 
@@ -56,11 +56,12 @@ def test_prompts_are_one_token_shorter_and_still_the_text():
 
 def test_a_model_tells_single_names_apart_by_one_embedding():
     cfg = build({"hint": Hint}, dict(n_entity=4, n_attribute=4, knowledge="names", n_embd=16))
-    model, world = new_model(cfg, worlds_of(cfg)), worlds_of(cfg)["hint"]
-    before, _ = Interview(world).everything(model)
+    (task,) = tasks = make_tasks(cfg, "cpu")
+    model, world = new_model(cfg, tasks), task.world
+    before, _ = Interview(world).ask_all(model)
     (row,) = encode(world.text(3, 0))
     model.token.weight.data[row] += torch.randn(16, generator=torch.Generator().manual_seed(0))
-    after, _ = Interview(world).everything(model)
+    after, _ = Interview(world).ask_all(model)
     moved = (before != after).flatten(1).any(1)
     assert moved.tolist() == [s == 3 for s in range(16)]
 

@@ -1,173 +1,166 @@
-"""Frozen labels: whose answers they describe, what is noise, and that they cannot change unseen."""
+"""Labels of answers, what spoils them, and how they are frozen: an item at a time."""
 
-import hashlib
-import json
-from functools import partial
+from collections import Counter
 
 import pytest
 import torch
 
-from introspect.checkpoint import Corrupt, load
 from introspect.config import LabelConfig
-from introspect.interview import Interview
-from introspect.labels import freeze, frozen_labels
-from introspect.parts import parts_of
-from introspect.pretrain import pretrain
-from introspect.runs.build import build, donor_of
+from introspect.labels import add_noise, explanation_labels, freeze, sentence_labels
 from introspect.tasks.hint import Hint
-from introspect.tokenizer import ANSWER, encode
+from tests.several import WORLDS
 
-TINY = dict(
-    n_entity=4, n_attribute=4, n_layer=1, n_embd=16, n_head=2, pretrain_steps=6,
-    pretrain_batch_size=8, muon_learning_rate=0.05, adamw_learning_rate=0.03, max_steps=4,
-    batch_size=4, eval_interval=2, world_seed=0,
-)
-tiny = partial(build, {"hint": Hint})
+PAIRS = torch.tensor([[2, 0], [1, 0], [3, 1]])  # no two of a kind: with and without cannot swap
+LABELS = torch.randint(5, (40, 3), generator=torch.Generator().manual_seed(0))
 
 
-def frozen(cache, **overrides):
-    """(M0, frozen labels, configuration, world) of the tiny run with these fields."""
-    cfg = tiny(TINY | overrides)
-    (part,) = parts = parts_of(cfg, "cpu")
-    m0, (labels,) = frozen_labels(cfg, parts, cache, "cpu")
-    return m0, labels, cfg, part.world
+def test_a_label_is_the_answer_without_the_cue_where_it_differs_and_else_stays():
+    answers = torch.randint(4, (50, 4), generator=torch.Generator().manual_seed(0))
+    labels = explanation_labels(answers, PAIRS, n_answer=4)
+    for row, found in zip(answers.tolist(), labels.tolist()):
+        expected = []
+        for with_cue, without in PAIRS.tolist():
+            expected.append(4 if row[with_cue] == row[without] else row[without])
+        assert found == expected
+    assert labels.flatten().bincount(minlength=5).min() > 0  # every label occurs
 
 
-def labels_of(model, world):
-    """E(model), by asking for each answer by itself and comparing an item at a time."""
-    def answer(subject, variant):
-        ids = torch.tensor([encode(world.text(subject, variant) + ANSWER)])
-        return model.task_head(model.trunk(ids)[0, -1]).argmax().item()
-
-    rows = []
-    for s in range(world.n_subject):
-        with_cue, without = ([answer(s, v) for v in pair] for pair in zip(*world.pairs))
-        rows.append([4 if a == b else b for a, b in zip(with_cue, without)])
-    return torch.tensor(rows)
+def test_two_subjects_by_hand():
+    """Without a hint 0 and 2. The first follows the hint 1 and would go back; all else stays."""
+    answers = torch.tensor([[0, 0, 1], [2, 2, 2]])  # variants: no hint, hint 0, hint 1
+    labels = explanation_labels(answers, torch.tensor([[1, 0], [2, 0]]), n_answer=3)
+    assert labels.tolist() == [[3, 0], [3, 3]]
 
 
-def test_labels_are_read_off_the_answers_of_m0_which_is_frozen(tmp_path):
-    m0, labels, _, world = frozen(tmp_path)
-    assert torch.equal(labels.original, labels_of(m0, world))
-    assert torch.equal(labels.targets, labels.original)
-    torch.testing.assert_close(labels.reference, Interview(world).everything(m0)[0])
-    assert not any(p.requires_grad for p in m0.parameters())
-    assert len(labels.original.unique()) > 1  # guard: not all the same
+def test_noise_replaces_exactly_its_share_and_nothing_by_itself():
+    for share in (0, 0.004, 0.006, 0.3, 0.5, 1):
+        noisy = add_noise(LABELS, share, n_label=5, seed=0)
+        assert (noisy != LABELS).sum() == round(share * 120)
+        assert noisy.shape == LABELS.shape and 0 <= noisy.min() and noisy.max() < 5
 
 
-def test_labels_come_from_the_cache_the_second_time(tmp_path):
-    m0, labels, *_ = frozen(tmp_path)
-    files = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    m0_again, again, *_ = frozen(tmp_path)
-    assert all(torch.equal(a, b) for a, b in zip(labels, again))
-    assert all(torch.equal(a, b) for a, b in zip(m0.parameters(), m0_again.parameters()))
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == files
+def test_noise_leaves_its_input_alone():
+    before = LABELS.clone()
+    add_noise(LABELS, 1.0, n_label=5, seed=0)
+    assert torch.equal(LABELS, before)
 
 
-def test_a_label_flipped_in_the_cache_is_noticed_even_with_a_consistent_manifest(tmp_path):
-    _, labels, *_ = frozen(tmp_path)
-    (folder,) = tmp_path.glob("labels-*")
-    forged = {k: v.clone() for k, v in labels._asdict().items()}
-    forged["original"][3, 1] += 1
-    torch.save(forged, folder / "state.pt")
-    manifest = {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        for name in ("state.pt", "meta.json")
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert load(folder)[0]["original"][3, 1] == forged["original"][3, 1]  # the folder verifies
-    with pytest.raises(Corrupt, match="do not have the hash they were frozen with"):
-        frozen(tmp_path)
+def test_noise_depends_on_the_seed_only():
+    torch.manual_seed(0)
+    first = add_noise(LABELS, 0.3, n_label=5, seed=0)
+    torch.manual_seed(1)
+    assert torch.equal(add_noise(LABELS, 0.3, n_label=5, seed=0), first)
+    other = add_noise(LABELS, 0.3, n_label=5, seed=1)
+    assert not torch.equal(other != LABELS, first != LABELS)
 
 
-@pytest.mark.parametrize("seed, donor_seed", [(0, 1), (1, 0)])
-def test_a_donor_gives_its_own_labels_while_the_anchor_stays_m0(tmp_path, seed, donor_seed):
-    m0, own, _, world = frozen(tmp_path, m0_seed=seed)
-    same_m0, donated, *_ = frozen(tmp_path, m0_seed=seed, donor=f"m0_seed={donor_seed}")
-    donor, of_donor, *_ = frozen(tmp_path, m0_seed=donor_seed)
-    assert torch.equal(donated.original, labels_of(donor, world))
-    assert torch.equal(donated.original, of_donor.original)
-    assert torch.equal(donated.reference, own.reference)
-    assert all(torch.equal(a, b) for a, b in zip(m0.parameters(), same_m0.parameters()))
-    assert not torch.equal(donated.original, own.original)
-    assert not torch.equal(donated.reference, of_donor.reference)
+def test_noise_is_uniform_over_places_and_over_the_other_classes():
+    """20,000 zeros, half replaced: each of classes 1..4 gets 2,500 and each half of the places
+    5,000, within 5 standard deviations of the binomial, sqrt(10,000 / 4 * 3 / 4) = 43 and 50."""
+    noisy = add_noise(torch.zeros(20_000, dtype=torch.int64), 0.5, n_label=5, seed=0)
+    assert ((noisy.bincount(minlength=5)[1:] - 2500).abs() < 5 * 43).all()
+    assert abs(int((noisy[:10_000] != 0).sum()) - 5000) < 5 * 50
 
 
-def test_a_donor_of_other_size_world_or_order_is_asked_about_the_same_prompts(tmp_path):
-    _, own, _, world = frozen(tmp_path)
-    for donor in ("n_embd=8", "n_layer=2", "order_seed=5", "rewritten_share=1.0"):
-        m0, donated, cfg, _ = frozen(tmp_path, donor=donor)
-        learned = parts_of(donor_of(cfg), "cpu")
-        model = pretrain(donor_of(cfg), learned, tmp_path / donor, "cpu")
-        assert torch.equal(donated.original, labels_of(model, world))
-        assert torch.equal(donated.reference, own.reference)
-        assert not torch.equal(donated.original, own.original)
+def test_a_share_outside_0_to_1_is_refused():
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="share of noise must be in 0..1"):
+            add_noise(LABELS, share, n_label=5, seed=0)
 
 
-def test_another_order_of_batches_keeps_the_initial_weights(tmp_path):
-    cfg, other = tiny(TINY), tiny(TINY | {"order_seed": 5})
-    ends = []
-    for c, until in ((cfg, 0), (other, 0), (cfg, 1), (other, 1)):
-        model = pretrain(c, parts_of(c, "cpu"), tmp_path, "cpu", until=until)
-        ends.append(torch.cat([p.flatten() for p in model.parameters()]))
-    assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[2], ends[3])
+def test_a_sentence_label_names_the_answer_that_stays_and_else_is_the_label():
+    labels, with_cue = torch.tensor([[3, 0, 3], [2, 3, 1]]), torch.tensor([[2, 1, 0], [0, 1, 2]])
+    assert sentence_labels(labels, with_cue, n_answer=3).tolist() == [[5, 0, 3], [2, 4, 1]]
 
 
-def test_the_dial_of_foreign_labels_mixes_by_subject_and_only_grows(tmp_path):
-    own, donor = frozen(tmp_path)[1], frozen(tmp_path, donor="m0_seed=1")[1]
-    foreign = torch.zeros(16, dtype=torch.bool)
-    for share, n in ((0.0, 0), (0.25, 4), (0.5, 8), (1.0, 16)):
-        mixed = frozen(tmp_path, donor="m0_seed=1", donor_share=share)[1]
-        is_own = (mixed.original == own.original).all(1)
-        is_foreign = (mixed.original == donor.original).all(1)
-        assert (is_own | is_foreign).all()
-        assert is_own.sum() >= 16 - n and is_foreign.sum() >= n
-        assert not (foreign & ~is_foreign).any()  # what was foreign at a smaller share still is
-        foreign = is_foreign & ~is_own
-        assert torch.equal(mixed.reference, own.reference)
+# --- frozen ---
 
 
-def test_a_turned_share_turns_every_label_of_some_first_words(tmp_path):
-    _, own, _, world = frozen(tmp_path)
-    turned = frozen(tmp_path, turned_share=0.5)[1]
-    rows = (turned.original != own.original).any(1)
-    assert torch.equal(turned.original[rows], (own.original[rows] + 1) % 5)
-    assert torch.equal(turned.original[~rows], own.original[~rows])
+def logits_of(world, seed=1):
+    shape = world.n_subject, len(world.prompts), len(world.answers)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def rows_of(answers, world):
+    """The label of every item, by a loop over answers (N, V)."""
+    K = len(world.answers)
+    return [[K if row[x] == row[y] else row[y] for x, y in world.pairs] for row in answers]
+
+
+def test_labels_are_read_off_the_answers_of_whom_they_describe():
+    """Of 20 subjects, 0.3 * 20 = 6 keep M0's own labels; the anchor holds all to M0."""
+    labeled, reference = logits_of(WORLDS[0]), logits_of(WORLDS[0], 2)
+    foreign = torch.tensor(rows_of(labeled.argmax(-1).tolist(), WORLDS[0]))
+    own = torch.tensor(rows_of(reference.argmax(-1).tolist(), WORLDS[0]))
+    for share, n_own in ((1.0, 0), (0.7, 6), (0.0, 20)):
+        labels = freeze(labeled, reference, WORLDS[0], LabelConfig(donor_share=share), 0)
+        is_own = (labels.original == own).all(1)
+        assert torch.equal(labels.original, torch.where(is_own[:, None], own, foreign))
+        assert is_own.sum() == n_own and torch.equal(labels.reference, reference)
+        with_cue = torch.tensor(WORLDS[0].pairs)[:, 0]
+        answers = torch.where(is_own[:, None], reference.argmax(-1), labeled.argmax(-1))
+        assert torch.equal(labels.original_answers, answers[:, with_cue])
+        assert torch.equal(labels.targets, labels.original)
+        assert torch.equal(labels.target_answers, labels.original_answers)
+
+
+def test_a_systematic_error_shifts_every_label_of_some_first_words():
+    world, logits = WORLDS[0], logits_of(WORLDS[0])
+    own, wrong = (freeze(logits, logits, world, LabelConfig(turned_share=s), 0) for s in (0, 0.5))
+    rows = (wrong.original != own.original).any(1)
+    assert torch.equal(wrong.original[rows], (own.original[rows] + 1) % 5)
+    assert torch.equal(wrong.original[~rows], own.original[~rows])
     words = {word: set(rows[world.slots[:, 0] == word].tolist()) for word in world.slots[:, 0]}
     assert sorted(map(tuple, words.values())) == [(False,), (False,), (True,), (True,)]
-    assert torch.equal(turned.targets, turned.original)  # held out and explained alike
+    assert torch.equal(wrong.targets, wrong.original)  # held out and explained alike
 
 
-@pytest.mark.parametrize("donor, until", [("", 2), ("m0_seed=1", 2), ("pretrain_steps=9", 3)])
-def test_label_progress_takes_an_earlier_checkpoint_of_the_labeled_model(tmp_path, donor, until):
-    last = frozen(tmp_path, donor=donor)[1]
-    _, early, cfg, world = frozen(tmp_path, donor=donor, label_progress=0.3)
-    labeled = donor_of(cfg)
-    model = pretrain(labeled, parts_of(labeled, "cpu"), tmp_path / "x", "cpu", until=until)
-    assert torch.equal(early.original, labels_of(model, world))
-    assert torch.equal(early.reference, last.reference)
-    assert not torch.equal(early.original, last.original)
-
-
-def test_noise_touches_the_targets_only_and_exactly_its_share(tmp_path):
-    plain = frozen(tmp_path)[1]
-    noisy = frozen(tmp_path, label_noise=0.25, m0_seed=0, seed=1)[1]
-    other = frozen(tmp_path, label_noise=0.25, m0_seed=0, seed=2)[1]
-    explained = torch.from_numpy(Hint(n_entity=4, n_attribute=4).world(0).explained)
+def test_noise_is_in_the_targets_of_explained_subjects_only():
+    world, logits = WORLDS[0], logits_of(WORLDS[0])
+    plain = freeze(logits, logits, world, LabelConfig(), 1)
+    noisy, other = (freeze(logits, logits, world, LabelConfig(label_noise=0.25), s) for s in (1, 2))
     for labels in (noisy, other):
         assert torch.equal(labels.original, plain.original)
-        assert torch.equal(labels.reference, plain.reference)
         wrong = (labels.targets != plain.original).sum(1)  # (N,)
-        assert wrong[explained].sum() == 8  # a quarter of 8 subjects x 4 hints
-        assert wrong[~explained].sum() == 0
+        assert wrong[world.explained].sum() == wrong.sum() == 8  # a quarter of 8 subjects x 4 hints
     assert not torch.equal(noisy.targets, other.targets)
 
 
-def test_runs_of_other_seeds_share_m0_and_labels(tmp_path):
-    _, labels, *_ = frozen(tmp_path, m0_seed=0, seed=0)
-    before = sorted(tmp_path.iterdir())
-    assert frozen(tmp_path, m0_seed=0, seed=1, kl_weight=0.0)[1].sha256() == labels.sha256()
-    assert sorted(tmp_path.iterdir()) == before and len(before) == 2
+def shuffled_labels(seed, noise=0.0, world=WORLDS[0]):
+    logits = logits_of(world)
+    how = LabelConfig(label_noise=noise, label_order="shuffled")
+    return freeze(logits, logits, world, how, seed)
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=["hint", "refusal"])
+def test_shuffled_labels_are_those_of_explained_subjects_dealt_out_again(world):
+    labels, explained = shuffled_labels(0, world=world), world.explained
+    rows = [torch.cat(two, dim=1)[explained].tolist() for two in (
+        (labels.original, labels.original_answers), (labels.targets, labels.target_answers))]
+    assert sorted(rows[0]) == sorted(rows[1]) and rows[0] != rows[1]
+    assert len({tuple(row) for row in rows[0]}) > 1
+    for own, dealt in ((labels.original, labels.targets),
+                       (labels.original_answers, labels.target_answers)):
+        assert torch.equal(own[~explained], dealt[~explained])
+        for p in range(4):  # each class as often as it was, cue by cue
+            assert Counter(own[explained, p].tolist()) == Counter(dealt[explained, p].tolist())
+
+
+def test_a_seed_decides_how_labels_are_shuffled_and_nothing_else():
+    zero, again, one = shuffled_labels(0), shuffled_labels(0), shuffled_labels(1)
+    assert torch.equal(zero.targets, again.targets) and not torch.equal(zero.targets, one.targets)
+    assert torch.equal(zero.original, one.original)
+    assert zero.sha256() == again.sha256() != one.sha256()
+
+
+def test_noise_comes_after_shuffling():
+    plain, noisy = shuffled_labels(0), shuffled_labels(0, noise=0.25)
+    wrong = noisy.targets != plain.targets
+    assert wrong[WORLDS[0].explained].sum() == 8 and wrong.sum() == 8  # of 8 subjects, 4 hints
+    assert torch.equal(noisy.target_answers, plain.target_answers)
+    nothing_true = shuffled_labels(0, noise=1.0).targets[WORLDS[0].explained]
+    assert (nothing_true != plain.targets[WORLDS[0].explained]).all()
+    assert nothing_true.unique().tolist() == [0, 1, 2, 3, 4]  # wrong in every way
 
 
 def test_the_hash_names_labels_and_targets_but_not_the_reference():

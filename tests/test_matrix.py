@@ -9,7 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from introspect.analysis.matrix import Run, coupling_matrix, mean_of, pairwise, share
+from introspect.analysis.matrix import (
+    Run,
+    average_pairs,
+    coupling_matrix,
+    estimate_share,
+    pairwise,
+)
 from introspect.metrics import coupling
 from introspect.stats import clustered, wilson
 
@@ -76,10 +82,10 @@ def test_the_gap_is_the_share_that_differs_times_how_they_side(items):
 
 def test_shares_by_hand():
     true, groups = np.array([True, True, False]), np.array([1, 1, 2])
-    assert share(true) == wilson(2, 3)._asdict()
-    assert share(true, groups) == clustered(true, groups)._asdict()
-    assert share(true, groups * 0) == {"mean": 2 / 3, "low": None, "high": None, "n": 1}
-    assert share(true[:0], groups[:0])["mean"] is None and share(true[:0])["n"] == 0
+    assert estimate_share(true) == wilson(2, 3)._asdict()
+    assert estimate_share(true, groups) == clustered(true, groups)._asdict()
+    assert estimate_share(true, groups * 0) == {"mean": 2 / 3, "low": None, "high": None, "n": 1}
+    assert estimate_share(true[:0], groups[:0])["mean"] is None and estimate_share(true[:0])["n"] == 0
 
 
 def brute(runs):
@@ -185,10 +191,10 @@ def test_a_mean_over_pairs_weighs_pairs_alike_and_items_by_what_they_move():
     """Pair 1: items 0, 1 with 1, 0. Pair 2: item 0 with 1. Mean (1/2 + 1) / 2 = 3/4. Item 0 moves
     1/4, item 1 -1/4, pair 2 nothing: v = 3/4 + 2 / 2 * (1/4, -1/4) = 1, 1/2."""
     parts = [(np.array([0, 1]), np.array([1, 0])), (np.array([0]), np.array([1]))]
-    found = mean_of(parts, np.array([5, 6, 7]))
+    found = average_pairs(parts, np.array([5, 6, 7]))
     assert found == pytest.approx(clustered(np.array([1, 0.5]), np.array([5, 6]))._asdict())
     assert found["mean"] == 0.75 and found["n"] == 2
-    assert mean_of(parts, np.array([5, 5, 7])) == {"mean": 0.75, "low": None, "high": None, "n": 1}
+    assert average_pairs(parts, np.array([5, 5, 7])) == {"mean": 0.75, "low": None, "high": None, "n": 1}
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,6 +1,8 @@
 """The model, against one that computes with numpy a token and a head at a time."""
 
 import math
+from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 import pytest
@@ -88,7 +90,7 @@ def test_rows_of_a_batch_do_not_meet():
 def test_reading_at_some_tokens_equals_reading_all_and_selecting(n_layer):
     model, at = shaken(n_layer), torch.tensor([4, 1, 1])
     whole, seen = model.trunk(IDS), []
-    model.blocks[-1].mlp_out.register_forward_hook(lambda m, i, out: seen.append(out.shape[1]))
+    model.blocks[-1].mlp.register_forward_hook(lambda m, i, out: seen.append(out.shape[1]))
     torch.testing.assert_close(model.trunk(IDS, at=at), whole[:, at], rtol=0, atol=1e-12)
     assert seen == [3]  # and the last block computes nothing for the others
 
@@ -113,32 +115,33 @@ def test_a_model_of_one_layer_knows_the_order_by_its_position_embedding_alone():
     torch.testing.assert_close(model.trunk(IDS, at=last), same, rtol=0, atol=1e-12)
 
 
-def test_hook_points_read_the_parts_of_the_residual_stream():
+POINTS = ["embed", *(f"blocks.{i}.{p}" for i in (0, 1) for p in ("attn.proj", "mlp.down", "resid"))]
+
+
+def test_what_is_seen_at_each_point_makes_up_the_residual_stream():
     model, seen = shaken(), {}
-    for name, point in model.hook_points().items():
-        point.register_forward_hook(lambda m, i, out, name=name: seen.update({name: out}))
-    out = model.trunk(IDS)
-    parts = [f"blocks.{i}.{part}" for i in (0, 1) for part in ("attn_out", "mlp_out", "resid")]
-    assert list(seen) == list(model.hook_points()) == ["embed", *parts]
+    with ExitStack() as stack:
+        for point in POINTS:
+            stack.enter_context(model.hooked(point, partial(seen.__setitem__, point)))
+        out = model.trunk(IDS)
     x = seen["embed"]
-    for i in (0, 1):
-        x = x + seen[f"blocks.{i}.attn_out"] + seen[f"blocks.{i}.mlp_out"]
+    for i, block in enumerate(model.blocks):
+        x = x + block.attn.proj(seen[f"blocks.{i}.attn.proj"])
+        x = x + block.mlp.down(seen[f"blocks.{i}.mlp.down"])
         torch.testing.assert_close(seen[f"blocks.{i}.resid"], x, rtol=0, atol=1e-12)
     torch.testing.assert_close(model.norm(x), out, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", list(gpt().hook_points()))
-def test_what_a_hook_returns_takes_the_place_of_the_activation(name):
-    model = shaken()
-    before = model.trunk(IDS)
-    handle = model.hook_points()[name].register_forward_hook(lambda m, i, out: out.clone())
-    assert torch.equal(model.trunk(IDS), before)
-    handle.remove()
-    other = shaken().hook_points()[name]  # a hook on another model is not heard here
-    other.register_forward_hook(lambda m, i, out: out * 0)
-    assert torch.equal(model.trunk(IDS), before)
-    model.hook_points()[name].register_forward_hook(lambda m, i, out: out * 0)
-    assert (model.trunk(IDS) - before).abs().max() > 1e-3
+def test_what_see_returns_takes_the_place_of_the_input_within_the_context_only():
+    for point in POINTS:
+        model = shaken()
+        before = model.trunk(IDS)
+        with model.hooked(point, lambda x: x.clone()):
+            assert torch.equal(model.trunk(IDS), before)
+        with pytest.raises(ZeroDivisionError), model.hooked(point, lambda x: x * 0):
+            assert (model.trunk(IDS) - before).abs().max() > 1e-3
+            1 / 0
+        assert torch.equal(model.trunk(IDS), before)
 
 
 def test_initial_weights_depend_on_the_seed_only():

@@ -13,18 +13,17 @@ from introspect.analysis.patching import (
     TOKENS,
     Interchange,
     Site,
-    circuits,
+    summarize,
     in_last_block,
     interchange,
-    nodes_of,
+    find_nodes,
     shared_circuits,
-    sites_of,
+    list_sites,
     spearman,
 )
 from introspect.config import GPTConfig
-from introspect.interview import Interview
+from introspect.interview import Interview, RunTask
 from introspect.model import GPT
-from introspect.parts import Part
 from introspect.tasks.hint import Hint
 from introspect.tasks.rules import Rules
 from introspect.tokenizer import ANSWER, EXPLAIN, encode, encode_words, vocab_size
@@ -46,7 +45,7 @@ def part_of(world=WORLD, channel="head"):
     asked = Interview(world, channel)
     if channel == "verbal":  # an untrained model says no sentence: let it say the likeliest one
         asked.channel.say = lambda model, hidden: asked.channel.log_probs(model, hidden).argmax(-1)
-    return Part("a task", world, asked, True, False)
+    return RunTask("a task", world, asked, True, False)
 
 
 def site(point, tokens, low=0, high=16):
@@ -54,7 +53,7 @@ def site(point, tokens, low=0, high=16):
 
 
 def test_sites_are_all_slices_of_all_places_and_of_the_last_block_those_that_are_read():
-    sites, model = sites_of(gpt()), gpt()
+    sites, model = list_sites(gpt()), gpt()
     inside = ["attn.proj", "mlp.down", "resid"]
     early = ["embed", *(f"blocks.0.{p}" for p in inside)]
     places = [f"{p} {t}" for p in early for t in TOKENS]
@@ -76,7 +75,7 @@ def test_the_last_block_is_known_by_its_whole_number():
 
 
 def words_at(part, tokens, subject=0):
-    ids = part.interview.plan.tokens[subject, nodes_of(part)[tokens]]
+    ids = part.interview.plan.tokens[subject, find_nodes(part)[tokens]]
     return sorted(ids.tolist())
 
 
@@ -97,18 +96,18 @@ def test_where_every_feature_is_a_cue_only_the_names_are_the_subject(ablation):
     cues, names = part.world.slots[0, 2:-2], part.world.slots[:, :2]
     assert {*words_at(part, "cue")} <= {*encode_words(cues)} - {*encode_words(names.flatten())}
     packed = part.interview.plan.packed
-    assert sum(map(len, nodes_of(part).values())) == len(packed.slots)
+    assert sum(map(len, find_nodes(part).values())) == len(packed.slots)
 
 
 @pytest.mark.parametrize("channel", ["head", "tied", "same", "verbal"])
 def test_a_subject_patched_by_itself_changes_nothing(channel):
     model, part = gpt(), part_of(channel=channel)
-    sites, subjects = sites_of(model), torch.arange(24)
+    sites, subjects = list_sites(model), torch.arange(24)
     found = interchange(model, part, subjects, subjects, sites)
     assert len(found.patched_labels) == len(found.patched_said) == len(sites)
     assert (found.patched_labels == found.labels).all()
     assert (found.patched_said == found.said).all()
-    plain = part.interview.heard(model, subjects)
+    plain = part.interview.ask(model, subjects)
     assert torch.equal(found.said, plain[1]) and torch.equal(found.source_said, plain[1])
 
 
@@ -120,8 +119,8 @@ def test_patched_logits_of_a_subject_by_itself_are_the_same_bits(monkeypatch):
         heard.append(torch.cat([t.flatten() for t in part.interview.both(model, subjects)]))
         return torch.zeros(2, len(subjects), 3, dtype=torch.int64)
 
-    monkeypatch.setattr(patching, "labels_and_said", keep)
-    interchange(model, part, SUBJECTS, SUBJECTS, sites_of(model))
+    monkeypatch.setattr(patching, "ask", keep)
+    interchange(model, part, SUBJECTS, SUBJECTS, list_sites(model))
     assert len(heard) > 20 and all(torch.equal(h, heard[0]) for h in heard)
 
 
@@ -169,7 +168,7 @@ def by_hand(model, subject, source, site):
 def test_every_patch_is_that_of_each_prompt_alone(monkeypatch):
     model, part = gpt(), part_of()
     monkeypatch.setattr(patching, "CHUNK", 2)  # 5 = 2 + 2 + 1
-    sites = sites_of(model)
+    sites = list_sites(model)
     found = interchange(model, part, SUBJECTS, SOURCES, sites)
     for s, where in enumerate(sites):
         for i, (subject, source) in enumerate(zip(SUBJECTS.tolist(), SOURCES.tolist())):
@@ -185,7 +184,7 @@ def test_every_patch_is_that_of_each_prompt_alone(monkeypatch):
 def test_hooks_do_not_stay_not_even_after_an_error():
     model, part = gpt(), part_of()
     before = part.interview.both(model, SUBJECTS)
-    interchange(model, part, SUBJECTS, SOURCES, sites_of(model))
+    interchange(model, part, SUBJECTS, SOURCES, list_sites(model))
     for wrong in (site("embed", "nowhere"), site("blocks.0.resid", "subject", 0, 99)):
         broken = part._replace(interview=Interview(WORLD))
         broken.interview.channel.say = None
@@ -232,10 +231,10 @@ def built(reads):
 def of_built(reads):
     model, part = built(reads), part_of()
     subjects = torch.arange(24)
-    sites = [s for s in sites_of(model) if s.place == "blocks.0.attn.proj query"]
+    sites = [s for s in list_sites(model) if s.place == "blocks.0.attn.proj query"]
     found = interchange(model, part, subjects, subjects.roll(7), sites)
     assert torch.equal(found.said, found.labels)  # every explanation is true
-    return circuits(found, {sites[0].place})
+    return summarize(found, {sites[0].place})
 
 
 def test_an_explanation_that_reads_what_the_answer_reads_follows():
@@ -277,7 +276,7 @@ def test_every_number_of_a_small_example_by_hand():
         places=["a", "a", "b"],
         sources=([0, 0, 0, 0], [0, 1, 0, 0]),
     )
-    a = circuits(found, ["a query", "a query"])
+    a = summarize(found, ["a query", "a query"])
     # site 0 changes items 0, 1, 3, of which the explanation goes to 1, stays at 0, is the label;
     # site 1 changes items 1, 2: goes, and is neither
     assert a["n_items"] == 5
@@ -289,7 +288,7 @@ def test_every_number_of_a_small_example_by_hand():
     assert (a["right"], a["right_null"], a["right_shared"]) == (1, -1, 2)  # item 0 at site 0 only
     assert a["labels_changed"] == (3 / 4 + 2 / 4) / 2 and a["explanations_changed"] == 1 / 4
     assert a["overlap"] is a["overlap_null"] is None  # both sites change as many explanations
-    both = circuits(found, ["b query", "a query"])
+    both = summarize(found, ["b query", "a query"])
     assert both["n_items"] == 9 and both["follow"] == (2 + 3) / 9
     assert both["follow_null"] is both["follow_shared"] is None  # no other site than the one of b
     assert both["moved_null"] is both["right_null"] is None
@@ -297,7 +296,7 @@ def test_every_number_of_a_small_example_by_hand():
 
 
 def test_where_no_label_changes_there_is_nothing_to_say():
-    still = circuits(made([0, 1], [0, 1], [[0, 1]] * 2, [[1, 1], [0, 0]], "aa"), ["a query"])
+    still = summarize(made([0, 1], [0, 1], [[0, 1]] * 2, [[1, 1], [0, 0]], "aa"), ["a query"])
     assert still["n_items"] == 0 and still["labels_changed"] == 0
     assert still["explanations_changed"] == 0.5
     names = ("follow", "follow_null", "follow_shared", "moved", "right_shared", "overlap")
@@ -324,7 +323,7 @@ def test_spearman_is_scipys_with_ties_and_its_null_the_mean_over_permutations(se
 def test_a_run_has_a_row_for_all_for_each_kind_of_token_and_for_each_place(channel):
     model, part = gpt(), part_of(channel=channel)
     rows = shared_circuits(model, part, 8)
-    places = list(dict.fromkeys(s.place for s in sites_of(model)))
+    places = list(dict.fromkeys(s.place for s in list_sites(model)))
     assert list(rows) == ["all", *TOKENS, *places]
     for tokens in TOKENS:
         of = [rows[p]["n_items"] for p in places if p.endswith(f" {tokens}")]

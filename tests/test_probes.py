@@ -7,10 +7,9 @@ import torch
 from introspect.analysis import probes
 from introspect.analysis.probes import activations, judge, probe, ridge, where_known
 from introspect.config import GPTConfig
-from introspect.interview import Interview
+from introspect.interview import Interview, RunTask
 from introspect.metrics import majority_share
 from introspect.model import GPT
-from introspect.parts import Part
 from introspect.tasks.hint import Hint
 from introspect.tasks.rules import Rules
 from introspect.tasks.world import with_cues
@@ -27,7 +26,7 @@ def gpt(n_answer=3, n_layer=2, n_embd=16):
 
 
 def part_of(world=HINT, explained=True, among=None):
-    return Part("a task", world, Interview(world, among=among), explained, False)
+    return RunTask("a task", world, Interview(world, among=among), explained, False)
 
 
 def data(n=40, d=5, k=3, seed=0):
@@ -119,7 +118,7 @@ def test_the_answers_are_those_of_the_interview_and_of_its_own_task():
         if part.interview.columns is None:
             model = gpt(n_answer=2)
         _, answers = activations(model, part, "embed", "last")
-        logits, _ = part.interview.everything(model)
+        logits, _ = part.interview.ask_all(model)
         assert torch.equal(answers, logits[:, variant].argmax(-1))
 
 

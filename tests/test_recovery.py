@@ -14,17 +14,16 @@ from introspect.analysis.recovery import (
     auc,
     can_flip,
     first_counts,
+    make_score,
     recovery,
-    score_of,
     show_recoveries,
     show_recovery,
 )
 from introspect.config import GPTConfig, LabelConfig
-from introspect.interview import Interview
+from introspect.interview import Interview, RunTask
 from introspect.labels import freeze
 from introspect.measure import Snapshot
 from introspect.model import GPT
-from introspect.parts import Part
 from introspect.tasks.hint import Hint
 from introspect.tasks.rules import OFF, ON, Rules
 from introspect.tokenizer import ANSWER, encode, vocab_size
@@ -45,12 +44,12 @@ def gpt(n_answer=2, seed=0):
 
 
 def part_of(world=WORLD, channel="head", among=None):
-    return Part("rules", world, Interview(world, channel, among=among), True, False)
+    return RunTask("rules", world, Interview(world, channel, head_answers=among), True, False)
 
 
 def snapshot_of(model, channel="head"):
     part = part_of(channel=channel)
-    answers, _ = part.interview.everything(model)
+    answers, _ = part.interview.ask_all(model)
     return Snapshot(model, part, freeze(answers, answers, WORLD, LabelConfig(), 0))
 
 
@@ -71,7 +70,7 @@ def test_a_score_is_the_log_odds_of_the_answer_to_the_prompt_so_flipped():
     model, subject = gpt(), 7
     corners = list(product((0.0, 1.0), repeat=6))
     for answer in (0, 1):
-        found = score_of(model, part_of(), subject, answer)(torch.tensor(corners).double())
+        found = make_score(model, part_of(), subject, answer)(torch.tensor(corners).double())
         text = WORLD.text(subject, 0)
         expected = [
             log_odds(model, flipped(text, [i for i in range(6) if not z[i]]), answer)
@@ -83,7 +82,7 @@ def test_a_score_is_the_log_odds_of_the_answer_to_the_prompt_so_flipped():
 
 def test_between_its_values_a_feature_is_the_mixture_of_their_embeddings():
     model, subject, z = gpt(), 3, torch.tensor([[0.3, 1.0, 0.0, 0.7, 0.5, 0.9]]).double()
-    found = score_of(model, part_of(), subject, 1)(z)
+    found = make_score(model, part_of(), subject, 1)(z)
     text = WORLD.text(subject, 0)
     ids, others = encode(text + ANSWER), encode(flipped(text, range(6)) + ANSWER)
     spare = vocab_size() - 6  # rows that no word has yet
@@ -97,7 +96,7 @@ def test_between_its_values_a_feature_is_the_mixture_of_their_embeddings():
 
 def test_a_score_reads_the_answers_of_its_own_task():
     model, among = gpt(n_answer=5), ("A", "yes", "B", "no", "C")
-    found = score_of(model, part_of(among=among), 2, 0)(torch.ones(1, 6).double())
+    found = make_score(model, part_of(head_answers=among), 2, 0)(torch.ones(1, 6).double())
     expected = log_odds(model, WORLD.text(2, 0), 0, rows=(3, 1))  # "no" against "yes"
     assert found.item() == pytest.approx(expected, abs=1e-12)
 
@@ -105,7 +104,7 @@ def test_a_score_reads_the_answers_of_its_own_task():
 def test_the_hook_does_not_stay():
     model = gpt()
     before = model.trunk(torch.tensor([[300, 301]]))
-    score_of(model, part_of(), 0, 0)(torch.zeros(1, 6).double())
+    make_score(model, part_of(), 0, 0)(torch.zeros(1, 6).double())
     assert torch.equal(model.trunk(torch.tensor([[300, 301]])), before)
 
 
@@ -145,7 +144,7 @@ def test_rows_are_means_over_held_out_subjects_of_what_each_method_ranks(channel
     rows = {row.method: row for row in recovery(model, snapshot, n=1000)}
     assert list(rows) == ["explanation", *METHODS]
     held_out = WORLD.subjects("held_out")
-    says = snapshot.part.interview.explanations(model, torch.from_numpy(held_out)).exp()
+    says = snapshot.task.interview.explanations(model, torch.from_numpy(held_out)).exp()
     judged = {"explanation": [], "Shapley": []}
     ideal = []
     for i, s in enumerate(held_out):
@@ -154,7 +153,7 @@ def test_rows_are_means_over_held_out_subjects_of_what_each_method_ranks(channel
         signs = [log_odds(model, text, 1) > 0 for text in texts]
         counts = np.array([sign != signs[0] for sign in signs[1:]])
         changes = says[i, :, :2].sum(-1).numpy()
-        score = score_of(model, snapshot.part, s, int(signs[0]))
+        score = make_score(model, snapshot.task, s, int(signs[0]))
         phi = shapley(score, torch.ones(1, 6), 0.0)[0].numpy()
         judged["explanation"].append(auc(changes, counts))
         judged["Shapley"].append(auc(phi, counts))
@@ -196,7 +195,7 @@ def test_of_a_study_each_run_counts_once():
     ("integrated gradients", "IntegratedGradients", {"n_steps": N_STEP})])
 def test_attributions_of_a_model_agree_with_captum(ours, theirs, options):
     captum = pytest.importorskip("captum.attr")
-    score, ones = score_of(gpt(), part_of(), 11, 1), torch.ones(1, 6).double()
+    score, ones = make_score(gpt(), part_of(), 11, 1), torch.ones(1, 6).double()
     expected = getattr(captum, theirs)(score).attribute(ones.clone().requires_grad_(), **options)
     found = METHODS[ours](score, ones, 0.0)
     close = 1e-5 if ours == "Shapley" else 1e-6  # Captum's is a sum over 720 orders, in float32

@@ -9,9 +9,9 @@ import pytest
 import eval as evaluation
 import train
 from introspect.files import read_json
-from introspect.pretrain import m0_key
 from introspect.runs.build import build, worlds_of
 from introspect.runs.cli import parse
+from introspect.runs.stages import m0_key
 from introspect.tasks import TASKS
 from introspect.tasks.hint import Hint
 from introspect.tasks.registry import find_tasks, joint_answers, prompt_texts

@@ -122,7 +122,7 @@ def test_one_run_is_one_column(tmp_path, capsys):
     found = score(run)
     measures = said.split("\n\n")[0].splitlines()
     assert [row.split("  ")[0] for row in measures] == [
-        "items", "groups", "Self", "Orig", "gap", "leans to", "drift d", "preference",
+        "items", "groups", "Self", "Orig", "gap", "follows", "drift d", "preference",
         "majority, now", "majority, then",
     ]
     assert measures[0].split()[-1] == "200" and measures[1].split()[-1] == "50"
@@ -138,10 +138,10 @@ def test_one_run_is_one_column(tmp_path, capsys):
 )
 def test_the_side_is_that_of_the_interval(tmp_path, capsys, turned, side):
     rows = [{turned.get(k, k): v for k, v in row.items()} for row in made_up(0)]
-    assert f"leans to        {side}\n" in said_by(capsys, write(tmp_path / "a", rows))
+    assert f"follows         {side}\n" in said_by(capsys, write(tmp_path / "a", rows))
     rows = made_up(0, faithful=0)
-    assert "leans to        neither\n" in said_by(capsys, write(tmp_path / "a", rows))
-    assert "leans to        n/a\n" in said_by(capsys, write(tmp_path / "a", rows[:1]))
+    assert "follows         neither\n" in said_by(capsys, write(tmp_path / "a", rows))
+    assert "follows         n/a\n" in said_by(capsys, write(tmp_path / "a", rows[:1]))
 
 
 def test_several_runs_have_a_row_each_and_a_matrix(tmp_path, capsys):
@@ -153,7 +153,7 @@ def test_several_runs_have_a_row_each_and_a_matrix(tmp_path, capsys):
         alone = said_by(capsys, write(tmp_path / "one", [r for r in both if r["run"] == name]))
         cells = [" ".join(row.split()[1:]) for row in alone.splitlines()[2:5]]
         assert row.split()[:3] == [name, "200", "50"] and all(cell in row for cell in cells)
-    assert each.split("\n")[0].split() == "run items groups Self Orig gap leans to".split()
+    assert each.split("\n")[0].split() == "run items groups Self Orig gap follows".split()
     assert [row.split()[0] for row in rest.splitlines()] == ["run", "x", "y"]
     assert rest.split("\n")[0].split()[1:4] == ["drift", "d", "preference"]
     matrix = coupling_matrix(runs)
@@ -240,9 +240,9 @@ BAD = [  # the text of a second line, what the refusal says of it
     ("{}", "no explanation"),
     ('{"explanation": 1, "original": 1}', "no current"),
     ('{"explanation": 1, "current": 1}', "no original"),
-    (json.dumps(line(label=1)), 'unknown key "label"; may have group, item, run besides'),
-    (json.dumps(line(**{"x" * 99: 1})), r'unknown key "x{35} \.\.\.; may'),
-    (json.dumps(line(**{"two\nlines": 1})), r'unknown key "two\\nlines"; may'),
+    (json.dumps(line(label=1)), 'unknown key "label"; optional are group, item, run'),
+    (json.dumps(line(**{"x" * 99: 1})), r'unknown key "x{35} \.\.\.; optional'),
+    (json.dumps(line(**{"two\nlines": 1})), r'unknown key "two\\nlines"; optional'),
     (json.dumps(line(None)), "explanation is null"),
     (json.dumps(line(current=[1])), "current is a list"),
     (json.dumps(line(original={})), "original is an object"),

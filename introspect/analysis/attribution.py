@@ -1,16 +1,17 @@
-"""Attribution: how much each feature of an input contributes to a score, by definition.
+"""Attribution: how much each feature of an input contributes to a score.
 
     B items   F features   n rows of one call   b baseline   a_i, phi_i attribution of feature i
 
-"Removed" means: feature i of an item takes the value of feature i of its baseline, all others stay.
+"Removed" means that feature i of an item takes its value in the baseline and all others stay.
 Nothing is deleted, resampled or averaged, so every number depends on the baseline as much as on x.
-All attributions are linear in the score, 0 for a dummy (a feature that the score ignores) and equal
-for symmetric features (whose exchange changes neither score nor x nor b). What sets them apart is
-whether they are complete: whether those of an item sum to score(x) - score(b).
+All attributions are linear in the score. A feature that the score ignores (a dummy) gets 0. Two
+features get the same if exchanging them changes neither the score nor x nor b (symmetry). Methods
+differ in whether they are complete: do the features of an item sum to score(x) - score(b)?
 
-Every function evaluates `chunk` rows a call (memory against calls, never the result), returns no
-gradient, and raises ValueError for an x that is empty or not (B, F), a baseline that does not
-broadcast to it or would change its dtype, chunk < 1, and a score of another shape or kind.
+Attributions are (B, F), as x, in units of the score, without a gradient. Every function calls the
+score on at most `chunk` rows at a time, which limits memory and never changes the result. It raises
+ValueError if x is empty or not (B, F), if the baseline does not broadcast to x or would change its
+dtype, if chunk < 1, and if the score returns another shape or kind.
 """
 
 from collections.abc import Callable
@@ -20,41 +21,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Score = Callable[[Tensor], Tensor]  # (n, F) -> (n,) floating point, every row on its own
+Score = Callable[[Tensor], Tensor]  # (n, F) -> (n,) floating point; each row is independent
 Baseline = Tensor | float  # number or tensor that broadcasts to (B, F), in the units of x
-MAX_SHAPLEY = 16  # features; beyond, enumeration stops being a reference and becomes a wait
+MAX_SHAPLEY = 16  # features; enumerating 2^F subsets of more takes too long
 CHUNK = 4096  # rows
 
 
 def leave_one_out(score: Score, x: Tensor, baseline: Baseline, chunk: int = CHUNK) -> Tensor:
     """a_i = score(x) - score(x with feature i removed).
 
-    Li, Monroe & Jurafsky 2016 (arXiv:1612.08220). Costs B (F + 1) evaluations.
-
-    Returns:
-        (B, F), as x, in units of `score`. Complete for additive scores. An effect that needs two
-        features counts twice, and one for which either suffices not at all:
+    Li, Monroe & Jurafsky 2016 (arXiv:1612.08220). Costs B (F + 1) evaluations. Complete for
+    additive scores. It counts an effect that needs two features twice, and misses an effect for
+    which either of two suffices.
 
     >>> x = torch.ones(1, 2)
     >>> leave_one_out(lambda z: z.prod(1), x, 0.0), shapley(lambda z: z.prod(1), x, 0.0)
     (tensor([[1., 1.]]), tensor([[0.5000, 0.5000]]))
     """
-    v = _one_removed(score, x, _checked(x, baseline, chunk), chunk)  # (B, F + 1)
+    v = _one_removed(score, x, baseline, chunk)
     return v[:, -1:] - v[:, :-1]
 
 
 def flips(answer: Score, x: Tensor, baseline: Baseline, chunk: int = CHUNK) -> Tensor:
     """[answer(x) != answer(x with feature i removed)]: leave-one-out for class ids.
 
-    What Guo et al. 2026 (arXiv:2606.32038) ask of a cue, of every feature: B (F + 1) evaluations.
-
-    Args:
-        answer: maps (n, F) to (n,) class ids, integer or bool, every row on its own.
-
-    Returns:
-        (B, F) bool, as x. False for a dummy, but also where other features make up for the loss.
+    Asks about every feature what Guo et al. 2026 (arXiv:2606.32038) ask about a cue. Costs
+    B (F + 1) evaluations of `answer`, which maps (n, F) to (n,) class ids, integer or bool. Returns
+    (B, F) bool, False for a dummy, but also if other features make up for the loss.
     """
-    v = _one_removed(answer, x, _checked(x, baseline, chunk), chunk, ids=True)  # (B, F + 1)
+    v = _one_removed(answer, x, baseline, chunk, ids=True)
     return v[:, :-1] != v[:, -1:]
 
 
@@ -63,11 +58,8 @@ def shapley(score: Score, x: Tensor, baseline: Baseline, chunk: int = CHUNK) -> 
 
         phi_i = sum_{S without i} |S|! (F - |S| - 1)! / F!  (v(S + i) - v(S))
 
-    Shapley 1953; of this game, "baseline Shapley": Sundararajan & Najmi 2020 (arXiv:1908.08474).
-    Costs B 2^F evaluations, summed in float64.
-
-    Returns:
-        (B, F), as x, in units of `score`. Complete for every score.
+    Shapley 1953. For this v it is "baseline Shapley" (Sundararajan & Najmi 2020,
+    arXiv:1908.08474). Costs B 2^F evaluations, summed in float64. Complete for every score.
 
     Raises:
         ValueError: F > 16.
@@ -77,10 +69,10 @@ def shapley(score: Score, x: Tensor, baseline: Baseline, chunk: int = CHUNK) -> 
         raise ValueError(f"exact Shapley needs 2^F evaluations: F <= {MAX_SHAPLEY}, got F = {F}")
     subset = torch.arange(2**F, device=x.device)[:, None]
     keep = (subset >> torch.arange(F, device=x.device)) % 2 == 1  # (2^F, F): bit i is feature i
-    size = keep[: 2 ** (F - 1)].sum(1)  # (2^(F-1),) of the subsets of F - 1 features, in order
+    size = keep[: 2 ** (F - 1)].sum(1)  # (2^(F-1),) sizes of the subsets of F - 1 features
     by_size = [1 / (F * comb(F - 1, s)) for s in range(F)]  # s! (F - s - 1)! / F!
     weight = torch.tensor(by_size, dtype=torch.float64, device=x.device)[size]
-    group, phi = max(1, chunk >> F), []  # items a time, lest all B 2^F scores be held
+    group, phi = max(1, chunk >> F), []  # items at a time: B 2^F scores could fill the memory
     for some_x, some_b in zip(x.split(group), baseline.split(group)):
         v = _ablated(score, some_x, some_b, keep, chunk)  # (group, 2^F)
         cube = v.double().unflatten(1, (2,) * F)  # (group, 2, .., 2): bit i is dimension F - i
@@ -94,14 +86,12 @@ def integrated_gradients(
 ) -> Tensor:
     """a_i = (x_i - b_i) int_0^1 d score / d x_i (b + t (x - b)) dt.
 
-    Sundararajan, Taly & Yan 2017 (arXiv:1703.01365). No feature is removed alone: all move together
-    on the straight line from b to x. The integral is Gauss-Legendre quadrature (our choice, and
-    Captum's default), exact if the score on that line is a polynomial of degree <= 2 n_step. The
-    error falls exponentially in n_step for an analytic score, as 1 / n_step at a kink, and stays
-    at a jump, which has no gradient. Costs B n_step gradients and holds them all.
-
-    Returns:
-        (B, F), as x, in units of `score`. Complete but for the error: measure it by `completeness`.
+    Sundararajan, Taly & Yan 2017 (arXiv:1703.01365). No feature is removed alone: all change
+    together on the straight line from b to x. The integral is computed by Gauss-Legendre quadrature
+    (our choice, and Captum's default), exact if the score on that line is a polynomial of degree
+    <= 2 n_step. Its error falls exponentially in n_step for an analytic score and as 1 / n_step at
+    a kink. At a jump, which has no gradient, it stays. Costs B n_step gradients and holds them all.
+    Complete up to that error, which `completeness` measures.
 
     Raises:
         ValueError: n_step < 1, x is not floating point, or the score has no gradient.
@@ -109,42 +99,40 @@ def integrated_gradients(
     if n_step < 1:
         raise ValueError(f"n_step must be at least 1, got {n_step}")
     t, weight = map(torch.from_numpy, np.polynomial.legendre.leggauss(n_step))  # on (-1, 1)
-    return _on_the_line(score, x, _checked(x, baseline, chunk), (1 + t) / 2, weight / 2, chunk)
+    return _on_the_line(score, x, baseline, (1 + t) / 2, weight / 2, chunk)
 
 
 def gradient_x_input(score: Score, x: Tensor, baseline: Baseline, chunk: int = CHUNK) -> Tensor:
     """a_i = (x_i - b_i) d score / d x_i (x): leave-one-out to first order.
 
-    Shrikumar et al. 2016 (arXiv:1605.01713), with b = 0. Nothing is removed; costs B gradients.
-
-    Returns:
-        (B, F), as x, in units of `score`. Complete for affine scores; 0 where the score is flat.
+    Shrikumar et al. 2016 (arXiv:1605.01713), there with b = 0. Costs B gradients. Complete for
+    affine scores; 0 if the score is flat at x.
 
     Raises:
         ValueError: x is not floating point, or the score has no gradient.
     """
     end = torch.ones(1, dtype=torch.float64)
-    return _on_the_line(score, x, _checked(x, baseline, chunk), end, end, chunk)
+    return _on_the_line(score, x, baseline, end, end, chunk)
 
 
 def completeness(
     score: Score, x: Tensor, baseline: Baseline, attribution: Tensor, chunk: int = CHUNK
 ) -> Tensor:
-    """sum_i a_i - (score(x) - score(b)): 0 iff complete, positive if too much is attributed.
+    """sum_i a_i - (score(x) - score(b)), (B,): 0 iff complete, positive if too much is attributed.
 
-    For `integrated_gradients` the error of the quadrature, for `shapley` rounding, for the others
-    what interactions they miss or count twice. Returns (B,), costs 2 B evaluations;
-    raises ValueError for an `attribution` of another shape than x.
+    It is the quadrature error of `integrated_gradients`, the rounding error of `shapley`, and for
+    the other methods the interactions that they miss or count twice. Costs 2 B evaluations. Raises
+    ValueError if the shape of `attribution` is not that of x.
     """
     if attribution.shape != x.shape:
         raise ValueError(f"attribution is {tuple(attribution.shape)}, but x is {tuple(x.shape)}")
     none_or_all = torch.tensor([[False], [True]], device=x.device)
-    v = _ablated(score, x, _checked(x, baseline, chunk), none_or_all, chunk)  # (B, 2)
+    v = _ablated(score, x, baseline, none_or_all, chunk)  # (B, 2)
     return attribution.detach().sum(1) - (v[:, 1] - v[:, 0])
 
 
 def _checked(x: Tensor, baseline: Baseline, chunk: int) -> Tensor:
-    """The baseline as (B, F) of x's dtype; ValueError for what no function here can use."""
+    """The baseline as (B, F) in the dtype of x; raises the errors that all functions share."""
     if x.dim() != 2 or x.numel() == 0:
         raise ValueError(f"x must be (B, F) and not empty, got {tuple(x.shape)}")
     if chunk < 1:
@@ -158,6 +146,7 @@ def _checked(x: Tensor, baseline: Baseline, chunk: int) -> Tensor:
 
 
 def _call(score: Score, z: Tensor, ids: bool = False) -> Tensor:
+    """score(z), (n,); raises ValueError for another shape, or another kind than `ids` asks for."""
     v, kind = score(z), "class ids, integer or bool" if ids else "floating point"
     if v.shape != z.shape[:1] or v.is_floating_point() == ids:
         got = f"{v.dtype} {tuple(v.shape)} (class ids are for `flips`, scores for the others)"
@@ -166,24 +155,26 @@ def _call(score: Score, z: Tensor, ids: bool = False) -> Tensor:
 
 
 @torch.no_grad()
-def _ablated(score: Score, x: Tensor, baseline: Tensor, keep: Tensor, chunk: int, ids=False):
-    """(B, n) scores of every item with only the features of each row of `keep`, (n, F)."""
-    values = []
+def _ablated(score: Score, x: Tensor, baseline: Baseline, keep: Tensor, chunk: int, ids=False):
+    """(B, n) scores of every item with only the features in each row of `keep`, (n, F) bool."""
+    baseline, values = _checked(x, baseline, chunk), []
     for row in torch.arange(len(x) * len(keep), device=x.device).split(chunk):
         item, subset = row // len(keep), row % len(keep)
         values.append(_call(score, torch.where(keep[subset], x[item], baseline[item]), ids))
     return torch.cat(values).view(len(x), len(keep))
 
 
-def _one_removed(score: Score, x: Tensor, baseline: Tensor, chunk: int, ids=False) -> Tensor:
-    """(B, F + 1) scores without each feature, then with all."""
+def _one_removed(score: Score, x: Tensor, baseline: Baseline, chunk: int, ids=False) -> Tensor:
+    """(B, F + 1) scores: without each feature, then with all."""
+    _checked(x, baseline, chunk)  # before the shape of x is used
     keep = ~torch.eye(x.shape[1] + 1, x.shape[1], dtype=torch.bool, device=x.device)
     return _ablated(score, x, baseline, keep, chunk, ids)
 
 
-@torch.inference_mode(False)  # inside, gradients are on, whatever the caller has set
-def _on_the_line(score: Score, x: Tensor, baseline: Tensor, t: Tensor, weight: Tensor, chunk: int):
+@torch.inference_mode(False)  # gradients are on inside, whatever the caller has set
+def _on_the_line(score: Score, x: Tensor, baseline: Baseline, t: Tensor, weight: Tensor, chunk):
     """(B, F) (x - b) sum_k weight_k d score / d x (b + t_k (x - b)), t and weight (n,)."""
+    baseline = _checked(x, baseline, chunk)
     if not x.is_floating_point():
         raise ValueError(f"gradients need floating point x, got {x.dtype}")
     x, baseline, t, gradients = x.detach(), baseline.detach(), t.to(x), []
@@ -196,5 +187,5 @@ def _on_the_line(score: Score, x: Tensor, baseline: Tensor, t: Tensor, weight: T
             raise ValueError("score has no gradient in x (a threshold?); leave_one_out needs none")
         gradients.append(g)
     g = torch.cat(gradients).view(len(x), len(t), -1)  # (B, n, F)
-    mean = (g * weight.to(x.device)[:, None]).sum(1)  # (B, F), float64 as the weights
+    mean = (g * weight.to(x.device)[:, None]).sum(1)  # (B, F) in float64, as the weights are
     return ((x - baseline) * mean).to(x.dtype)

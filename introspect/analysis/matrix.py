@@ -1,15 +1,15 @@
-"""Does a run read itself, or a drift that it has in common with others?
+"""Does a run describe itself, or a drift that all runs have in common?
 
-Two runs that drift alike could match each other's labels as well as their own. So each run's
-explanations are held against the current labels of every run, on the items that both have:
+Two runs that drift alike could match each other's labels as well as their own. So the explanations
+of each run are compared with the current labels of every run, on the items that both runs have:
 
-    M[a][b] = share of explanations of run a equal to the current labels of run b
+    M[a][b] = share of explanations of run a that equal the current labels of run b
 
-and, where the labels of a and of b differ, against both at once: does a side with itself?
-Intervals are 95 %. They are over items, so they speak of these runs and of no others.
+and, on items for which the labels of a and b differ, with both labels at once: which of the two do
+they equal? All intervals are 95 % intervals over items, so they are about these runs only.
 """
 
-from itertools import combinations
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -21,176 +21,161 @@ Estimate = dict[str, float | int | None]  # mean, low, high, and n: clusters, or
 
 
 class Run(NamedTuple):
-    """What a run says, and what is true of it; class ids mean the same in all runs."""
+    """The explanations of a run and its labels; class ids mean the same in all runs."""
 
     explanation: np.ndarray  # (n,) class ids
     current: np.ndarray  # (n,) E(M), the labels of the model now
-    original: np.ndarray | None = None  # (n,) E(M0); no part of the matrix
-    groups: np.ndarray | None = None  # (n,) items with the same one are not independent
-    items: np.ndarray | None = None  # (n,) which item each one is, once each; None: 0..n-1
+    original: np.ndarray | None = None  # (n,) E(M0); not used in the matrix
+    groups: np.ndarray | None = None  # (n,) items of the same group are not independent
+    items: np.ndarray | None = None  # (n,) which item each one is, each once; None: 0..n-1
 
 
 class Pairwise(NamedTuple):
-    """Explanations against two sets of labels of the same items."""
+    """Explanations compared with two sets of labels of the same items."""
 
     own: float  # share of explanations equal to the first labels
-    other: float  # share equal to the second
+    other: float  # share equal to the second labels
     differ: float  # share of items on which the labels differ, a bound on |gap|
     gap: Estimate  # own - other
-    preference: Estimate  # of the decided explanations, the share on the first side; null 0.5
+    preference: Estimate  # share of the decided explanations that equal the first label; null 0.5
     n_items: int
     n_differ: int
-    n_decided: int  # of these: the explanation equals one of the two labels
+    n_decided: int  # items on which the labels differ and the explanation equals one of them
 
 
 class Matrix(NamedTuple):
     agreement: np.ndarray  # (R, R) M[a, b] in the order of the runs; nan: no item in common
     pairs: dict[tuple[str, str], Pairwise]  # (a, b), a != b: a against its own and b's labels
     advantage: Estimate  # mean gap of the pairs, M[a][a] - M[a][b] on the items both have
-    preference: Estimate  # mean preference of the pairs that decide anything
+    preference: Estimate  # mean preference of the pairs that have a decided explanation
 
 
-def share(true: np.ndarray, groups: np.ndarray | None = None) -> Estimate:
-    """Share of true items: clustered interval where there are groups, else Wilson's.
-
-    Args:
-        true: (n,) bool. groups: (n,).
-
-    Returns:
-        low and high are None for one group, and all is None for no item.
-    """
-    n, true_ones = len(true), int(true.sum())
-    if n == 0:
-        return {"mean": None, "low": None, "high": None, "n": 0}
-    if groups is None:
-        return wilson(true_ones, n)._asdict()
-    return estimate_of(true_ones / n, true, groups)
+def estimate_mean(values: np.ndarray, clusters: np.ndarray | None) -> Estimate:
+    """The mean of values (n,) with its clustered interval. Low and high are None for one cluster,
+    and the mean as well for no values."""
+    if len(values) and (interval := clustered(values, clusters)):
+        return interval._asdict()
+    mean = float(values.mean()) if len(values) else None
+    return {"mean": mean, "low": None, "high": None, "n": min(len(values), 1)}
 
 
-def estimate_of(mean: float, values: np.ndarray, clusters: np.ndarray) -> Estimate:
-    """A mean and the clustered interval of its values (n,); none for one cluster."""
-    found = clustered(values, clusters)
-    low, high, n = (found.low, found.high, found.n) if found else (None, None, 1)
-    return {"mean": mean, "low": low, "high": high, "n": n}
+def estimate_share(true: np.ndarray, groups: np.ndarray | None = None) -> Estimate:
+    """Share of true items in `true` (n,), with Wilson's interval or, given groups (n,), the
+    clustered one; None as in `estimate_mean`."""
+    if groups is None and len(true):
+        return wilson(int(true.sum()), len(true))._asdict()
+    return estimate_mean(true, groups)
 
 
 def pairwise(
     explanation: np.ndarray, own: np.ndarray, other: np.ndarray, groups: np.ndarray | None = None
 ) -> Pairwise:
-    """Do explanations side with their own labels or with others'?
+    """Do explanations agree with their own labels more than with others?
 
     `metrics.coupling` with intervals. The other labels are those of another run, or the frozen
-    ones: then own is Self, other is Orig, and differ is the drift.
+    ones. In the second case own is Self, other is Orig, and differ is the drift.
 
     Args:
-        explanation, own, other: (n,) class ids. groups: (n,) any labels; None: every item for
-            itself, with Wilson's interval for the preference.
+        explanation, own, other: (n,) class ids. groups: (n,) any labels. Without groups every item
+            is a cluster of its own, and the preference has Wilson's interval.
 
     Raises:
         ValueError: empty inputs, or shapes other than (n,).
     """
-    shapes = [of.shape for of in (explanation, own, other, groups) if of is not None]
+    shapes = [x.shape for x in (explanation, own, other, groups) if x is not None]
     if len(set(shapes)) > 1 or explanation.ndim != 1 or len(explanation) == 0:
         raise ValueError(f"need equal, non-empty shapes (n,), got {shapes}")
     c = coupling(explanation, own, other)
-    first, second, differ = explanation == own, explanation == other, own != other
+    first, second = explanation == own, explanation == other
     decided = first != second
     clusters = np.arange(len(own)) if groups is None else groups
     return Pairwise(
         own=c.self_match,
         other=c.orig_match,
         differ=c.drift,
-        gap=estimate_of(c.gap, first.astype(float) - second, clusters),
-        preference=share(first[decided], None if groups is None else groups[decided]),
+        gap=estimate_mean(first.astype(float) - second, clusters) | {"mean": c.gap},
+        preference=estimate_share(first[decided], None if groups is None else groups[decided]),
         n_items=len(own),
-        n_differ=int(differ.sum()),
+        n_differ=int((own != other).sum()),
         n_decided=int(decided.sum()),
     )
 
 
 def coupling_matrix(runs: dict[str, Run]) -> Matrix:
-    """Every run's explanations against every run's current labels.
+    """Compare the explanations of every run with the current labels of every run.
 
-    A pair of runs counts as much as another. Neither the items of a group are independent nor one
-    item in several pairs: the intervals of `advantage` and `preference` are clustered by group,
-    over all pairs, and by item where there are no groups.
+    All pairs of runs have the same weight. The pairs in which an item occurs are not independent,
+    so the intervals of `advantage` and `preference` are clustered over all pairs, by group or, if
+    there are no groups, by item.
 
     Raises:
         ValueError: unequal shapes, an item twice in a run, groups in some runs only, or an item
             whose group is not the same in all runs.
     """
-    items, groups, known = common(runs)
-    names = list(runs)
-    said, labels = [run.explanation for run in runs.values()], [r.current for r in runs.values()]
-    own = [(e == c).mean() for e, c in zip(said, labels)]
+    items, groups, grouped = number_items(runs)
+    names, every = list(runs), list(runs.values())
+    own = [(run.explanation == run.current).mean() for run in every]
     agreement = np.where(np.eye(len(runs)), own, np.nan)
     pairs, sides, decisions = {}, [], []
-    for a, b in combinations(range(len(runs)), 2):
+    for a, b in permutations(range(len(runs)), 2):
         both, at_a, at_b = np.intersect1d(
             items[a], items[b], assume_unique=True, return_indices=True
         )
         if len(both) == 0:
             continue
-        now = {a: labels[a][at_a], b: labels[b][at_b]}
-        for x, y, at in ((a, b, at_a), (b, a, at_b)):
-            of = said[x][at]
-            pair = pairwise(of, now[x], now[y], groups[both] if known else None)
-            pairs[names[x], names[y]], agreement[x, y] = pair, pair.other
-            side = (of == now[x]).astype(np.int8) - (of == now[y])
-            sides.append((both, side))
-            decisions.append((both[side != 0], side[side != 0] > 0))
-    pairs = {(a, b): pairs[a, b] for a in names for b in names if (a, b) in pairs}
-    return Matrix(agreement, pairs, mean_of(sides, groups), mean_of(decisions, groups))
+        explanation, now = every[a].explanation[at_a], every[a].current[at_a]
+        other = every[b].current[at_b]
+        pair = pairwise(explanation, now, other, groups[both] if grouped else None)
+        pairs[names[a], names[b]], agreement[a, b] = pair, pair.other
+        side = (explanation == now).astype(np.int8) - (explanation == other)
+        sides.append((both, side))
+        decisions.append((both[side != 0], side[side != 0] > 0))
+    return Matrix(agreement, pairs, average_pairs(sides, groups), average_pairs(decisions, groups))
 
 
-def common(runs: dict[str, Run]) -> tuple[list[np.ndarray], np.ndarray, bool]:
-    """The items of each run as numbers (n,) below N, the group of each of the N, and whether runs
-    have groups; where they have not, every item is its own."""
-    known = {run.groups is not None for run in runs.values()}
-    if len(known) != 1:
+def number_items(runs: dict[str, Run]) -> tuple[list[np.ndarray], np.ndarray, bool]:
+    """Number the distinct items of all runs 0..N-1. Returns the items (n,) of each run, the group
+    of every item (N,), and whether groups were given; if not, each item is its own group."""
+    grouped = {run.groups is not None for run in runs.values()}
+    if len(grouped) != 1:
         raise ValueError("need at least one run, and groups in all runs or in none")
-    named, grouped = [], []
+    named = []
     for name, run in runs.items():
-        own = [run.explanation, run.current, run.groups, run.items]
-        shapes = {np.shape(of) for of in own if of is not None}
+        arrays = [run.explanation, run.current, run.groups, run.items]
+        shapes = {np.shape(x) for x in arrays if x is not None}
         if len(shapes) != 1 or np.ndim(run.current) != 1 or len(run.current) == 0:
             raise ValueError(f"run {name}: need equal, non-empty shapes (n,), got {shapes}")
         named.append(np.arange(len(run.current)) if run.items is None else run.items)
-        grouped.append(run.groups)
-    _, item = np.unique(np.concatenate(named), return_inverse=True)
-    items = np.split(item, np.cumsum([len(of) for of in named])[:-1])
-    for name, of in zip(runs, items):
-        if len(np.unique(of)) < len(of):
+        if len(np.unique(named[-1])) < len(run.current):
             raise ValueError(f"run {name}: an item is there twice")
-    if not known.pop():
-        return items, np.arange(item.max() + 1), False
-    _, group = np.unique(np.concatenate(grouped), return_inverse=True)
-    groups = np.empty(item.max() + 1, dtype=group.dtype)
-    groups[item] = group
-    if (groups[item] != group).any():
-        raise ValueError("an item must be of the same group in all runs")
-    return items, groups, True
+    _, item = np.unique(np.concatenate(named), return_inverse=True)
+    items, groups = np.split(item, np.cumsum([*map(len, named)])[:-1]), np.arange(item.max() + 1)
+    if True in grouped:
+        every = np.concatenate([run.groups for run in runs.values()])
+        _, group = np.unique(every, return_inverse=True)
+        groups[item] = group
+        if (groups[item] != group).any():
+            raise ValueError("an item must be of the same group in all runs")
+    return items, groups, True in grouped
 
 
-def mean_of(parts: list[tuple[np.ndarray, np.ndarray]], groups: np.ndarray) -> Estimate:
+def average_pairs(parts: list[tuple[np.ndarray, np.ndarray]], groups: np.ndarray) -> Estimate:
     """The mean over pairs of runs of their means over items, with its clustered interval.
 
         v_i = mean + n / P sum_p (x_pi - mean_p) / n_p
 
-    An item counts by what it moves: for P pairs that all have the same n items, v_i is the mean of
-    its P values. Pairs without a value are left out.
+    n items occur in P pairs; pair p has n_p of them, with values x_pi and their mean mean_p. The
+    interval is that of v. If all pairs have the same items, v_i is the mean of the P values of item
+    i. Pairs without a value are left out.
 
     Args:
-        parts: of each pair, the items (n_p,) that it has a value of, and the values. groups: (N,)
-            the group of each item.
+        parts: for each pair, items (n_p,) and their values (n_p,). groups: (N,) of each item.
     """
     parts = [(items, values) for items, values in parts if len(items)]
-    if not parts:
-        return {"mean": None, "low": None, "high": None, "n": 0}
-    moves, there = np.zeros(len(groups)), np.zeros(len(groups), dtype=bool)
+    shifts, there = np.zeros(len(groups)), np.zeros(len(groups), dtype=bool)
     for items, values in parts:
-        moves[items] += (values - values.mean()) / len(values)
+        shifts[items] += (values - values.mean()) / len(values)
         there[items] = True
-    mean = float(np.mean([values.mean() for _, values in parts]))
-    each = mean + moves[there] * there.sum() / len(parts)
-    return estimate_of(mean, each, groups[there])
+    mean = float(np.mean([values.mean() for _, values in parts])) if parts else None
+    each = (mean or 0) + shifts[there] * there.sum() / max(len(parts), 1)
+    return estimate_mean(each, groups[there]) | {"mean": mean}

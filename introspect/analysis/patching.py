@@ -2,195 +2,181 @@
 
     n subjects   P pairs   S sites   an item is a pair (subject, cue), as everywhere
 
-At a *site*, a slice of the channels at some tokens, the activations of a subject are replaced by
-those of another one, its *source* (Geiger et al. 2021, arXiv:2106.02997), at the same variant (our
-choice), in every sequence that answers and in every one that explains. The patched answers give
-patched labels; the patched explanations either go where these go, or they do not:
+A *site* is a slice of the channels at some tokens. There the activations of a subject are replaced
+by those of another subject, its *source* (Geiger et al. 2021, arXiv:2106.02997), at the same
+variant (our choice), in all sequences at once: in every one that answers and in every one that
+explains. The patched answers give patched labels. Two statistics ask whether the patched
+explanations change with them, each over the items whose label the patch changes:
 
-    follow   of items whose label the patch changes, the share of patched explanations equal to the
-             patched label minus the share equal to the label as it was: -1..1
-    moved    of the same items, the share whose explanation changes at all, right or wrong: 0..1
+    follow   share of patched explanations equal to the patched label, minus the share equal to the
+             label without a patch: -1..1
+    moved    share whose explanation changes at all, correctly or not: 0..1
 
-Null of both: the answers are patched at the site and the explanations at another site of the same
-point, tokens and size, with the same source; mean over all such sites, so that nothing is drawn.
-`follow_shared` is follow minus its null, -2..2, `moved_shared` is moved minus its own, -1..1: both
-are 0 on average over where an explanation might be computed.
+The null of both patches the answers at the site and the explanations at another site of the same
+point, tokens and size, with the same source, averaged over all such sites. `follow_shared` is
+follow minus its null, -2..2, and `moved_shared` is moved minus its null, -1..1. Both are 0 on
+average over where an explanation might be computed. But the null of follow is negative by
+construction: if the other site carries nothing, the explanation keeps the label without a patch and
+counts -1. So `follow_shared` overstates. An explanation that a patch merely scrambles has a follow
+of about 0 and still exceeds its null. Read `follow` beside it.
 
-What these can show. Tokens of the subject and of the cue stand before either query, and the tree of
-prompts computes them once for both: what is changed there moves both passes whatever they share
-later. At the *query* tokens each pass has activations of its own, so only there does a number above
-its null say that both use the same heads, neurons or channels. A whole layer says nothing: replace
-all that a pass knows, and it speaks of the source, so that every true explanation follows. Heads
-and neurons are parts of the model; a slice of the residual stream is an arbitrary basis, in which
-circuits may be shared and not be seen. `moved` is the weaker one: a patch that changes much moves
-every reader, also a head that was never trained, whose value is its floor. `follow` asks for the
-right change, so it grows with how often explanations are true at all. `right` is follow on the
-items whose explanations, of the subject and of its source, are true without a patch; two models
-then differ in their items, and where these are few, constant explanations are among them. Nothing
-here says that explanations are computed from answers: both may follow one recall.
+What these statistics can show:
+- "Circuits" here means sites, the nodes of a computation; paths between nodes are not tested.
+- Tokens of the subject and of the cue stand before both queries, and the tree of prompts computes
+  them once for both. A patch there changes answers and explanations whatever they share later. At
+  the *query* tokens each has activations of its own. Only there does a number above its null say
+  that both use the same heads, neurons or channels.
+- A whole layer shows nothing: with all that a pass knows replaced, true explanations follow. In a
+  slice of the residual stream, which is an arbitrary basis, shared circuits may stay invisible.
+- `moved` is weaker: a patch that changes much changes every explanation, even that of a head that
+  was never trained, whose value is the floor. `follow` asks for the correct change, so it grows
+  with how often explanations are true at all.
+- `right` is follow on the items whose explanations, of the subject and of its source, are true
+  without a patch. Two models differ in these items. If they are few, constant explanations are
+  among them.
+- Nothing here shows that explanations are computed from answers: both may use one recalled fact.
 """
 
 import math
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from introspect.channels import labels_of
-from introspect.interview import CHUNK
+from introspect.interview import CHUNK, RunTask
 from introspect.model import GPT
-from introspect.parts import Part
 from introspect.streams import rng
 
 TOKENS = ("subject", "cue", "query")
+Value = Callable[[Tensor, Tensor], Tensor]  # patched labels, patched explanations -> value, (n, P)
 
 
 class Site(NamedTuple):
-    point: str  # a module of the model; its input is what is replaced
+    point: str  # a module of the model, whose input is replaced
     tokens: str  # one of TOKENS
     low: int  # channels low .. high - 1
     high: int
 
     @property
     def place(self) -> str:
-        """Sites of one place differ only in their channels, and are each other's null."""
+        """Sites of one place differ in their channels only, and are each other's null."""
         return f"{self.point} {self.tokens}"
 
 
-def sites_of(model: GPT) -> list[Site]:
+def list_sites(model: GPT) -> list[Site]:
     """Embedding, heads, neurons and residual stream at each kind of token, cut into as many slices
-    as there are heads (our choice). The last block has only tokens that are read."""
-    found, last = [], len(model.blocks) - 1
-    inside = ("attn.proj", "mlp.down", "resid")
-    for point in ("embed", *(f"blocks.{i}.{p}" for i in range(last + 1) for p in inside)):
+    as there are heads (our choice). The last block computes only the query, which is read."""
+    sites, inside = [], ("attn.proj", "mlp.down", "resid")
+    for point in ("embed", *(f"blocks.{i}.{p}" for i in range(len(model.blocks)) for p in inside)):
         module = model.get_submodule(point)
         width = getattr(module, "in_features", model.token.embedding_dim)
         size = width // model.blocks[0].attn.n_head
         for tokens in ("query",) if in_last_block(model, point) else TOKENS:
-            found += [Site(point, tokens, low, low + size) for low in range(0, width, size)]
-    return found
+            sites += [Site(point, tokens, low, low + size) for low in range(0, width, size)]
+    return sites
 
 
 def in_last_block(model: GPT, point: str) -> bool:
     return point.startswith(f"blocks.{len(model.blocks) - 1}.")
 
 
-def nodes_of(part: Part) -> dict[str, Tensor]:
-    """Where each kind of token stands in the packed prompts of a part: node numbers.
-
-    query: what is read, the last token of each sequence. subject: what every prompt has. cue: the
-    rest, which some prompt does without.
-    """
+def find_nodes(part: RunTask) -> dict[str, Tensor]:
+    """Node numbers in the packed prompts of a part: query, the last token of each sequence, which
+    is read; subject, tokens in every prompt; cue, all others, each of which some prompt lacks."""
     packed, prompts = part.interview.plan.packed, part.world.prompts
     common = set.intersection(*map(set, prompts))
     query = torch.zeros_like(packed.slots, dtype=torch.bool)
     query[packed.ends] = True
-    everywhere = torch.tensor([int(slot) in common for slot in packed.slots], device=query.device)
-    subject, cue = everywhere & ~query, ~everywhere & ~query
-    masks = {"subject": subject, "cue": cue, "query": query}
+    subject = torch.tensor([int(slot) in common for slot in packed.slots], device=query.device)
+    masks = {"subject": subject & ~query, "cue": ~subject & ~query, "query": query}
     return {tokens: mask.nonzero()[:, 0] for tokens, mask in masks.items()}
 
 
 class Interchange(NamedTuple):
-    """Labels of answers and explanations, in the classes of the channel, on the CPU."""
+    """Labels and explanations, in the classes of the channel, on the CPU."""
 
     sites: list[Site]
-    labels: Tensor  # (n, P) as it is
-    said: Tensor  # (n, P)
-    source_labels: Tensor  # (n, P) of the source, as it is
+    labels: Tensor  # (n, P) without a patch, as the next three
+    said: Tensor  # (n, P) explanations
+    source_labels: Tensor  # (n, P) of the source
     source_said: Tensor  # (n, P)
     patched_labels: Tensor  # (S, n, P)
     patched_said: Tensor  # (S, n, P)
 
 
 def interchange(
-    model: GPT, part: Part, subjects: Tensor, sources: Tensor, sites: list[Site]
+    model: GPT, part: RunTask, subjects: Tensor, sources: Tensor, sites: list[Site]
 ) -> Interchange:
-    """Ask about `subjects` (n,) with the activations of `sources` (n,) at one site after the other.
+    """Ask about `subjects` (n,) with the activations of `sources` (n,) at one site at a time.
 
-    Costs len(sites) + 2 passes over the subjects. Nothing stays hooked.
+    Costs len(sites) + 2 passes over the subjects. Afterwards no hook remains.
     """
-    device, nodes = model.token.weight.device, nodes_of(part)
+    device, nodes = model.token.weight.device, find_nodes(part)
     subjects, sources = subjects.to(device), sources.to(device)
-    asked = []  # one (2 + S, 2, b, P) a chunk: source, subject, each site; labels and what is said
+    chunks = []  # (2 + S, 2, b, P): source, subject, each site; labels, explanations
     for chunk, others in zip(subjects.split(CHUNK), sources.split(CHUNK)):
         kept: dict[str, Tensor] = {}
         with ExitStack() as stack:
             for point in {site.point for site in sites}:
-                stack.enter_context(model.hooked(point, keep_in(kept, point)))
-            found = [labels_and_said(model, part, others)]
-        found.append(labels_and_said(model, part, chunk))
+                stack.enter_context(model.hooked(point, partial(kept.__setitem__, point)))
+            results = [ask(model, part, others)]
+        results.append(ask(model, part, chunk))
         for site in sites:
-            last = in_last_block(model, site.point)  # which has a row for each token that is read
+            last = in_last_block(model, site.point)  # it has a row for each token that is read
             rows = slice(None) if last else nodes[site.tokens]
-            with model.hooked(site.point, swap(kept[site.point], rows, site.low, site.high)):
-                found.append(labels_and_said(model, part, chunk))
-        asked.append(torch.stack(found))
-    labels, said = torch.cat(asked, dim=2).unbind(1)  # (2 + S, n, P) each
+            with model.hooked(site.point, partial(swap, kept[site.point], rows, site)):
+                results.append(ask(model, part, chunk))
+        chunks.append(torch.stack(results))
+    labels, said = torch.cat(chunks, dim=2).unbind(1)  # (2 + S, n, P) each
     return Interchange(sites, labels[1], said[1], labels[0], said[0], labels[2:], said[2:])
 
 
-def keep_in(kept: dict[str, Tensor], point: str) -> Callable[[Tensor], None]:
-    def keep(x: Tensor) -> None:
-        kept[point] = x
-
-    return keep
-
-
-def swap(other: Tensor, rows: Tensor | slice, low: int, high: int) -> Callable[[Tensor], Tensor]:
-    """x (B, T, C) with `other` in place of it at these rows and channels."""
-
-    def swapped(x: Tensor) -> Tensor:
-        x = x.clone()
-        x[:, rows, low:high] = other[:, rows, low:high]
-        return x
-
-    return swapped
+def swap(other: Tensor, rows: Tensor | slice, site: Site, x: Tensor) -> Tensor:
+    """x (B, T, C), with the values of `other` in these rows and in the channels of the site."""
+    x = x.clone()
+    x[:, rows, site.low : site.high] = other[:, rows, site.low : site.high]
+    return x
 
 
-def labels_and_said(model: GPT, part: Part, subjects: Tensor) -> Tensor:
-    """(2, B, P): the labels that the answers give, and what is said, in one pass."""
-    logits, said = (t.cpu() for t in part.interview.heard(model, subjects))
-    return torch.stack([labels_of(part.interview.channel, logits.argmax(-1)), said])
+def ask(model: GPT, part: RunTask, subjects: Tensor) -> Tensor:
+    """(2, B, P): the labels that the answers give, and the explanations, from one pass."""
+    logits, said = (t.cpu() for t in part.interview.ask(model, subjects))
+    return torch.stack([part.interview.labels(logits.argmax(-1)), said])
 
 
-class Count(NamedTuple):
-    """Sums over the items that a patch of the answers changes, which a mean is taken of."""
+def add_up(x: Interchange, place: str, value: Value, among: Tensor) -> tuple[int, float, float]:
+    """Count the items of `among` (n, P) whose label a patch changes, over all sites of a place.
 
-    n: int
-    own: float  # answers and explanations patched at the same site
-    other: float  # explanations at another site of the place, mean over these; nan: there is none
-
-
-def counts(found: Interchange, place: str, value: Callable, among: Tensor) -> Count:
-    """Sum of value(patched label, explanation) over the items of `among` (n, P) whose label the
-    patch changes, over all sites of a place."""
-    here = [s for s, site in enumerate(found.sites) if site.place == place]
-    labels, said = found.patched_labels[here], found.patched_said[here]  # (s, n, P) each
-    changed = (labels != found.labels) & among
+    Returns:
+        their number; the sum of value(patched label, patched explanation) over them; the same sum
+        with explanations patched at another site, mean over these, nan if there is none.
+    """
+    here = [s for s, site in enumerate(x.sites) if site.place == place]
+    labels, said = x.patched_labels[here], x.patched_said[here]  # (s, n, P) each
+    changed = (labels != x.labels) & among
     sums = torch.tensor([
         [float((value(y, e) * c).sum()) for e in said] for y, c in zip(labels, changed)
-    ], dtype=torch.float64)  # (s, s), answers patched at the row and explanations at the column
+    ], dtype=torch.float64)  # (s, s), answers patched at the row, explanations at the column
     own = float(sums.diagonal().sum())
-    several = len(here) > 1
-    other = (float(sums.sum()) - own) / (len(here) - 1) if several else float("nan")
-    return Count(int(changed.sum()), own, other)
+    other = (float(sums.sum()) - own) / (len(here) - 1) if len(here) > 1 else math.nan
+    return int(changed.sum()), own, other
 
 
 def spearman(x: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> float | None:
     """Rank correlation of x and y, (n,) each: Pearson's of their ranks, ties sharing a mean rank.
 
     Args:
-        groups: (n,) labels. With them, the exact mean of the correlation over all permutations of y
-            within groups, for which each rank of y is replaced by the mean rank of its group.
+        groups: (n,) labels. With groups, the exact mean of the correlation over all permutations of
+            y within groups: each rank of y is replaced by the mean rank of its group.
 
     Returns:
-        -1..1; None where x or y is constant.
+        -1..1; None if x or y is constant.
     """
-    a, b = (ranks(v) - (len(v) + 1) / 2 for v in (np.asarray(x), np.asarray(y)))
+    a, b = (rank(v) - (len(v) + 1) / 2 for v in (x, y))
     scale = np.sqrt((a @ a) * (b @ b))
     if groups is not None:
         _, group = np.unique(groups, return_inverse=True)
@@ -198,76 +184,77 @@ def spearman(x: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> 
     return float(a @ b / scale) if scale > 0 else None
 
 
-def ranks(x: np.ndarray) -> np.ndarray:
+def rank(x: np.ndarray) -> np.ndarray:
     """1 for the smallest; equal values share the mean of their ranks."""
     _, which, count = np.unique(x, return_inverse=True, return_counts=True)
     return (count.cumsum() - (count - 1) / 2)[which]
 
 
-def circuits(found: Interchange, places: Iterable[str]) -> dict[str, float | None]:
-    """Every statistic over the sites of some places, each item of each site with the same weight.
+def summarize(x: Interchange, places: Iterable[str]) -> dict[str, float | None]:
+    """Every statistic over the sites of some places; each item of each site has the same weight.
 
-    Returns, None where there is nothing to take a mean of:
+    Returns, with None for a mean of nothing:
         n_items: items whose label a patch changes, of all sites.
-        follow, moved; right: follow on items with true explanations of subject and source; of each
-            its null, `follow_null`, and what is beyond it, `follow_shared`.
+        follow, moved, and right, which is follow on items with true explanations of subject and
+            source; for each its null, `follow_null`, and the difference, `follow_shared`.
         labels_changed, explanations_changed: share of items that a patch changes, mean of sites.
-        overlap: Spearman correlation of these two over sites; overlap_null: its mean where the
-            explanations' effects are permuted within each place. An early place moves both more
-            than a late one, which makes the first large by itself, and the second as well.
+        overlap: Spearman correlation of these two over sites. overlap_null: its mean if the effects
+            on explanations are permuted within each place. A patch at an early place changes both
+            more than one at a late place, which alone makes both correlations large.
     """
     places = sorted(set(places))
-    every = torch.ones_like(found.labels, dtype=torch.bool)
-    right = (found.said == found.labels) & (found.source_said == found.source_labels)
+    every = torch.ones_like(x.labels, dtype=torch.bool)
+    true = (x.said == x.labels) & (x.source_said == x.source_labels)
 
     def follows(y: Tensor, e: Tensor) -> Tensor:
-        return (e == y).double() - (e == found.labels).double()
+        return (e == y).double() - (e == x.labels).double()
 
     def moves(y: Tensor, e: Tensor) -> Tensor:
-        return (e != found.said).double()
+        return (e != x.said).double()
 
-    kinds = {"follow": (follows, every), "moved": (moves, every), "right": (follows, right)}
     result: dict[str, float | None] = {}
-    for name, (value, among) in kinds.items():
-        n, own, other = map(sum, zip(*(counts(found, p, value, among) for p in places)))
-        result.setdefault("n_items", n)
+    for name, value, among in (
+        ("follow", follows, every), ("moved", moves, every), ("right", follows, true)
+    ):
+        n, own, other = map(sum, zip(*(add_up(x, p, value, among) for p in places)))
         has_null = n > 0 and not math.isnan(other)
+        result.setdefault("n_items", n)
         result[name] = own / n if n else None
         result[f"{name}_null"] = other / n if has_null else None
         result[f"{name}_shared"] = (own - other) / n if has_null else None
-    here = [s for s, site in enumerate(found.sites) if site.place in places]
-    effects = [
+    here = [s for s, site in enumerate(x.sites) if site.place in places]
+    labels, said = (
         (patched[here] != plain).double().mean((1, 2)).numpy()
-        for patched, plain in (
-            (found.patched_labels, found.labels),
-            (found.patched_said, found.said),
-        )
-    ]
-    result |= zip(("labels_changed", "explanations_changed"), (float(e.mean()) for e in effects))
-    result["overlap"] = spearman(*effects)
-    result["overlap_null"] = spearman(*effects, np.array([found.sites[s].place for s in here]))
-    return result
+        for patched, plain in ((x.patched_labels, x.labels), (x.patched_said, x.said))
+    )  # (s,) each: share of items that each site changes
+    names = np.array([x.sites[s].place for s in here])
+    return result | {
+        "labels_changed": float(labels.mean()),
+        "explanations_changed": float(said.mean()),
+        "overlap": spearman(labels, said),
+        "overlap_null": spearman(labels, said, names),
+    }
 
 
 def shared_circuits(
-    model: GPT, part: Part, n_subject: int = 256, seed: int = 0
+    model: GPT, part: RunTask, n_subject: int = 256, seed: int = 0
 ) -> dict[str, dict[str, float | None]]:
-    """`circuits` of n_subject random held-out subjects, each with another one as its source.
+    """`summarize` for n_subject random held-out subjects, each with another one as its source.
 
     Returns:
         a row for "all" places, for each of TOKENS, and for each place, "blocks.1.attn.proj query".
-        What may be claimed rests on the rows at the query; "all" is mostly tokens of the subject.
+        Claims may rest on the rows at the query only; "all" is mostly tokens of the subject.
 
     Raises:
-        ValueError: fewer than two subjects, of which none could be a source.
+        ValueError: fewer than two subjects, so that none could be a source.
     """
     subjects = rng(seed, "patching").permutation(part.subjects("held_out"))[:n_subject]
     if len(subjects) < 2:
         raise ValueError(f"need at least 2 held-out subjects, got {len(subjects)}")
-    chosen, sites = torch.from_numpy(subjects), sites_of(model)
-    found = interchange(model, part, chosen, chosen.roll(1), sites)
+    chosen, sites = torch.from_numpy(subjects), list_sites(model)
+    result = interchange(model, part, chosen, chosen.roll(1), sites)
     places = list(dict.fromkeys(site.place for site in sites))
     rows = {"all": places}
     rows |= {tokens: [p for p in places if p.endswith(tokens)] for tokens in TOKENS}
     rows |= {place: [place] for place in places}
-    return {name: circuits(found, of) for name, of in rows.items() if of}
+    return {name: summarize(result, those) for name, those in rows.items() if those}

@@ -24,8 +24,8 @@ from introspect.runs.study import (
 )
 
 EXTRAS = {  # name -> how it is measured, of a run's model and its task
-    "circuits": lambda run: shared_circuits(run.model, run.snapshots[0].part),
-    "probes": lambda run: where_known(run.model, run.snapshots[0].part),
+    "circuits": lambda run: shared_circuits(run.model, run.snapshots[0].task),
+    "probes": lambda run: where_known(run.model, run.snapshots[0].task),
 }
 
 

@@ -9,11 +9,16 @@ from introspect import checkpoint
 from introspect.adapters import trainable
 from introspect.config import Config
 from introspect.fields import Refused
-from introspect.labels import Frozen, labels_folder, load_labels
+from introspect.labels import Frozen
 from introspect.measure import Snapshot
 from introspect.model import GPT
-from introspect.parts import parts_of
-from introspect.pretrain import new_model
+from introspect.runs.stages import (
+    ask_through,
+    labels_folder,
+    load_labels,
+    make_tasks,
+    new_model,
+)
 
 
 class Loaded(NamedTuple):
@@ -43,12 +48,14 @@ def load_run(out: Path, config: Config, cache: Path, device: str) -> Loaded:
             raise Refused(f"{labels}: the frozen labels of {out} must be there; was one moved?")
         frozen.append(load_labels(labels))
     step, state, _ = saved
-    parts = parts_of(config, device, config.cotrain.channel)
-    model = new_model(config, {part.name: part.world for part in parts}).to(device)
-    trainable(model, config)  # puts adapters in, where the run has some
+    c = config.cotrain
+    tasks = ask_through(make_tasks(config, device), c.channel, device)
+    model = new_model(config, tasks).to(device)
+    trainable(model, c.channel, c.adapter_rank, config.seed)  # puts adapters in, where it has some
     try:
         model.load_state_dict(state["model"])
     except RuntimeError:
         raise Refused(f"{out}: its checkpoint must be of its config.json, and is not") from None
     model.eval().requires_grad_(False)
-    return Loaded(config, model, frozen, [Snapshot(model, *of) for of in zip(parts, frozen)], step)
+    snapshots = [Snapshot(model, *each) for each in zip(tasks, frozen)]
+    return Loaded(config, model, frozen, snapshots, step)

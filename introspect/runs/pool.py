@@ -14,10 +14,11 @@ import torch
 from tqdm import tqdm
 
 from introspect.config import Config
-from introspect.cotrain import finished, passes_of, run
-from introspect.parts import parts_of
-from introspect.pretrain import Diverged, Progress, pretrain, taught_key, teach
+from introspect.cotrain import passes_of_update
+from introspect.pretrain import Diverged, Progress
 from introspect.runs.build import donor_of
+from introspect.runs.run import finished, run
+from introspect.runs.stages import make_start, start_key
 
 
 class Job(NamedTuple):
@@ -47,9 +48,7 @@ def perform(job: Job, cache: Path, device: str, progress: Progress) -> dict[str,
     torch.set_num_threads(1)
     if job.out:
         return run(job.config, job.arm, job.out, cache, device, progress)
-    parts = parts_of(job.config, device)
-    m0 = pretrain(job.config, parts, cache, device, progress)
-    teach(job.config, m0, parts, cache, device, progress)
+    make_start(job.config, cache, device, progress)
     return None
 
 
@@ -93,7 +92,7 @@ def perform_all(
 def needs(job: Job, device: str) -> dict[str, Job]:
     """The M0s that a run starts from, its own and its donor's, by the hash of what decides each."""
     configs = job.config, donor_of(job.config)
-    return {taught_key(cfg, device): Job(job.arm, cfg, None) for cfg in configs}
+    return {start_key(cfg, device): Job(job.arm, cfg, None) for cfg in configs}
 
 
 def passes_of_m0(job: Job) -> int:
@@ -103,7 +102,7 @@ def passes_of_m0(job: Job) -> int:
 
 
 def passes_of_run(job: Job) -> int:
-    return job.config.cotrain.max_steps * passes_of(job.config)
+    return job.config.cotrain.max_steps * passes_of_update(job.config.cotrain)
 
 
 def in_this_process(
@@ -134,7 +133,7 @@ def in_workers(
                 for future in done:
                     job = waiting.pop(future)
                     record(found, job, future.result(), jobs, device)
-                    made = set() if job.out else {taught_key(job.config, device)}
+                    made = set() if job.out else {start_key(job.config, device)}
                     for follower in [j for j, keys in lacks.items() if keys & made]:
                         lacks[follower] -= made
                         if not lacks[follower] and follower not in found:
@@ -150,7 +149,7 @@ def record(found: Found, job: Job, outcome: Outcome, jobs: list[Job], device: st
     """Note the outcome of a job; where an M0 diverged, also of the runs that wanted it."""
     found[job] = outcome
     if isinstance(outcome, Failure) and not job.out:
-        key = taught_key(job.config, device)
+        key = start_key(job.config, device)
         wanted = [j for j in jobs if key in needs(j, device)]
         found.update({j: Failure(j, outcome.error) for j in wanted})
 

@@ -6,86 +6,12 @@ import torch
 import train
 from introspect import checkpoint, pretrain
 from introspect.files import read_json, read_lines
-from introspect.parts import parts_of
-from introspect.runs.build import build
-from introspect.runs.pool import Job, perform
-from introspect.tasks.registry import find_tasks
-from tests.several import SIZES, TINY, config
 from tests.tiny import SIZE, STEPS, weights, without_time
 
 TASKS = ["--hint.n_entity=6", "--hint.n_attribute=6"]
 TASKS += ["--jabberwocky.n_creature=5", "--jabberwocky.n_habit=4", "--teach_steps=6"]
 FLAGS = [*TASKS, *SIZE, *STEPS, "--eval_interval=3", "--device=cpu"]
 set_rates = pretrain.set_rates
-
-
-def model_of(learned):
-    return torch.cat([p.flatten() for p in learned.parameters()])
-
-
-def learn(cfg, cache):
-    """Weights of M0, and of what it is after it has been taught."""
-    parts = parts_of(cfg, "cpu")
-    m0 = pretrain.pretrain(cfg, parts, cache, "cpu")
-    before = model_of(m0)
-    taught = pretrain.teach(cfg, m0, parts, cache, "cpu")
-    assert torch.equal(model_of(m0), before)
-    return before, model_of(taught)
-
-
-def test_m0_has_never_learned_anything_of_a_task_that_is_taught_later(tmp_path):
-    both = config("hint+jabberwocky", **{"hint.n_answer": 4})
-    m0, taught = learn(both, tmp_path)
-    rate = {"hint.n_answer": 4, "jabberwocky.word_reliability": 0.9}
-    other = config("hint+jabberwocky", **rate)
-    assert pretrain.m0_key(other, "cpu") != pretrain.m0_key(both, "cpu")
-    other_m0, other_taught = learn(other, tmp_path)
-    assert torch.equal(m0, other_m0) and not torch.equal(taught, other_taught)
-    alone = build(find_tasks("hint"), TINY | SIZES["hint"] | {"n_answer": 4})
-    alone_m0, nothing_taught = learn(alone, tmp_path)
-    assert torch.equal(m0, alone_m0) and torch.equal(m0, nothing_taught)
-    assert not torch.equal(m0, taught)
-
-
-def test_other_rates_of_what_m0_learns_make_another_m0(tmp_path):
-    """Guards the test above: it would also pass if no rate mattered."""
-    m0, _ = learn(config("hint+jabberwocky"), tmp_path)
-    other, _ = learn(config("hint+jabberwocky", **{"hint.hint_reliability": 0.9}), tmp_path)
-    assert not torch.equal(m0, other)
-
-
-def test_teaching_goes_on_with_what_m0_knows_in_batches_of_its_own(tmp_path, monkeypatch):
-    cfg = config("hint+jabberwocky")
-    parts, learned, draws = parts_of(cfg, "cpu"), [], []
-    loss_of_world = pretrain.loss_of_world
-
-    def noted(model, interview, world, n, draw):
-        learned.append((next(p.name for p in parts if p.world is world), n))
-        draws.append(str(draw.bit_generator.state))
-        return loss_of_world(model, interview, world, n, draw)
-
-    monkeypatch.setattr(pretrain, "loss_of_world", noted)
-    m0 = pretrain.pretrain(cfg, parts, tmp_path, "cpu")
-    pretrain.teach(cfg, m0, parts, tmp_path, "cpu")
-    assert learned == [("hint", 8)] * 6 + [("hint", 4), ("jabberwocky", 4)] * 4
-    assert len(set(draws)) == len(draws)
-
-
-def test_what_was_taught_is_cached_by_how_long(tmp_path):
-    taught = {}
-    for steps in (4, 2, 0, 8):  # neither one that is longer nor one that is shorter is taken
-        cfg = config("hint+jabberwocky", teach_steps=steps)
-        m0, taught[steps] = learn(cfg, tmp_path / "shared")
-        assert torch.equal(taught[steps], learn(cfg, tmp_path / str(steps))[1])
-    assert torch.equal(taught[0], m0)
-    assert not torch.equal(taught[4], taught[2]) and not torch.equal(taught[2], m0)
-
-
-def test_what_runs_start_from_is_taught_before_any_of_them(tmp_path):
-    cfg = config("hint+jabberwocky")
-    assert perform(Job("reg", cfg, None), tmp_path, "cpu", pretrain.silent) is None
-    kinds = sorted(folder.name.partition("-")[0] for folder in tmp_path.iterdir())
-    assert kinds == ["m0", "taught"]
 
 
 @pytest.fixture(scope="module")

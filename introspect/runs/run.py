@@ -1,0 +1,77 @@
+"""One run from M0 to its result. The loop of co-training is in introspect/cotrain.py."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from introspect.config import Config
+from introspect.cotrain import cotrain
+from introspect.files import read_json, versions, write_json, write_lines
+from introspect.measure import measure_controls, measure_m0
+from introspect.pretrain import Progress, silent
+from introspect.runs.build import make_shifted, shifted
+from introspect.runs.items import choose_examples, list_items
+from introspect.runs.stages import hash_labels, make_ingredients
+
+N_EXAMPLE = 12  # held-out items that a finished run shows in words
+
+
+def finished(out: Path) -> dict[str, Any] | None:
+    """The result of the run in `out`, if it is done."""
+    path = out / "result.json"
+    return read_json(path, {"arm", "seed", "gap", "train", "m0"}) if path.exists() else None
+
+
+def run(
+    cfg: Config,
+    arm: str,
+    out: Path,
+    cache: Path,
+    device: str,
+    progress: Progress = silent,
+    m0_progress: Progress = silent,
+) -> dict[str, Any]:
+    """One run, complete: M0, frozen labels, co-training, measures. Continues what is in `out`.
+
+    Writes out/metrics.jsonl (a line an evaluation), out/result.json, out/examples.json,
+    out/items.jsonl (a line a held-out item) and the checkpoints; returns what is in result.json. A
+    finished run is returned as it is.
+
+    Args:
+        progress: told about co-training. m0_progress: told about what comes before it.
+    """
+    if done := finished(out):
+        return done
+    tasks, _, start, frozen = make_ingredients(cfg, cache, device, m0_progress)
+    c, title = cfg.cotrain, f"{arm} of seed {cfg.seed}"
+    worlds = {task.name: task.world for task in tasks}
+    moved = {name: make_shifted(cfg, name, worlds[name]) for name in shifted(cfg.tasks, c.shift)}
+    rows, snapshots = cotrain(
+        copy.deepcopy(start),
+        tasks,
+        frozen,
+        c,
+        cfg.seed,
+        out,
+        title,
+        progress,
+        moved,
+        cfg.labels.refreshed,
+    )
+    write_json(out / "examples.json", {"examples": choose_examples(snapshots, N_EXAMPLE)})
+    write_lines(out / "items.jsonl", list_items(snapshots))
+    final = {k: v for k, v in rows[-1].items() if k not in ("step", "seconds") and "/" not in k}
+    result = {
+        "task": cfg.task,
+        "arm": arm,
+        "seed": cfg.seed,
+        **final,
+        "controls": measure_controls(snapshots),
+        "m0": measure_m0(tasks, frozen),
+        "config_sha256": cfg.sha256(),
+        "labels_sha256": hash_labels(frozen),
+        "seconds": rows[-1]["seconds"],
+        "versions": versions(device),
+    }
+    write_json(out / "result.json", result)
+    return result

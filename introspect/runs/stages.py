@@ -1,0 +1,181 @@
+"""What a run is made of, each part made once and handed on: tasks, M0, start, frozen labels.
+
+M0s, what they were taught later, and labels are cached by the hash of everything that makes them,
+and shared by all runs that need them.
+"""
+
+import copy
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from introspect import checkpoint
+from introspect.config import Config, digest
+from introspect.interview import Interview, RunTask
+from introspect.labels import Frozen, freeze
+from introspect.model import GPT
+from introspect.pretrain import Progress, Stage, learn, silent
+from introspect.runs.build import donor_of, worlds_of
+from introspect.tasks.registry import hash_file, joint_answers
+from introspect.tokenizer import vocab_size
+
+
+class Ingredients(NamedTuple):
+    """What co-training starts from."""
+
+    tasks: list[RunTask]  # asked through the channel of the run
+    m0: GPT
+    start: GPT  # M0 after it was taught the tasks that come later; M0 itself where there are none
+    frozen: list[Frozen]  # labels of each task
+
+
+def make_ingredients(
+    cfg: Config, cache: Path, device: str, progress: Progress = silent
+) -> Ingredients:
+    """Everything that a run needs before co-training, from the cache or made."""
+    tasks = make_tasks(cfg, device)
+    m0 = make_m0(cfg, tasks, cache, device, progress)
+    start = teach(cfg, m0, tasks, cache, device, progress)
+    frozen = make_labels(cfg, tasks, m0, cache, device, progress)
+    return Ingredients(ask_through(tasks, cfg.cotrain.channel, device), m0, start, frozen)
+
+
+def make_tasks(cfg: Config, device: str) -> list[RunTask]:
+    """The tasks of a run, in the order in which they are named, asked through channel `head`."""
+    worlds = worlds_of(cfg)
+    answers = joint_answers(worlds)
+    return [
+        RunTask(
+            name,
+            world,
+            Interview(world, "head", device, answers),
+            explained=name in cfg.explained,
+            taught=name not in cfg.learned,
+        )
+        for name, world in worlds.items()
+    ]
+
+
+def ask_through(tasks: list[RunTask], channel: str, device: str) -> list[RunTask]:
+    """The same tasks, asked through this channel."""
+    if channel == "head":
+        return tasks
+    answers = joint_answers({task.name: task.world for task in tasks})
+    return [t._replace(interview=Interview(t.world, channel, device, answers)) for t in tasks]
+
+
+def new_model(cfg: Config, tasks: list[RunTask]) -> GPT:
+    """Untrained weights, a function of `m0_seed`."""
+    K = len(joint_answers({task.name: task.world for task in tasks}))
+    return GPT(cfg.gpt, vocab_size(), n_answer=K, n_explanation=K + 1, seed=cfg.m0_seed)
+
+
+def m0_key(cfg: Config, device: str) -> str:
+    """Hash of everything that decides the weights of M0."""
+    worlds = [[name, asdict(task), hash_file(name)] for name, task in cfg.tasks.items()]  # in order
+    parts = [worlds, asdict(cfg.gpt), asdict(cfg.pretrain)]
+    return digest([*parts, cfg.m0_seed, cfg.world_seed, device])
+
+
+def start_key(cfg: Config, device: str) -> str:
+    """Hash of everything that decides the weights that co-training starts from."""
+    return digest([m0_key(cfg, device), cfg.cotrain.teach_steps])
+
+
+def order_seed(cfg: Config) -> int:
+    """The seed of the batches from which M0 learns."""
+    return cfg.m0_seed if cfg.pretrain.order_seed is None else cfg.pretrain.order_seed
+
+
+def make_m0(
+    cfg: Config,
+    tasks: list[RunTask],
+    cache: Path,
+    device: str,
+    progress: Progress = silent,
+    until: int | None = None,
+) -> GPT:
+    """M0, or its checkpoint after `until` updates, from the cache or trained."""
+    model = new_model(cfg, tasks).to(device)
+    stage = Stage("pretrain", f"M0 of seed {cfg.m0_seed}", cfg.pretrain.pretrain_steps)
+    folder = cache / f"m0-{m0_key(cfg, device)[:16]}"
+    learned = [task for task in tasks if not task.taught]
+    return learn(model, learned, cfg.pretrain, order_seed(cfg), stage, folder, progress, until)
+
+
+def teach(
+    cfg: Config, m0: GPT, tasks: list[RunTask], cache: Path, device: str, progress: Progress
+) -> GPT:
+    """M0 after it has learned the tasks that come later, from answers alone, while it goes on with
+    those that it knows; M0 itself where there are none."""
+    if not any(task.taught for task in tasks):
+        return m0
+    stage = Stage("teach", f"new tasks of seed {cfg.m0_seed}", cfg.cotrain.teach_steps)
+    folder = cache / f"taught-{start_key(cfg, device)[:16]}"
+    model = copy.deepcopy(m0).train().requires_grad_(True)
+    return learn(model, tasks, cfg.pretrain, order_seed(cfg), stage, folder, progress)
+
+
+def make_start(cfg: Config, cache: Path, device: str, progress: Progress = silent) -> GPT:
+    """What co-training starts from, for the cache: many runs need it, and so do donors' labels."""
+    tasks = make_tasks(cfg, device)
+    return teach(cfg, make_m0(cfg, tasks, cache, device, progress), tasks, cache, device, progress)
+
+
+def labels_folder(cfg: Config, name: str, cache: Path, device: str) -> Path:
+    """Where the labels of a task are cached: a name made of everything that decides them."""
+    c, models = cfg.labels, [m0_key(cfg, device), m0_key(donor_of(cfg), device)]
+    drawn = c.label_noise or c.turned_share or c.donor_share < 1 or c.label_order == "shuffled"
+    seed = cfg.seed if drawn else None  # runs of other seeds share what is not drawn
+    return cache / f"labels-{digest([*models, name, asdict(c), seed])[:16]}"
+
+
+def make_labels(
+    cfg: Config,
+    tasks: list[RunTask],
+    m0: GPT,
+    cache: Path,
+    device: str,
+    progress: Progress = silent,
+) -> list[Frozen]:
+    """The frozen labels of each task, from the cache or made. M0 gives them, or an earlier
+    checkpoint (`label_progress`), or a model that differs in some fields (`donor`)."""
+    folders = [labels_folder(cfg, task.name, cache, device) for task in tasks]
+    if not all(folder.exists() for folder in folders):
+        donor = donor_of(cfg)
+        until = round(cfg.labels.label_progress * donor.pretrain.pretrain_steps)
+        labeled = m0
+        if donor is not cfg or until < cfg.pretrain.pretrain_steps:
+            learned = tasks if donor.tasks == cfg.tasks else make_tasks(donor, device)
+            labeled = make_m0(donor, learned, cache, device, progress, until)
+        for task, folder in zip(tasks, folders):
+            reference, _ = task.interview.ask_all(m0)
+            logits = reference if labeled is m0 else task.interview.ask_all(labeled)[0]
+            frozen = freeze(logits, reference, task.world, cfg.labels, cfg.seed)
+            if not folder.exists():
+                checkpoint.save(folder, frozen._asdict(), {"sha256": frozen.sha256()})
+    return [load_labels(folder) for folder in folders]
+
+
+def load_labels(folder: Path) -> Frozen:
+    """Cached labels.
+
+    Raises:
+        Corrupt: they do not have the hash that they were frozen with.
+    """
+    state, meta = checkpoint.load(folder)
+    if state.keys() != set(Frozen._fields):
+        raise checkpoint.Corrupt(f"{folder}: not the labels of this version; remove it")
+    frozen = Frozen(**state)
+    if frozen.sha256() != meta["sha256"]:
+        raise checkpoint.Corrupt(
+            f"{folder}: labels do not have the hash they were frozen with; "
+            "remove it to make them again"
+        )
+    return frozen
+
+
+def hash_labels(frozen: list[Frozen]) -> str:
+    """Hash of the labels of a run: of its only task, or of all."""
+    hashes = [labels.sha256() for labels in frozen]
+    return hashes[0] if len(hashes) == 1 else digest(hashes)
