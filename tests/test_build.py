@@ -1,4 +1,4 @@
-"""From flags to a configuration: roles, flags, defaults, donors, shifts, worlds, sizes of batches."""
+"""From flags to a configuration: roles, defaults, donors, shifts, worlds, sizes of batches."""
 
 from dataclasses import dataclass, replace
 from itertools import combinations

@@ -6,8 +6,8 @@ import pytest
 
 from introspect.config import GROUPS, GPTConfig, digest
 from introspect.fields import Refused, allowed
-from introspect.pretrain import new_model
-from introspect.runs.build import build, worlds_of
+from introspect.runs.build import build
+from introspect.runs.stages import make_tasks, new_model
 from introspect.tasks.hint import Hint
 
 
@@ -128,7 +128,7 @@ def test_a_digest_is_of_the_value_and_not_of_its_order():
 
 def test_the_sizes_that_the_docstring_of_the_trunk_names_are_those_of_the_model():
     cfg = config()
-    model = new_model(cfg, worlds_of(cfg))
+    model = new_model(cfg, make_tasks(cfg, "cpu"))
     heads = {"task_head", "explain_head", "lm_head"}
     size = {name: p.numel() for name, p in model.named_parameters()}
     trunk = sum(n for name, n in size.items() if name.split(".")[0] not in heads)

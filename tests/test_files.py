@@ -67,8 +67,9 @@ def test_without_a_git_folder_the_commit_is_unknown(tmp_path):
 def test_the_commit_is_the_one_that_git_names(tmp_path):
     git(tmp_path, "init", "-q")
     seen = []
-    for change in (["commit"], ["commit"], ["pack-refs", "--all"], ["checkout", "-q", "HEAD~1"]):
-        git(tmp_path, *change, *(["-q", "--allow-empty", "-m", "x"] if change == ["commit"] else []))
+    new = "commit -q --allow-empty -m"
+    for change in (f"{new} one", f"{new} two", "pack-refs --all", "checkout -q HEAD~1"):
+        git(tmp_path, *change.split())
         seen.append(commit(tmp_path / ".git"))
         assert seen[-1] == git(tmp_path, "rev-parse", "HEAD")
     assert seen[1] == seen[2] and seen[3] == seen[0] != seen[1]
