@@ -4,9 +4,10 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 
-from introspect.config import GROUPS, digest
+from introspect.config import GROUPS, GPTConfig, digest
 from introspect.fields import Refused, allowed
-from introspect.runs.build import build, donor_of, shifted
+from introspect.runs.build import build
+from introspect.runs.stages import make_tasks, new_model
 from introspect.tasks.hint import Hint
 
 
@@ -94,26 +95,6 @@ def test_a_configuration_cannot_be_changed():
         config().cotrain.kl_weight = 0.0
 
 
-def test_a_shift_changes_the_rates_it_names():
-    before = Hint(n_entity=7)
-    after = shifted({"hint": before}, "hint_reliability=0.25,guess_share=1e-1")
-    assert after == {"hint": replace(before, hint_reliability=0.25, guess_share=0.1)}
-    assert shifted({"hint": before}, "") == {}
-
-
-@pytest.mark.parametrize("shift", ["hint_reliability", "hint_reliability=", "hint_reliability=x",
-                                   "n_entity=3", "kl_weight=1", "=1", "guess_share=1,", ","])
-def test_a_shift_that_names_no_rate_is_refused(shift):
-    with pytest.raises(Refused, match=f"--shift={shift}: must be rate=number, of the rates guess"):
-        config(shift=shift)
-
-
-@pytest.mark.parametrize("value", ["1.1", "-0.1", "nan", "inf"])
-def test_a_rate_out_of_its_range_is_refused_when_the_configuration_is_built(value):
-    with pytest.raises(Refused, match=f"--hint_reliability={value}: must be a number from 0 to 1"):
-        config(shift=f"hint_reliability={value}")
-
-
 def test_the_hash_depends_on_every_field():
     base = config(n_embd=64, draw_seed=1, n_entity=8, n_attribute=8)
     others = {"task": "x", "channel": "tied", "anchor": "all", "shift": "guess_share=0.5"}
@@ -136,38 +117,6 @@ def test_the_hash_depends_on_every_field():
     assert config(n_embd=64, draw_seed=1, n_entity=8, n_attribute=8).sha256() == base.sha256()
 
 
-@pytest.mark.parametrize("donor, group, field, value", [
-    ("m0_seed=9", None, "m0_seed", 9), ("n_layer=3", "gpt", "n_layer", 3),
-    ("order_seed=4", "pretrain", "order_seed", 4),
-    ("adamw_learning_rate=1e-2", "pretrain", "adamw_learning_rate", 0.01)])
-def test_a_donor_is_m0_with_the_fields_that_it_names(donor, group, field, value):
-    cfg = config(seed=1, world_seed=4, donor=donor)
-    other = donor_of(cfg)
-    changed = {field: value}
-    if group:
-        changed = {group: replace(getattr(cfg, group), **changed)}
-    assert other == replace(cfg, labels=replace(cfg.labels, donor=""), **changed)
-
-
-def test_a_donor_may_know_another_world_of_the_same_seed():
-    other = donor_of(config(seed=3, donor="rewritten_share=0.5,m0_seed=8"))
-    assert other.tasks == {"hint": Hint(rewritten_share=0.5)}
-    assert (other.m0_seed, other.world_seed, other.seed) == (8, 3, 3)
-    assert donor_of(config()) == config()
-
-
-@pytest.mark.parametrize("donor, says", [
-    ("m0_seed=0", "another model than M0 itself"), ("n_layer=2", "another model than M0 itself"),
-    ("m0_seed", "is not a field with its value; must be of m0_seed"),
-    ("n_embd=x", "not a field with its value"),
-    ("n_entity=3", "not a field with its value"), ("kl_weight=1", "not a field with its value"),
-    ("explained_share=0.2", "not a field with its value"), ("n_head=3", "must divide n_embd=64"),
-    ("pretrain_steps=0", "--pretrain_steps=0: must be a whole number >= 1"), (",", "not a field")])
-def test_a_donor_that_is_m0_or_impossible_is_refused(donor, says):
-    with pytest.raises(Refused, match=f"^--donor={donor}: .*{says}"):
-        config(donor=donor)
-
-
 def test_a_digest_is_of_the_value_and_not_of_its_order():
     assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
     assert digest({"a": 1, "b": [1, 2]}) != digest({"a": 1, "b": [2, 1]})
@@ -175,3 +124,13 @@ def test_a_digest_is_of_the_value_and_not_of_its_order():
     assert digest({"b": [1, 2.5, None], "a": 1}).startswith("d364ec9be01255f39c6a86697b9eb5d3")
     with pytest.raises(ValueError):
         digest(float("nan"))
+
+
+def test_the_sizes_that_the_docstring_of_the_trunk_names_are_those_of_the_model():
+    cfg = config()
+    model = new_model(cfg, make_tasks(cfg, "cpu"))
+    heads = {"task_head", "explain_head", "lm_head"}
+    size = {name: p.numel() for name, p in model.named_parameters()}
+    trunk = sum(n for name, n in size.items() if name.split(".")[0] not in heads)
+    assert f"{trunk:,} parameters" in GPTConfig.__doc__
+    assert f"has {sum(size.values()):,}" in GPTConfig.__doc__

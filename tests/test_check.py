@@ -6,30 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import train
 from introspect.tasks.registry import make_world
 from introspect.tasks.world import with_cues
-from tests.own import OWN, SMALL, SOURCE, refusal_of
-
-
-@pytest.mark.parametrize("body, says", [
-    ("raise ValueError('no\\n  rain')", "weather.py, line {line}: ValueError: no rain"),
-    ("return [1, 2][seed + 2]", "weather.py, line {line}: IndexError: list index out"),
-    ("def fail(n):\n            return [][n]\n\n        fail(0)",
-     "weather.py, line {next}: IndexError: list index out of range"),
-    ("return np.zeros((2, 3)).reshape(5)", "weather.py, line {line}: ValueError: cannot reshape"),
-    ("return {}", "world(seed) must return a World, got dict"),
-    ("pass", "world(seed) must return a World, got NoneType"),
-    ("return with_cues(names()[:5], [], [], None, None, None)",
-     "subjects: must be an (N, W) array of words, got <U"),
-])
-def test_a_world_that_fails_is_refused_in_one_line_before_anything_is_written(own, body, says):
-    head, _ = SOURCE.split("        n, s = ")
-    (own / "weather.py").write_text(head + f"        {body}\n")
-    says = says.format(line=head.count("\n") + 1, next=head.count("\n") + 2)
-    refusal_of(lambda: train.main([f"--task={OWN}", *SMALL]), f"task {OWN}: ", says)
-    assert {p.name for p in own.iterdir()} <= {"weather.py", "__pycache__"}
-
+from tests.own import refusal_of
 
 GOOD = with_cues(
     [["zorp"], ["vultum"], ["vulter"], ["kelfow"]], ["wet", "dry"], ["no", "yes"],
