@@ -16,7 +16,7 @@ from introspect.lab.extras import EXTRAS
 from introspect.lab.objections import OBJECTIONS
 from introspect.labels import freeze
 from introspect.measure import Snapshot, measure_all, measure_controls
-from introspect.runs.build import build, worlds_of
+from introspect.runs.build import build
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.items import list_items
 from introspect.runs.load import Loaded

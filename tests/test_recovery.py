@@ -44,7 +44,7 @@ def gpt(n_answer=2, seed=0):
 
 
 def part_of(world=WORLD, channel="head", among=None):
-    return RunTask("rules", world, Interview(world, channel, among=among), True, False)
+    return RunTask("rules", world, Interview(world, channel, head_answers=among), True, False)
 
 
 def snapshot_of(model, channel="head"):
