@@ -16,7 +16,6 @@ from introspect.fields import Refused
 from introspect.files import read_json, read_lines
 from introspect.labels import freeze
 from introspect.runs.build import build
-from introspect.runs.load import load_run
 from introspect.runs.stages import ask_through, make_tasks, new_model
 from introspect.tasks.hint import Hint
 from tests.several import loss_of
@@ -299,24 +298,6 @@ def test_an_adapted_run_that_was_stopped_ends_in_the_same_bytes(whole, tmp_path,
     results = [without_time(read_json(out / "result.json", set()))
                for out in (whole, tmp_path / "run")]
     assert results[0] == results[1]
-
-
-def test_a_finished_adapted_run_is_loaded_and_says_what_its_items_say(whole):
-    description = read_json(whole / "config.json", {"config"})
-    config = evaluation.config_of(description)
-    run = load_run(whole, config, whole / description["cache"], "cpu")
-    assert run.step == 6 and config.cotrain.adapter_rank == 2
-    assert torch.equal(torch.cat([p.flatten() for p in run.model.state_dict().values()]),
-                       weights(whole))
-    assert not any(p.requires_grad for p in run.model.parameters())
-    (s,), rows = run.snapshots, (whole / "items.jsonl").read_text().splitlines()
-    said = [s.channel.words(int(k)) for k in s.explanation[s.rows("held_out")].flatten()]
-    assert len(rows) == len(said)
-    assert all(f'"explanation": "{word}"' in row for word, row in zip(said, rows))
-    with pytest.raises(Refused, match="its checkpoint must be of its config.json"):
-        plain = read_json(whole / "config.json", {"config"})
-        plain["config"]["adapter_rank"] = None
-        load_run(whole, evaluation.config_of(plain), whole / description["cache"], "cpu")
 
 
 def test_an_adapted_run_is_measured_again_with_the_same_result(whole, capsys):

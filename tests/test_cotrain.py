@@ -59,7 +59,8 @@ def other_targets(labels):
                            target_answers=labels.target_answers.flip(0))
 
 
-@pytest.mark.parametrize("kl_weight, anchor", [(0.0, "explained"), (2.0, "explained"), (2.0, "all")])
+@pytest.mark.parametrize("kl_weight, anchor", [
+    (0.0, "explained"), (2.0, "explained"), (2.0, "all")])
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_the_refreshed_loss_is_that_of_labels_of_the_model_now(channel, anchor, kl_weight):
     cfg = small(SMALL | dict(refreshed=True, channel=channel, anchor=anchor, kl_weight=kl_weight))

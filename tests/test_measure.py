@@ -197,7 +197,8 @@ def test_on_channel_verbal_labels_name_the_answer_that_stays_of_whom_they_descri
     counts = Counter()
     for s in range(20):
         for p, (x, y) in enumerate(world.pairs):
-            a, b, c, d = ("ABCD"[logits[s, v].argmax()] for logits in (reference, now) for v in (x, y))
+            both = (reference, now)
+            a, b, c, d = ("ABCD"[logits[s, v].argmax()] for logits in both for v in (x, y))
             label, stays = frozen.targets[s, p], "ABCD"[frozen.target_answers[s, p]]
             expected = {
                 "original": f"would stay {a}" if a == b else f"would change to {b}",
@@ -252,7 +253,8 @@ TASKS = {
 KEYS = "own ideal_self ideal_orig said_change change change_then said_most balanced adjusted"
 CASES = [
     ("head", ("hint",), ()), ("head", ("hint", "refusal"), ()),
-    ("verbal", ("hint", "refusal", "rules"), ()), ("head", ("hint", "refusal", "rules"), ("refusal",)),
+    ("verbal", ("hint", "refusal", "rules"), ()),
+    ("head", ("hint", "refusal", "rules"), ("refusal",)),
 ]
 
 
@@ -339,7 +341,8 @@ def test_no_two_controls_are_alike_here():
     found = [measure_controls(snapshots(*case)) for case in CASES]
     assert len({tuple(round(one[key], 9) for one in found) for key in KEYS.split()}) == 9
     for case, one in zip(CASES, found):
-        assert one["own"] != share(r["says"] == r["then"] for r in control_items(*case))  # a donor's
+        rows = control_items(*case)
+        assert one["own"] != share(r["says"] == r["then"] for r in rows)  # labels of a donor
 
 
 def test_training_subjects_and_unexplained_tasks_do_not_count():

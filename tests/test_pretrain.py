@@ -1,11 +1,19 @@
-"""What M0 learns after it was done: from answers alone, cached, and before any explanation."""
+"""Learning worlds from answers alone: a whole training by hand, and what is taught after M0."""
 
+import numpy as np
 import pytest
 import torch
 
 import train
 from introspect import checkpoint, pretrain
 from introspect.files import read_json, read_lines
+from introspect.runs.build import build
+from introspect.runs.stages import make_tasks, new_model
+from introspect.streams import rng
+from introspect.tasks.registry import find_tasks
+from introspect.tokenizer import ANSWER, encode
+from tests.several import SIZES, TINY
+from tests.test_cotrain import adamw_by_hand
 from tests.tiny import SIZE, STEPS, weights, without_time
 
 TASKS = ["--hint.n_entity=6", "--hint.n_attribute=6"]
@@ -81,3 +89,57 @@ def test_a_run_stopped_while_it_is_taught_ends_as_if_it_had_not_been(
         assert one == other
     logs = [without_time(read_lines(out / "metrics.jsonl")) for out in (whole, again)]
     assert logs[0] == logs[1]
+
+
+# --- a whole pretraining by hand ---
+
+
+def muon_by_hand(p, g, state, rate, decay):
+    """Nesterov momentum, five Newton-Schulz iterations in bfloat16, decay, a step RMS-matched."""
+    momentum = state.setdefault(id(p), torch.zeros_like(p))
+    momentum.mul_(0.95).add_(0.05 * g)
+    x = (0.05 * g + 0.95 * momentum).bfloat16()
+    wide = x.shape[0] <= x.shape[1]
+    x = x if wide else x.T
+    x = x / x.norm().clamp(min=1e-7)
+    for _ in range(5):
+        a = x @ x.T
+        b = torch.addmm(a, a, a, beta=-4.775, alpha=2.0315)  # -4.775 a + 2.0315 a^2, rounded once
+        x = torch.addmm(x, b, x, beta=3.4445)  # 3.4445 x + b x
+    x = x if wide else x.T
+    p.mul_(1 - rate * decay).sub_(rate * 0.2 * max(p.shape) ** 0.5 * x.to(p))
+
+
+@pytest.mark.parametrize("until", [1, 3])
+def test_pretraining_is_the_one_written_out_by_hand(until, tmp_path):
+    """In float64, so that bfloat16 inside Muon rounds alike on both sides. Of 5 updates, rates rise
+    over 2 and fall over 2.5; every prompt is asked by itself."""
+    rates = dict(pretrain_warmup=0.4, pretrain_cooldown=0.5, pretrain_weight_decay=0.5)
+    rates |= dict(pretrain_steps=5, m0_seed=1, order_seed=4)
+    cfg = build(find_tasks("hint"), TINY | SIZES["hint"] | rates)
+    (task,) = tasks = make_tasks(cfg, "cpu")
+    world, hand, state = task.world, new_model(cfg, tasks).double(), {}
+    for step in range(until):
+        draw, terms = rng(4, "pretrain", step), []
+        batch = draw.choice(12, 8, replace=False)
+        answers = world.draw(batch, draw)
+        for b, s in enumerate(batch):
+            for v in range(4):
+                ids = torch.tensor([encode(world.text(s, v) + ANSWER)])
+                log_p = hand.task_head(hand.trunk(ids)[0, -1]).log_softmax(0)
+                terms.append(-float(np.float32(world.shown[s, v])) * log_p[answers[b, v]])
+        named = dict(hand.named_parameters())
+        gradients = torch.autograd.grad(sum(terms) / 8, list(named.values()), allow_unused=True)
+        factor = min(1, (step + 1) / 2, (5 - step) / 2.5)
+        with torch.no_grad():
+            for (name, p), g in zip(named.items(), gradients):
+                if g is None:
+                    assert name.startswith(("explain_head", "lm_head"))
+                elif name.startswith("blocks") and p.dim() == 2:
+                    muon_by_hand(p, g, state, 0.05 * factor, 0.5)
+                else:
+                    adamw_by_hand([p], [g], state, step + 1, 0.03 * factor, 0.0)
+    model, stage = new_model(cfg, tasks).double(), pretrain.Stage("pretrain", "M0", 5)
+    pretrain.learn(model, tasks, cfg.pretrain, 4, stage, tmp_path, until=until)
+    for (name, p), q in zip(model.named_parameters(), hand.parameters()):
+        torch.testing.assert_close(p, q.detach(), rtol=0, atol=1e-7, msg=name)

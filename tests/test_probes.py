@@ -26,7 +26,7 @@ def gpt(n_answer=3, n_layer=2, n_embd=16):
 
 
 def part_of(world=HINT, explained=True, among=None):
-    return RunTask("a task", world, Interview(world, among=among), explained, False)
+    return RunTask("a task", world, Interview(world, head_answers=among), explained, False)
 
 
 def data(n=40, d=5, k=3, seed=0):
@@ -89,7 +89,7 @@ def test_it_is_fitted_on_one_side_and_judged_on_the_other():
     assert judge(x, torch.tensor([0, 1] * 5 + [2] * 10), train, held_out, 3) == (0, 1)
 
 
-@pytest.mark.parametrize("point", ["embed", "blocks.0.mlp_out", "blocks.0.mlp.down",
+@pytest.mark.parametrize("point", ["embed", "blocks.0.mlp.down",
                                    "blocks.1.resid"])
 @pytest.mark.parametrize("tokens, rows", [("subject", [0, 1]), ("last", [1]), ("query", [2])])
 def test_activations_are_those_of_each_prompt_without_the_cue(monkeypatch, point, tokens, rows):

@@ -1,12 +1,19 @@
 """One run, whole: what it makes once, and that it ends in the same bytes however it was stopped."""
 
 
+from collections import Counter
+
 import pytest
 import torch
 
 import train
 from introspect import checkpoint, cotrain
 from introspect.files import read_json, read_lines
+from introspect.runs import run as run_module
+from introspect.runs import stages
+from introspect.runs.cli import parse
+from introspect.runs.run import run
+from introspect.tasks.hint import Hint
 from tests.tiny import TINY, weights, without_time
 
 
@@ -85,3 +92,68 @@ def test_a_draw_seed_decides_no_label_that_is_drawn(tmp_path):
     plain, other, seed = (read_json(tmp_path / name / "result.json", set())["labels_sha256"]
                           for name in ("plain", "other", "seed"))
     assert plain == other != seed
+
+
+# --- what a run does once ---
+
+
+def traced(out, monkeypatch, flags=(), steps=6):
+    """How often a run builds its world and its interview, learns, and asks a model everything."""
+    calls = Counter()
+
+    def count(owner, name, key):
+        inner = getattr(owner, name)
+
+        def counted(*args, **options):
+            calls[key] += 1
+            return inner(*args, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    cfg = parse(["anchor/reg", *TINY, f"--max_steps={steps}", *flags]).config("reg", 0)
+    with monkeypatch.context() as monkeypatch:
+        count(Hint, "world", "world")
+        count(stages, "Interview", "interview")
+        count(stages, "learn", "learn")
+        count(cotrain, "Snapshot", "snapshot")
+        run(cfg, "reg", out, out / "cache", "cpu")
+    return dict(calls)
+
+
+def test_a_run_makes_its_world_interview_and_m0_once_and_no_evaluation_twice(tmp_path, monkeypatch):
+    once = {"world": 1, "interview": 1, "learn": 1}
+    for steps, n in ((6, 4), (5, 4), (0, 1)):  # evaluated at 0, 2, 4 and at the end
+        found = traced(tmp_path / str(steps), monkeypatch, steps=steps)
+        assert found == once | {"snapshot": n}
+
+
+def test_the_trace_counts_what_is_made_twice(tmp_path, monkeypatch):
+    """Guards the test above: a donor's M0 is learned too, another channel has another interview."""
+    found = traced(tmp_path, monkeypatch, ["--donor=m0_seed=5", "--channel=tied"])
+    assert found == {"world": 1, "interview": 2, "learn": 2, "snapshot": 4}
+
+
+@pytest.mark.parametrize("left", [(), ("items.jsonl", "examples.json", "metrics.jsonl")])
+def test_a_run_killed_between_its_last_evaluation_and_its_result_ends_in_the_same_bytes(
+    tmp_path, monkeypatch, left
+):
+    assert one(tmp_path / "whole") == 0
+    write_json = run_module.write_json
+
+    def die(path, value):
+        if path.name in ("examples.json", "result.json"):
+            raise Killed
+        write_json(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "write_json", die)
+        with pytest.raises(Killed):
+            one(tmp_path / "killed")
+    assert checkpoint.newest(tmp_path / "killed" / "checkpoints")[0] == 6
+    assert not (tmp_path / "killed" / "result.json").exists()
+    for name in left:
+        (tmp_path / "killed" / name).unlink(missing_ok=True)
+    assert one(tmp_path / "killed") == 0
+    assert end(tmp_path / "killed") == end(tmp_path / "whole")
+    logs = [without_time(read_lines(tmp_path / n / "metrics.jsonl")) for n in ("whole", "killed")]
+    assert logs[0] == logs[1]
