@@ -164,7 +164,7 @@ def judge_claims(names: list[str], config: LabConfig) -> int:
     for text in failed:
         print(f"diverged: {text}", file=sys.stderr)
     minutes = (time.monotonic() - started) / 60
-    print(f"{minutes:.1f} min; in {results}: a folder for each study; runs in {workspace.root}/runs")
+    print(f"{minutes:.1f} min; in {results}: a folder for each study; in {workspace.root}: runs")
     return DIVERGED if failed else DONE
 
 

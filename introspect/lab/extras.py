@@ -52,7 +52,8 @@ def measure_extras(workspace: Workspace, wanted: dict[tuple[Path, str], Config])
         if not (folder / f"{name}.json").exists()
     ]
     do = partial(measure_one, workspace)
-    shown = partial(tqdm, total=len(todo), desc="extra measurements", disable=None if todo else True)
+    hidden = None if todo else True  # None: hidden where stderr is no terminal
+    shown = partial(tqdm, total=len(todo), desc="extra measurements", disable=hidden)
     if workspace.jobs == 1 or len(todo) < 2:
         for one in shown(todo):
             do(one)

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from introspect.report.text import number
+from introspect.report.words import NAMES
 from introspect.stats import interval
 
 COLORS = {"self": "#0072b2", "orig": "#c44e00", "gap": "#1a1a1a", "drift": "#777777"}
-NAMES = {"self": "Self", "orig": "Orig", "gap": "gap", "drift": "drift d"}
 VERDICTS = dict.fromkeys(("supported", "holds"), COLORS["self"]) | {"contradicted": COLORS["orig"]}
 UNDECIDED = "#8a8a8a"
 ROWS = ("self", "orig"), ("gap", "drift")  # what the upper and the lower panels show
@@ -118,7 +118,9 @@ def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None
     panels[1, 0].set(ylim=(max(low, -1), min(high, 1)), ylabel="gap and drift")
     for panel, labels in ends.items():
         label(panel, labels)
-    return inline(svg_of(figure), split, len(arms))
+    items = {"train": "training", "held_out": "held-out"}[split]
+    title = f"Self, Orig, gap and drift over co-training on {items} items, one column an arm"
+    return inline(svg_of(figure), split, title, 260 * len(arms), 500 * len(arms) + 40)
 
 
 @in_our_look
@@ -290,11 +292,10 @@ def label(panel: Any, labels: list[tuple[str, float, str]]) -> None:
         panel.annotate(text, (1, height), (5, 0), **place, color=color, va="center")
 
 
-def inline(svg: str, split: str, n: int) -> str:
-    """The <svg> element alone, with ids of its own so that several fit into one page."""
-    element = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{split}-", svg[svg.index("<svg") :])
-    items = {"train": "training", "held_out": "held-out"}[split]
-    title = f"Self, Orig, gap and drift over co-training on {items} items, one column an arm"
-    width = f"min-width: {260 * n}px; max-width: {500 * n + 40}px"  # legible, whatever n is
-    start = f'<svg role="img" aria-label="{title}" style="{width}"'
+def inline(svg: str, name: str, title: str, low: int = 640, high: int = 1000) -> str:
+    """The <svg> element alone, between `low` and `high` pixels wide, with ids that begin with
+    `name`, so that several fit into one page."""
+    element = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg[svg.index("<svg") :])
+    style = f"min-width: {low}px; max-width: {high}px"
+    start = f'<svg role="img" aria-label="{title}" style="{style}"'
     return element.replace("<svg", start, 1).strip()

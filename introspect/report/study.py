@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from introspect.files import read_json, read_lines, write_json, write_lines, write_text
-from introspect.report.figures import curves, dots
+from introspect.report.figures import curves, dots, inline
 from introspect.report.html import clean, page
 from introspect.report.report import (
     arms_table,
@@ -30,9 +30,12 @@ from introspect.runs.study import Gathered, Run, Setting
 from introspect.tasks.registry import find_tasks
 
 MOST_CURVES = 8  # arms; more columns cannot be read
+Arms = dict[str, list[Run]]  # the runs of each arm, in the order of the seeds
 
 
-def describe_study(setting: Setting, rows: list[dict[str, Any]], failed: list[str]) -> dict[str, Any]:
+def describe_study(
+    setting: Setting, rows: list[dict[str, Any]], failed: list[str]
+) -> dict[str, Any]:
     """The numbers of a study from the lines of its runs.jsonl, and in words what its arms are."""
     experiment, task = EXPERIMENTS[setting.experiment], setting.task
     seeds = sorted({row["seed"] for row in rows})
@@ -89,11 +92,12 @@ def list_rows(
             untrained = {key: before[key] for key in ("self", "orig")}
             fields = experiment.fields(arm, seed, overrides)
             where = {"folder": run.folder.name, "untrained": untrained}
-            rows.append({"experiment": setting.experiment, "arm": arm, "fields": fields} | where | kept)
+            named = {"experiment": setting.experiment, "arm": arm, "fields": fields}
+            rows.append(named | where | kept)
     return rows
 
 
-def group_by_arm(gathered: Gathered) -> dict[str, list[Run]]:
+def group_by_arm(gathered: Gathered) -> Arms:
     """The runs of each arm, in the order of the seeds."""
     arms = dict.fromkeys(arm for by_arm in gathered.runs.values() for arm in by_arm)
     ordered = [by_arm for _, by_arm in sorted(gathered.runs.items())]
@@ -119,57 +123,82 @@ def write_study(
     rows, by_arm = list_rows(setting, gathered, overrides), group_by_arm(gathered)
     study = describe_study(setting, rows, gathered.failed) | {"overrides": overrides}
     write_lines(out / "runs.jsonl", rows)
-    write_json(out / "result.json", study) if not published else None
-    drawn = dots({arm: [run.result for run in runs] for arm, runs in by_arm.items()}, study["words"])
-    if drawn:
-        write_text(out / "figure.svg", drawn)
-    figure = ["![Self, Orig and gap of every arm, with every seed](figure.svg)"] if drawn else []
-    judged = ["## Claims", *claims] if claims else []
     if published:
         write_items(out, setting, gathered)
-        blocks = [
-            f"# {clean(setting.name)}",
-            clean(study["question"]),
-            f"```sh\npython eval.py experiment {setting.experiment}\n```",
-            *judged,
-            "## Arms",
-            *figure,
-            *arms_table(study),
-            "Every run is in [runs.jsonl](runs.jsonl).",
-            *not_controlled(study),
-            *say_made_with(study),
-        ]
-        write_text(out / "README.md", "\n\n".join(blocks) + "\n")
-        if setting.name == "anchor":
-            write_curves(out, by_arm)
-        return study
-    title = f"Introspective coupling: {setting.experiment} on {setting.task}"
+        write_readme(out, setting, study, by_arm, claims)
+    else:
+        write_json(out / "result.json", study)
+        write_report(out, study, by_arm, claims)
+    return study
+
+
+def write_readme(
+    out: Path, setting: Setting, study: dict[str, Any], by_arm: Arms, claims: Sequence[str]
+) -> None:
+    """README.md with its figure, as the repository shows a study."""
+    blocks = [
+        f"# {clean(setting.name)}",
+        clean(study["question"]),
+        f"```sh\npython eval.py experiment {setting.experiment}\n```",
+        *(["## Claims", *claims] if claims else ["No claim rests on this study."]),
+        "## Arms",
+        *write_figure(out, study, by_arm)[0],
+        *arms_table(study),
+        "Every run is in [runs.jsonl](runs.jsonl).",
+        *([f"Diverged: {clean('; '.join(study['failed']))}."] if study["failed"] else []),
+        *not_controlled(study),
+        *say_made_with(study),
+    ]
+    write_text(out / "README.md", "\n\n".join(blocks) + "\n")
+    if setting.name == "anchor":
+        write_curves(out, by_arm)
+
+
+def write_report(
+    out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequence[str] = ()
+) -> None:
+    """report.md, report.html and their figures."""
+    title = f"Introspective coupling: {study['experiment']} on {study['task']}"
     shown = {
         arm: (run.result["seed"], read_json(run.folder / "examples.json", {"examples"})["examples"])
         for arm, (run, *_) in by_arm.items()
     }
-    drawing, pointer = write_curves(out, by_arm)
+    pointer, drawing = write_curves(out, by_arm)
+    link, figure = write_figure(out, study, by_arm)
     above = [f"# {clean(title)}", *findings(study)]
     below = [
-        *judged,
-        "## Arms",
-        *arms_table(study),
+        *(["## Claims", *claims] if claims else []),
         *numbers(study),
         *show_examples(shown),
         *runs_table(study),
         *background(study),
     ]
-    write_text(out / "report.md", "\n\n".join([*above, *pointer, *figure, *below]) + "\n")
-    inline = [drawn[drawn.index("<svg") :].strip()] if drawn and not drawing else []
-    write_text(out / "report.html", page(title, [*above, *drawing, *inline, *below]))
-    return study
+    arms = "## Arms", *arms_table(study)
+    write_text(out / "report.md", "\n\n".join([*above, *arms, *link, *pointer, *below]) + "\n")
+    write_text(out / "report.html", page(title, [*above, *arms, *figure, *drawing, *below]))
 
 
-def write_curves(out: Path, by_arm: dict[str, list[Run]]) -> tuple[list[str], list[str]]:
-    """curves.svg, and the blocks that show curves in a page and in Markdown; nothing for many arms."""
+def write_figure(out: Path, study: dict[str, Any], by_arm: Arms) -> tuple[list[str], list[str]]:
+    """figure.svg, and the blocks that show it in Markdown and in a page; nothing without
+    matplotlib."""
+    results = {arm: [run.result for run in runs] for arm, runs in by_arm.items()}
+    drawn = dots(results, study["words"])
+    if not drawn:
+        return [], []
+    write_text(out / "figure.svg", drawn)
+    title = "Self, Orig and gap of every arm, with every seed"
+    return [f"![{title}](figure.svg)"], [inline(drawn, "arms", title)]
+
+
+def write_curves(out: Path, by_arm: Arms) -> tuple[list[str], list[str]]:
+    """curves.svg, and the blocks that show curves in Markdown and in a page; nothing for many
+    arms."""
     if len(by_arm) > MOST_CURVES:
         return [], []
-    metrics = {arm: [read_lines(r.folder / "metrics.jsonl") for r in rs] for arm, rs in by_arm.items()}
+    metrics = {
+        arm: [read_lines(run.folder / "metrics.jsonl") for run in runs]
+        for arm, runs in by_arm.items()
+    }
     drawn = curves(metrics, "held_out", 5.2), curves(metrics, "train", 4.2)
     if drawn[0]:
         write_text(out / "curves.svg", drawn[0])

@@ -5,6 +5,7 @@ from typing import Any
 
 from introspect.config import Config
 from introspect.fields import Refused
+from introspect.runs.arms import WORDS
 from introspect.runs.build import build
 from introspect.tasks.registry import find_tasks
 
@@ -66,44 +67,6 @@ def dial(name: str, values: list[Any], key: str) -> dict[str, Fields]:
     return {f"{name}-{value}": {key: value} for value in values}
 
 
-WORDS = {  # arm, or its name without the last part -> what it is; its fields can be named
-    "run": "one run",
-    "reg": "with the KL anchor, which holds the answers near M0's",
-    "noreg": "without the KL anchor",
-    "shuffled": "control: labels dealt out anew to the items",
-    "nolabels": "control: no explanation labels",
-    "turned": "labels of {turned_share:.0%} of the first words shifted to the next class",
-    "noise": "{label_noise:.0%} of the training labels replaced by a wrong class",
-    "at": "labels of the M0 of {label_progress:.0%} of the pretraining",
-    "share": "{donor_share:.0%} of the labels from another model",
-    "seed": "labels of a model with other weights and batches",
-    "order": "labels of a model with another order of batches",
-    "depth": "labels of a model with three blocks",
-    "length": "another number of pretraining updates",
-    "width": "another width of the residual stream",
-    "up": "a second objective raises how much the cue counts",
-    "down": "a second objective lowers how much the cue counts",
-    "up-twin": "as up, without explanations",
-    "down-twin": "as down, without explanations",
-    "rank": "low-rank adapters of rank {adapter_rank} trained instead of all weights",
-    "rate": "learning rate {learning_rate:g}",
-    "rare": "a world in which the cue rarely counts",
-    "few": "{max_steps} updates only",
-    "other": "another M0 learns to explain this one",
-    "again": "as reg, with other batches",
-    "pairs": "facts about pairs of names",
-    "names": "facts about single names",
-    "head": "explanations from a head of their own",
-    "tied": "explanations from the head of the answers",
-    "same": "explanations asked where the answer is asked",
-    "verbal": "explanations written as sentences",
-    "probe": "a linear probe; the model itself is not trained",
-    "frozen": "frozen labels, the default",
-    "refreshed": "labels made anew from the model in training",
-    "refreshed-held": "refreshed labels, with the anchor on all subjects",
-    "frozen-held": "frozen labels, with the anchor on all subjects",
-    "facts": "{n_entity} names on either side of a pair",
-}
 SHUFFLED = {"shuffled": {"label_order": "shuffled"}}  # the control of every experiment
 SPARSE = {"eval_interval": 200}  # few evaluations, which do not move training, save time
 FAMILY = f"m0_seed={OTHER},n_layer=3,n_embd=96,pretrain_steps=800"  # of the same world
@@ -323,16 +286,16 @@ def conditions(names: list[str]) -> dict[str, Fields]:
     Without those that train no frozen labels of their own subjects, and the channel that moves
     nothing: there is no gap to predict.
     """
-    found: dict[str, Fields] = {}
+    arms: dict[str, Fields] = {}
     for name in names:
-        of = EXPERIMENTS[name]
-        for arm, sets in of.arms.items():
-            fields = {k: v for k, v in {**of.base, **sets}.items() if k not in SPARSE}
+        experiment = EXPERIMENTS[name]
+        for arm, sets in experiment.arms.items():
+            fields = {k: v for k, v in {**experiment.base, **sets}.items() if k not in SPARSE}
             none = fields.keys() & {"explain_weight", "label_order", "refreshed"}
             none = none or fields.get("donor_share") == 0.0  # M0's own labels, once more
-            if not none and fields not in found.values() and arm != "probe":
-                found[f"{name} {arm}"] = fields
-    return found
+            if not none and fields not in arms.values() and arm != "probe":
+                arms[f"{name} {arm}"] = fields
+    return arms
 
 
 EXPERIMENTS["prediction"] = Experiment(
