@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import eval as eval_script
+import introspect
 import train
 from introspect.analysis import score
 from introspect.files import read_json, read_lines
@@ -18,10 +19,11 @@ from introspect.lab.tables import (
 )
 from introspect.lab.verdicts import judge
 from introspect.metrics import coupling
-from introspect.report.html import aligned
-from introspect.report.text import show_studies, show_study, task_rows
+from introspect.report.report import arms_table
+from introspect.report.study import study_of_rows
+from introspect.report.text import show_study
 from introspect.runs.cli import parse
-from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.experiments import CLAIMED, EXPERIMENTS
 from introspect.runs.study import settings_of
 from introspect.stats import holm, interval
 from introspect.tasks.registry import find_task
@@ -36,10 +38,31 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.M | re.S)
 
 
-def test_the_table_is_what_the_committed_result_prints():
-    result = read_json(ROOT / "data" / "results" / "anchor" / "result.json", set())
+def committed(name: str) -> dict:
+    """The study in a folder of data/results, from its runs.jsonl."""
+    return study_of_rows(read_lines(RESULTS / name / "runs.jsonl", "untrained"))
+
+
+def test_the_table_on_the_first_screen_is_what_the_committed_runs_print():
     table = README.split("<!-- table: anchor -->")[1].split("```")[1].strip()
-    assert table == show_study(result).strip()
+    assert table in show_study(committed("anchor")) and len(table.splitlines()) == 7
+    assert README.index("<!-- table: anchor -->") < README.index("<!-- command: test -->")
+    first = read_lines(RESULTS / "anchor" / "runs.jsonl", "gap")[0]
+    assert (first["arm"], first["seed"]) == ("reg", 0) and "anchor/reg --seed=0" in README
+    assert f"Expect Self {first['self']:.3f} and Orig {first['orig']:.3f}" in README
+    gaps = [f"{of['gap']['mean']:+.3f}" for of in committed("anchor")["arms"].values()]
+    assert "Expect gaps of {} and\n{}".format(*gaps) in README
+
+
+def test_the_readme_is_short_and_its_reading_order_is_counted():
+    assert len(README.encode()) <= 16 * 1024 and len(README.splitlines()) <= 260
+    files = README.split("<!-- files -->")[1].split("<!-- /files -->")[0]
+    rows = re.findall(r"\]\((introspect/[\w/]+\.py)\) \| (\d+) \|", files)
+    assert len(rows) == 11 and sum(int(n) for _, n in rows) <= 1300
+    for path, n in rows:
+        assert len((ROOT / path).read_text().splitlines()) == int(n)
+    named = re.findall(r"^    ([\w/]+\.py)  ", introspect.__doc__, flags=re.M)
+    assert [f"introspect/{name}" for name in named] == [path for path, _ in rows]
 
 
 def marked(kind: str) -> list[tuple[list[str], str]]:
@@ -48,57 +71,18 @@ def marked(kind: str) -> list[tuple[list[str], str]]:
     return [(names.split(), text.rstrip("\n")) for names, text in found]
 
 
-def study(name: str) -> dict:
-    return read_json(RESULTS / name / "result.json", set())
-
-
-@pytest.mark.parametrize("names, text", marked("studies"), ids=["tasks", "channels"])
-def test_tables_of_studies_are_what_the_committed_results_print(names, text):
-    assert text == show_studies({name: study(name) for name in names})
-    assert f"data/results/{names[0]}" in README.split(text)[0].rpartition("`python eval.py run")[2]
-
-
-def test_the_table_by_task_is_what_the_committed_result_prints():
-    (((name,), text),) = marked("tasks")
-    assert text == aligned(task_rows(study(name)["arms"])) and "jabberwocky" in text
-
-
-def test_the_table_of_attributions_is_the_committed_one():
-    (((name,), text),) = marked("recovery")
-    assert text == (RESULTS / name / "recovery.txt").read_text().rstrip("\n")
-
-
-def test_the_table_of_calibration_is_the_committed_one():
-    """That the command prints it is a test of the command."""
-    text = README.split("<!-- calibration -->\n```\n")[1].split("\n```\n")[0]
-    assert text == (RESULTS / "calibration.txt").read_text().rstrip("\n")
-
-
-@pytest.mark.parametrize("task", ["anchor", "verdict", "refusal", "rules"])
-def test_every_m0_is_competent_its_cue_matters_and_no_explanation_is_nearly_always_true(task):
-    m0 = study(task)["m0"]
+@pytest.mark.parametrize("name", ["anchor", "anchor-verdict", "anchor-refusal", "anchor-rules"])
+def test_every_m0_is_competent_its_cue_matters_and_no_explanation_is_nearly_always_true(name):
+    m0 = committed(name)["m0"]
     assert m0["known"]["mean"] > 0.8
     assert 0.35 <= m0["changed"]["mean"] <= 0.65
     assert max(share["mean"] for share in m0["labels"].values()) < 0.7
 
 
 def test_what_is_taught_later_is_learned_and_its_cue_matters():
-    of = study("jabberwocky")["arms"]["reg"]["tasks"]["jabberwocky"]
+    of = committed("jabberwocky")["arms"]["reg"]["tasks"]["jabberwocky"]
     assert of["known"]["mean"] > 0.8 and 0.35 <= of["changed"]["mean"] <= 0.65
     assert of["majority_now"]["mean"] < 0.7
-
-
-@pytest.mark.parametrize("name", [p.parent.name for p in RESULTS.glob("*/result.json")])
-def test_every_committed_study_is_of_todays_defaults_and_of_seeds_that_were_not_chosen_on(name):
-    result = study(name)
-    task = result["config"]["task"]
-    channel = result["config"]["channel"]
-    given = [f"--task={task}", f"--seed={result['seeds'][0]}"]
-    given += [f"--channel={channel}"] if channel != "head" else []
-    command = parse([result["experiment"], *given])
-    described = command.describe("cpu", None, command.run.seed, Path("out"))
-    assert result["config"] == described["config"]
-    assert result["seeds"] == command.seeds and max(result["seeds"]) < 6
 
 
 def test_the_task_of_ones_own_is_short_and_runs_as_the_readme_has_it(folder, capsys):
@@ -121,17 +105,20 @@ def between(name: str) -> str:
 CLAIMS_JSON = read_json(RESULTS / "claims.json", set())
 
 
-def test_the_tables_of_claims_and_objections_are_those_of_the_committed_verdicts():
-    assert between("claims") == readme_table(CLAIMS_JSON)
-    assert len(between("claims").encode()) <= 4096
-    assert (RESULTS / "CLAIMS.md").read_text() == claims_page(CLAIMS_JSON)
-    assert (RESULTS / "OBJECTIONS.md").read_text() == objections_page(CLAIMS_JSON)
+def test_the_tables_of_claims_are_those_of_the_committed_verdicts():
+    claims = read_json(RESULTS / "claims.json", set())
+    assert between("claims") == readme_table(claims)
+    assert (RESULTS / "CLAIMS.md").read_text() == claims_page(claims)
+    assert (RESULTS / "OBJECTIONS.md").read_text() == objections_page(claims)
 
 
-def test_what_the_claims_come_to_is_said_in_numbers_of_their_table():
-    said = README.split("## The claims")[1].split("<!-- claims -->")[0]
-    numbers, table = re.findall(r"[-+]?\d\.\d{3}", said), (RESULTS / "CLAIMS.md").read_text()
-    assert len(numbers) >= 2 and all(n.lstrip("+") in table for n in numbers)
+def test_every_number_in_the_findings_is_in_the_table_of_all_claims():
+    said = README.split("## What we found")[1].split("<!-- claims -->")[0]
+    numbers = re.findall(r"[-+]?\d\.\d{3}", said)
+    page = (RESULTS / "CLAIMS.md").read_text()
+    assert len(numbers) >= 10 and all(n.lstrip("+") in page for n in numbers)
+    calibration = (RESULTS / "calibration.txt").read_text()
+    assert "3.2 % or less" in README and "2.1 %" in calibration and "3.2 %" in calibration
 
 
 def test_the_committed_verdicts_follow_from_the_committed_values():
@@ -162,15 +149,17 @@ def test_past_beside_the_gaps_of_donors_is_that_of_the_committed_runs():
     assert (low, high) == (0.064, 0.183)
 
 
-@pytest.mark.parametrize("study", settings_of(EXPERIMENTS), ids=lambda study: study.name)
+@pytest.mark.parametrize("study", settings_of(CLAIMED), ids=lambda study: study.name)
 def test_the_committed_page_of_every_setting_has_its_claims_and_the_whole_family(study):
     rows = [r for r in CLAIMS_JSON["rows"] if (r["experiment"], r["task"]) == study]
     text = (RESULTS / study.name / "README.md").read_text()
-    assert "\n\n".join(claim_blocks(rows, 78)) in text and "over all 78 tested rows" in text
+    if rows:
+        assert "\n\n".join(claim_blocks(rows, 78)) in text and "over all 78 tested rows" in text
+    assert "\n\n".join(arms_table(committed(study.name))) in text
     assert EXPERIMENTS[study.experiment].open in text and "uncorrected" not in text
 
 
-@pytest.mark.parametrize("study", settings_of(EXPERIMENTS), ids=lambda study: study.name)
+@pytest.mark.parametrize("study", settings_of(CLAIMED), ids=lambda study: study.name)
 def test_the_committed_values_are_those_of_the_committed_runs(study):
     lines = read_lines(RESULTS / study.name / "runs.jsonl", "gap")
     about = [r for r in CLAIMS_JSON["rows"] if (r["experiment"], r["task"]) == study]
@@ -186,17 +175,24 @@ def test_the_committed_values_are_those_of_the_committed_runs(study):
 
 
 def test_score_prints_of_committed_items_what_the_committed_runs_have(capsys):
-    (((name,), text),) = marked("items")
-    file = RESULTS / name / "items.jsonl"
+    folder = RESULTS / "matrix"
+    file = folder / "items.jsonl"
     assert eval_script.main(["score", str(file)]) == 0
-    assert capsys.readouterr().out.strip() == text and f"score data/results/{name}/items" in README
-    runs = {r["arm"]: r for r in read_lines(RESULTS / name / "runs.jsonl", "gap") if r["seed"] == 0}
+    assert "reg       4,608  1,152   0.823 [0.804, 0.841]" in capsys.readouterr().out
+    runs = {r["arm"]: r for r in read_lines(folder / "runs.jsonl", "gap") if r["seed"] == 0}
     for arm, run in score.read([file]).items():
         found = coupling(run.explanation, run.current, run.original)
         for key, value in (("self", found.self_match), ("orig", found.orig_match)):
             assert runs[arm][key] == value
         for key in ("gap", "drift", "preference"):
             assert runs[arm][key] == getattr(found, key)
+
+
+def test_the_lines_of_the_readme_can_be_scored(folder, capsys):
+    (((name,), text),) = marked("lines")
+    (folder / name).write_text(text + "\n")
+    assert eval_script.main(["score", name]) == 0
+    assert "items           2" in capsys.readouterr().out
 
 
 COMMANDS = re.findall(r"^python train\.py ?(.*?)(?:\s+#.*)?$", "".join(blocks("sh")), flags=re.M)
@@ -211,13 +207,6 @@ def test_there_are_commands_to_parse():
     assert len(COMMANDS) >= 6
 
 
-def test_the_python_example_runs():
-    for code in blocks("python"):
-        namespace = {}
-        exec(code, namespace)
-        assert namespace
-
-
 def test_every_file_that_is_linked_to_is_there():
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     assert len(links) > 15 and [link for link in links if not (ROOT / link).exists()] == []
@@ -228,12 +217,7 @@ def test_links_within_the_table_of_code_say_where_they_lead():
         assert link.endswith(text) and (ROOT / link).exists()
 
 
-def test_every_module_is_in_the_table_of_code():
-    modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "introspect").rglob("*.py")}
-    modules = {m for m in modules if not m.endswith("/__init__.py")}
-    assert modules <= set(re.findall(r"\]\((introspect/[^)]+)\)", README))
-
-
 def test_a_study_prints_the_table_that_its_result_holds(capsys, tmp_path):
-    train.main([*TINY, "--seeds=2", "--jobs=1", f"--out_dir={tmp_path / 's'}"])
-    assert show_study(read_json(tmp_path / "s" / "result.json", set())) in capsys.readouterr().out
+    train.main([*TINY, "--seeds=2", "--jobs=1", f"--out_dir={tmp_path}"])
+    (file,) = tmp_path.glob("*/result.json")
+    assert show_study(read_json(file, set())) in capsys.readouterr().out
