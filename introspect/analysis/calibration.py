@@ -182,16 +182,16 @@ def judge_nothing(repeats: int, seed: int, labels: str, names: Iterable[str]) ->
     def explain(_, m: Models) -> dict:
         return {name: EXPLAINERS[name](m) for name in names}
 
-    found = judge_studies(repeats, seed, 0.3, labels, explain)
-    return [Row(NOTHING, (name, labels), *result) for name, result in found.items()]
+    judged = judge_studies(repeats, seed, 0.3, labels, explain)
+    return [Row(NOTHING, (name, labels), *result) for name, result in judged.items()]
 
 
 def judge_planted(repeats: int, seed: int, drift: float, labels: str) -> list[Row]:
     """How often explanations that prefer the label now are called coupling."""
-    found = judge_studies(repeats, seed, drift, labels, lambda draw, m: plant(draw, m, drift))
+    judged = judge_studies(repeats, seed, drift, labels, lambda draw, m: plant(draw, m, drift))
     return [
         Row(PLANTED, (f"{drift}", f"{p}", labels), gap, (by_gap, by_both))
-        for p, (gap, (by_gap, _, by_both)) in found.items()
+        for p, (gap, (by_gap, _, by_both)) in judged.items()
     ]
 
 

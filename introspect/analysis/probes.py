@@ -111,5 +111,5 @@ def where_known(model: GPT, part: RunTask) -> dict[str, float]:
     after = [f"blocks.{i}.resid" for i in range(len(model.blocks))]
     places = [("embed", "subject"), *((p, t) for p in after for t in ("last", "query"))]
     places.remove((after[-1], "last"))
-    found = {f"{point} {tokens}": probe(model, part, point, tokens) for point, tokens in places}
-    return {place: p.accuracy - p.majority for place, p in found.items()}
+    probes = {f"{point} {tokens}": probe(model, part, point, tokens) for point, tokens in places}
+    return {place: p.accuracy - p.majority for place, p in probes.items()}

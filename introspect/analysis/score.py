@@ -57,12 +57,12 @@ def read(paths: Sequence[Path]) -> dict[str, Run]:
     if len(runs) > AT_MOST:
         raise Refused(f"score: {len(runs):,} runs; at most {AT_MOST:,}, each of many lines")
     columns = [key for key in COLUMNS if key in first]
-    found = {}
+    read_runs = {}
     for name, (numbers, _) in zip(names_of(list(runs)), runs.values()):
         table = np.frombuffer(numbers, dtype=np.intc).reshape(-1, len(columns))
         column = dict(zip(columns, table.T))
-        found[name] = Run(*map(column.get, COLUMNS))
-    return found
+        read_runs[name] = Run(*map(column.get, COLUMNS))
+    return read_runs
 
 
 def read_file(path: Path, ids: dict[str, dict], runs: dict[Any, tuple[array, set]]) -> frozenset:
@@ -231,16 +231,16 @@ def cells(run: Run) -> dict[str, str]:
     return row
 
 
-def show_matrix(names: list[str], found: Matrix) -> str:
+def show_matrix(names: list[str], matrix: Matrix) -> str:
     """The coupling matrix, and each run against every other on items whose labels differ."""
     table = [["says \\ current labels of", *names]]
-    for name, row in zip(names, found.agreement):
+    for name, row in zip(names, matrix.agreement):
         table.append([name, *(number(None if np.isnan(x) else float(x)) for x in row)])
     sides = [["says", "against", "items", "own", "other's", "differ", "decided", "prefers its own"]]
-    for (a, b), pair in found.pairs.items():
+    for (a, b), pair in matrix.pairs.items():
         shares = [number(x) for x in (pair.own, pair.other)]
         counts = [f"{n:,}" for n in (pair.n_differ, pair.n_decided)]
         sides.append([a, b, f"{pair.n_items:,}", *shares, *counts, estimate(pair.preference)])
-    means = [["advantage of one's own labels", estimate(found.advantage, "gap")]]
-    means.append(["preference for one's own", estimate(found.preference)])
+    means = [["advantage of one's own labels", estimate(matrix.advantage, "gap")]]
+    means.append(["preference for one's own", estimate(matrix.preference)])
     return "\n\n".join(map(aligned, (table, sides, means)))

@@ -1,7 +1,4 @@
-"""Curves over co-training as SVG.
-
-matplotlib is optional, the `plot` extra; without it there are no curves.
-"""
+"""Pictures as SVG. matplotlib is the optional `plot` extra; without it there are none."""
 
 import io
 import re

@@ -20,7 +20,7 @@ READING = (
     "A row is one held-out prompt, and the same without its cue (or with a feature flipped): what "
     "M0 answered to both, what the model answers now, and what it says that change would do. That "
     "is true of the model as it is (now), of M0 (then), of both, or of neither. These are a random "
-    "choice of the items whose label moved, not of all."
+    "choice of the items whose label changed, not of all."
 )
 BY_TASK = (
     "All items of a task without explanation labels are held out. Majority: what the best constant "
@@ -45,24 +45,25 @@ def findings(study: dict[str, Any]) -> list[str]:
     ran = f"Runs finished: {len(study['runs'])}; diverged: {len(study['failed'])}."
     pairs = {} if len(arms) > 3 else study["differences"]  # of many arms, the table has them all
     answers, cards = [], []
-    for arm, of in arms.items():
-        for task, part in of.get("tasks", {}).items():
+    for arm, measures in arms.items():
+        for task, part in measures.get("tasks", {}).items():
             if task not in study["explained"]:
                 name, text = unexplained(arm, task, part)
                 answers.append((f"{name}.", text))
                 cards.append(card(name, part["self"]))
-    for arm, of in arms.items():
-        answers.append(answer(arm, of))
-        cards.append(card(f"gap of {arm}: {of['verdict'].partition(':')[0]}", of["gap"], "gap"))
-    for pair, of in pairs.items():
-        gap, word = of["gap"], contrast(of["gap"])
+    for arm, measures in arms.items():
+        answers.append(answer(arm, measures))
+        word = measures["verdict"].partition(":")[0]
+        cards.append(card(f"gap of {arm}: {word}", measures["gap"], "gap"))
+    for pair, change in pairs.items():
+        gap, word = change["gap"], contrast(change["gap"], change["adjusted"])
         text = f"The gaps differ by {estimate(gap, 'gap')}, paired by seed, n = {gap['n']}."
         answers.append((f"{pair}: {word}.", text))
         cards.append(card(f"{pair}: {word}", gap, "gap"))
     cards.append(card("clear answers known to M0", study["m0"]["known"]))
     if "tasks" in study["m0"]:
-        what += f" With explanation labels: {', '.join(study['explained'])}, which is what numbers "
-        what += "are of that name no task."
+        what += f" Only {', '.join(study['explained'])} has explanation labels; numbers without a "
+        what += "task's name are for it."
     facts = clean(f"{what} {ran}")
     return [clean(study["question"]), facts, items(answers), "## Key figures", items(cards)]
 
@@ -83,38 +84,39 @@ def unexplained(arm: str, task: str, part: dict[str, Any]) -> tuple[str, str]:
     )
 
 
-def answer(arm: str, of: dict[str, Any]) -> tuple[str, str]:
+def answer(arm: str, measures: dict[str, Any]) -> tuple[str, str]:
     """What one arm says of the question, in no more words than its interval allows."""
-    n, preference = of["gap"]["n"], of["preference"]["mean"]
-    self_match, orig_match, drift = (of[key]["mean"] for key in ("self", "orig", "drift"))
-    word, _, meaning = of["verdict"].partition(": ")
+    n, preference = measures["gap"]["n"], measures["preference"]["mean"]
+    self_match, orig_match, drift = (measures[key]["mean"] for key in ("self", "orig", "drift"))
+    word, _, meaning = measures["verdict"].partition(": ")
     text = f"{meaning[:1].upper()}{meaning[1:]}. " if meaning else ""
     text += (
         f"Self is {number(self_match)}, Orig {number(orig_match)}: a gap of "
-        f"{estimate(of['gap'], 'gap')} over {n} seed{'s' * (n != 1)}. The labels of "
-        f"{number(drift)} of the held-out items moved"
+        f"{estimate(measures['gap'], 'gap')} over {n} seed{'s' * (n != 1)}. The labels of "
+        f"{number(drift)} of the held-out items changed"
     )
     if preference is not None:
-        text += f"; of the explanations that took a side there, {number(preference)} took that of "
-        text += "the model that is"
+        text += "; of the explanations that match one of the two labels there, "
+        text += f"{number(preference)} match the model as it is now"
     constant = (("Self", "majority_now", self_match), ("Orig", "majority", orig_match))
     for name, key, share in constant:
-        if share <= of[key]["mean"]:
-            text += f". A constant explanation gets no less {name} ({number(of[key]['mean'])})"
+        if share <= measures[key]["mean"]:
+            best = number(measures[key]["mean"])
+            text += f". A constant explanation gets no less {name} ({best})"
     return f"{arm}: {word}.", f"{text}."
 
 
-def contrast(gap: dict[str, Any]) -> str:
-    """What the paired difference of two gaps says."""
+def contrast(gap: dict[str, Any], adjusted: dict[str, Any]) -> str:
+    """What the paired differences of two gaps and of the adjusted gaps say together."""
     if gap["n"] < 3:
         return f"no verdict at n = {gap['n']}"
     words = {1: "a larger gap", -1: "a smaller gap", 0: f"no difference seen at n = {gap['n']}"}
-    return words[side_of(gap)]
+    return words[side_of(gap, adjusted)]
 
 
-def card(text: str, of: dict[str, Any], key: str = "") -> tuple[str, str]:
+def card(text: str, interval: dict[str, Any], key: str = "") -> tuple[str, str]:
     """A mean, and what it is the mean of, with its interval."""
-    mean, _, ends = estimate(of, key).partition(" ")
+    mean, _, ends = estimate(interval, key).partition(" ")
     return mean, f"{text} {ends}"
 
 
@@ -124,13 +126,13 @@ def numbers(study: dict[str, Any]) -> list[str]:
     for split, title in (("held_out", "Held-out items"), ("train", "Training items")):
         names = {k: v for k, v in NAMES.items() if split == "train" or k != "compatibility"}
         rows = [["arm", "n", *names.values()]]
-        for arm, of in arms.items():
-            part, n = of["train"] if split == "train" else of, of["gap"]["n"]
+        for arm, measures in arms.items():
+            part, n = measures["train"] if split == "train" else measures, measures["gap"]["n"]
             rows.append([arm, str(n), *(estimate(part[key], key, n) for key in names)])
         rows += [[name, "", *both] for name, *both in references(arms, split)]
-        for pair, of in study["differences"].items() if split == "held_out" else ():
-            paired = (estimate(of[key], "gap") for key in ("self", "orig", "gap"))
-            rows.append([pair, str(of["gap"]["n"]), *paired])
+        for pair, change in study["differences"].items() if split == "held_out" else ():
+            paired = (estimate(change[key], "gap") for key in ("self", "orig", "gap"))
+            rows.append([pair, str(change["gap"]["n"]), *paired])
         blocks += [f"### {title}", table([row + [""] * (len(rows[0]) - len(row)) for row in rows])]
     if tasks := task_rows(arms):
         blocks += ["### By task, held-out items", BY_TASK, table(tasks)]
@@ -147,7 +149,7 @@ def show_examples(shown: dict[str, tuple[int, list[dict]]]) -> list[str]:
     return blocks
 
 
-def of_m0(m0: dict[str, Any]) -> str:
+def m0_table(m0: dict[str, Any]) -> str:
     """What M0 knows of one task."""
     rows = [["what", "share"], ["clear answers that it knows", estimate(m0["known"])]]
     rows.append(["answers that the cue changes", estimate(m0["changed"])])
@@ -159,8 +161,8 @@ def runs_table(study: dict[str, Any]) -> list[str]:
     """M0, and every run of the study: those that finished and those that did not."""
     m0, order = study["m0"], list(study["arms"])
     blocks = ["## M0"]
-    for task, found in m0.get("tasks", {"": m0}).items():
-        blocks += [*([f"### {clean(task)}"] if task else []), of_m0(found)]
+    for task, shares in m0.get("tasks", {"": m0}).items():
+        blocks += [*([f"### {clean(task)}"] if task else []), m0_table(shares)]
     keys = ("gap", "self", "orig", "drift", "preference")
     rows = [["arm", "seed", *(NAMES[key] for key in keys), "items"]]
     for run in sorted(study["runs"], key=lambda run: order.index(run["arm"])):

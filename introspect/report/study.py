@@ -25,7 +25,8 @@ from introspect.report.report import (
 )
 from introspect.report.summary import summarize
 from introspect.runs.build import build
-from introspect.runs.experiments import EXPERIMENTS, show_fields
+from introspect.runs.experiment import show_fields
+from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.study import Gathered, Run, Setting
 from introspect.tasks.registry import find_tasks
 

@@ -1,61 +1,10 @@
 """Every experiment, declared: a question, arms that differ in what it asks about, paired seeds."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
-from introspect.config import Config
-from introspect.fields import Refused
-from introspect.runs.arms import WORDS
-from introspect.runs.build import build
-from introspect.tasks.registry import find_tasks
+from introspect.runs.experiment import Experiment, Fields
 
 OTHER = 1000  # the seed of other models, orders and batches; that of no world
-Fields = dict[str, Any]  # field -> its value, or a function from the seed to its value
-
-
-@dataclass(frozen=True)
-class Experiment:
-    question: str
-    arms: dict[str, Fields]  # arm -> the fields in which it differs from the base
-    base: Fields = field(default_factory=dict)  # fields that differ from the defaults
-    n_seed: int = 5
-    task: str = "hint"  # where the user names no other
-    more_tasks: tuple[str, ...] = ()  # on which it is also run where claims are checked
-    extra: str = ""  # what is measured of its finished runs besides (lab.extras)
-    items: bool = False  # whether the items of its first seed are published as well
-    open: str = ""  # what it does not control, beyond what none does
-
-    def sets(self, arm: str, seed: int) -> dict[str, Any]:
-        """The fields of an arm, with their values for a seed."""
-        return {k: v(seed) if callable(v) else v for k, v in self.arms[arm].items()}
-
-    def fields(self, arm: str, seed: int, overrides: Fields = {}) -> dict[str, Any]:
-        """The declared fields of a run; the user's change the base, the arm has its own."""
-        return {**self.base, **overrides, **self.sets(arm, seed), "seed": seed}
-
-    def config(self, arm: str, task: str, overrides: Fields, seed: int) -> Config:
-        return build(find_tasks(task), self.fields(arm, seed, overrides))
-
-    def say(self, arm: str) -> str:
-        """What an arm is, in words."""
-        name = arm.split()[-1]
-        words = WORDS.get(name) or WORDS[name.rpartition("-")[0]]
-        return words.format(**self.sets(arm, 0))
-
-    def check(self, name: str, overrides: Fields) -> None:
-        """Refuse a field of the user that an arm of this experiment sets."""
-        for key, value in overrides.items():
-            for arm in self.arms:
-                if key in self.arms[arm]:
-                    raise Refused(
-                        f"--{key}={value}: {name} is about {key}, {self.sets(arm, 0)[key]} in arm "
-                        f"{arm}; one run with it: train.py single/run --{key}={value}"
-                    )
-
-
-def show_fields(fields: Fields) -> str:
-    """Fields in one line, "the defaults" where there is none."""
-    return ", ".join(f"{k}={v}" for k, v in fields.items()) or "the defaults"
 
 
 def dial(name: str, values: list[Any], key: str) -> dict[str, Fields]:
@@ -72,13 +21,9 @@ SPARSE = {"eval_interval": 200}  # few evaluations, which do not move training, 
 FAMILY = f"m0_seed={OTHER},n_layer=3,n_embd=96,pretrain_steps=800"  # of the same world
 
 CHANNELS = {name: {"channel": name} for name in ("tied", "same", "verbal", "probe")}
-FEW_FACTS = {  # as many as there are names, and a regime in which pairs couple nonetheless
-    "n_entity": 16,
-    "n_attribute": 32,
-    "max_steps": 400,
-    "batch_size": 16,
-    "learning_rate": 2e-3,
-}
+# as many facts as there are names, and a regime in which pairs couple nonetheless
+FEW_FACTS = {"n_entity": 16, "n_attribute": 32, "max_steps": 400, "batch_size": 16}
+FEW_FACTS |= {"learning_rate": 2e-3}
 
 ANCHOR = Experiment(
     question="Do explanations follow the model that is, rather than the model that gave the "
@@ -95,7 +40,7 @@ JABBERWOCKY = Experiment(
     arms={
         "reg": {},
         "noreg": {"kl_weight": 0.0},
-        "shuffled": {"label_order": "shuffled"},
+        **SHUFFLED,
         "nolabels": {"explain_weight": 0.0},
     },
     base={"anchor": "all"},

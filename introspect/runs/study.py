@@ -17,7 +17,8 @@ from introspect.config import Config, digest
 from introspect.fields import Refused
 from introspect.files import claim_folder, is_aside, read_json
 from introspect.runs.build import check_sizes, sources
-from introspect.runs.experiments import EXPERIMENTS, show_fields
+from introspect.runs.experiment import show_fields
+from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.jobs import (
     Failure,
     Job,

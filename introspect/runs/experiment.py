@@ -1,0 +1,95 @@
+"""What an experiment is: a question, and arms that differ in what it asks about."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from introspect.config import Config
+from introspect.fields import Refused
+from introspect.runs.build import build
+from introspect.tasks.registry import find_tasks
+
+Fields = dict[str, Any]  # field -> its value, or a function from the seed to its value
+# arm, or its name without the last part -> what it is; fields of the arm can be named
+WORDS = {
+    "run": "one run",
+    "reg": "with the KL anchor, which holds the answers near M0's",
+    "noreg": "without the KL anchor",
+    "shuffled": "control: labels dealt out anew to the items",
+    "nolabels": "control: no explanation labels",
+    "turned": "labels of {turned_share:.0%} of the first words shifted to the next class",
+    "noise": "{label_noise:.0%} of the training labels replaced by a wrong class",
+    "at": "labels of the M0 of {label_progress:.0%} of the pretraining",
+    "share": "{donor_share:.0%} of the labels from another model",
+    "seed": "labels of a model with other weights and batches",
+    "order": "labels of a model with another order of batches",
+    "depth": "labels of a model with three blocks",
+    "length": "another number of pretraining updates",
+    "width": "another width of the residual stream",
+    "up": "a second objective raises how much the cue counts",
+    "down": "a second objective lowers how much the cue counts",
+    "up-twin": "as up, without explanations",
+    "down-twin": "as down, without explanations",
+    "rank": "low-rank adapters of rank {adapter_rank} trained instead of all weights",
+    "rate": "learning rate {learning_rate:g}",
+    "rare": "a world in which the cue rarely counts",
+    "few": "{max_steps} updates only",
+    "other": "another M0 learns to explain this one",
+    "again": "as reg, with other batches",
+    "pairs": "facts about pairs of names",
+    "names": "facts about single names",
+    "head": "explanations from a head of their own",
+    "tied": "explanations from the head of the answers",
+    "same": "explanations asked where the answer is asked",
+    "verbal": "explanations written as sentences",
+    "probe": "a linear probe; the model itself is not trained",
+    "frozen": "frozen labels, the default",
+    "refreshed": "labels made anew from the model in training",
+    "refreshed-held": "refreshed labels, with the anchor on all subjects",
+    "frozen-held": "frozen labels, with the anchor on all subjects",
+    "facts": "{n_entity} names on either side of a pair",
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    question: str
+    arms: dict[str, Fields]  # arm -> the fields in which it differs from the base
+    base: Fields = field(default_factory=dict)  # fields that differ from the defaults
+    n_seed: int = 5
+    task: str = "hint"  # where the user names no other
+    more_tasks: tuple[str, ...] = ()  # on which it is also run where claims are checked
+    extra: str = ""  # what is measured of its finished runs besides (lab.extras)
+    items: bool = False  # whether the items of its first seed are published as well
+    open: str = ""  # what it does not control, beyond what none does
+
+    def sets(self, arm: str, seed: int) -> dict[str, Any]:
+        """The fields of an arm, with their values for a seed."""
+        return {k: v(seed) if callable(v) else v for k, v in self.arms[arm].items()}
+
+    def fields(self, arm: str, seed: int, overrides: Fields = {}) -> dict[str, Any]:
+        """The declared fields of a run; the user's change the base, the arm has its own."""
+        return {**self.base, **overrides, **self.sets(arm, seed), "seed": seed}
+
+    def config(self, arm: str, task: str, overrides: Fields, seed: int) -> Config:
+        return build(find_tasks(task), self.fields(arm, seed, overrides))
+
+    def say(self, arm: str) -> str:
+        """What an arm is, in words."""
+        name = arm.split()[-1]
+        words = WORDS.get(name) or WORDS[name.rpartition("-")[0]]
+        return words.format(**self.sets(arm, 0))
+
+    def check(self, name: str, overrides: Fields) -> None:
+        """Refuse a field of the user that an arm of this experiment sets."""
+        for key, value in overrides.items():
+            for arm in self.arms:
+                if key in self.arms[arm]:
+                    raise Refused(
+                        f"--{key}={value}: {name} is about {key}, {self.sets(arm, 0)[key]} in arm "
+                        f"{arm}; one run with it: train.py single/run --{key}={value}"
+                    )
+
+
+def show_fields(fields: Fields) -> str:
+    """Fields in one line, "the defaults" where there is none."""
+    return ", ".join(f"{k}={v}" for k, v in fields.items()) or "the defaults"
