@@ -246,6 +246,24 @@ def test_a_shift_of_one_task_is_trained_in_that_task_alone(monkeypatch):
     assert total.item() == pytest.approx(expected.item(), abs=1e-5)
 
 
+def test_a_shift_of_two_tasks_shares_its_batch_and_is_a_mean_over_them(monkeypatch):
+    shift = "hint.hint_reliability=0.25,refusal.cue_reliability=0.25"
+    cfg = config("hint+refusal+rules", shift=shift)
+    tasks, asked = make_tasks(cfg, "cpu"), []
+    frozen = []
+    for task in tasks:
+        logits = torch.zeros(task.world.ideal.shape)
+        frozen.append(freeze(logits, logits, task.world, LabelConfig(), 0))
+
+    def noted(model, interview, world, n, draw):
+        asked.append((interview, n))
+        return torch.tensor(10.0 * len(asked))
+
+    monkeypatch.setattr(cotrain, "sampled_world_loss", noted)
+    _, terms = loss_of(cfg, tasks, frozen)(new_model(cfg, tasks), 0)
+    assert asked == [(tasks[0].interview, 2), (tasks[1].interview, 2)] and terms["shift"] == 15
+
+
 # --- whole trainings by hand ---
 
 STEPS = dict(
