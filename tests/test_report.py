@@ -119,7 +119,7 @@ def test_hostile_text_is_shown_and_not_obeyed(with_matplotlib, tmp_path):
         assert tag not in text and tag not in page
     parsed = Page(page)
     assert "'--shift=</pre>&amp;'" in text and "'--shift=</pre>&amp;'" in parsed.text
-    assert parsed.text.count("coupling: e</title>&amp; on hint") == 2  # the title and the first heading
+    assert parsed.text.count("coupling: e</title>&amp; on hint") == 2  # title, heading
     assert parsed.tables == markdown_tables(text)
     assert parsed.tables[3][1][0] == " ".join(bad.split()) + " of seed 0"
     assert "loss <nan> & | worse" in parsed.text and "a<i>&: coupling" not in parsed.text
@@ -140,7 +140,8 @@ def test_examples_are_those_of_the_first_seed(tmp_path):
 
 def test_same_files_same_bytes(with_matplotlib, two_arms, tmp_path):
     first = reports(tmp_path)
-    code = f"from pathlib import Path; from tests.made_up import reports; reports(Path({str(tmp_path)!r}))"
+    code = "from pathlib import Path; from tests.made_up import reports; "
+    code += f"reports(Path({str(tmp_path)!r}))"
     env = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=env, check=True)
     second = [(tmp_path / f"report.{kind}").read_text("utf-8") for kind in ("md", "html")]

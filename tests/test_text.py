@@ -59,9 +59,9 @@ def test_show_run_has_every_measure_of_both_splits():
     "change, meaning",
     [
         ({}, "follow the model as it is now"),
-        ({"gap_low": -0.2, "gap_high": -0.1}, "match the frozen labels better than the model as it is now"),
-        ({"gap_low": -0.1}, "match the model as it is now and the frozen labels about equally well"),
-        ({"gap_low": None, "gap_high": None, "preference": None}, "match the model as it is now and"),
+        ({"gap_low": -0.2, "gap_high": -0.1}, "match the frozen labels better than"),
+        ({"gap_low": -0.1}, "match the model as it is now and the frozen labels about equally"),
+        ({"gap_low": None, "gap_high": None, "preference": None}, "match the model as"),
         ({"drift": 0.0}, "no held-out label has changed"),
     ],
 )
