@@ -109,7 +109,7 @@ def run_script(*arguments, cwd):
 
 
 def test_the_script_exits_2_with_one_line_and_no_traceback(tmp_path):
-    done = run_script("single/run --kl_weight=-1", cwd=tmp_path)
+    done = run_script("single/run", "--kl_weight=-1", cwd=tmp_path)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("refused: --kl_weight=-1")
 

@@ -114,7 +114,7 @@ def test_studies_are_put_one_below_the_other_and_need_no_runs(study, rules, tmp_
     ]
     assert evaluation.main(["run", str(tmp_path / "first")]) == 0
     alone = capsys.readouterr().out.splitlines()
-    rows = [line.split() for line in alone if line.startswith(("reg ", "noreg "))]
+    rows = [line.split() for line in alone if line.startswith(("reg  ", "noreg  "))]
     listed = [line.split() for line in lines[1:3]]  # these name the study, and have the majority
     assert rows == [[*row[1:11], *row[12:]] for row in listed]
     shutil.copytree(tmp_path / "first", tmp_path / "deeper" / "first")

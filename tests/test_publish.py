@@ -153,7 +153,7 @@ def test_the_terminal_shows_the_same_numbers_and_counts_the_verdicts():
 
 
 def test_a_study_lists_every_run_and_says_how_to_get_it(found, tmp_path):
-    write_all(tmp_path / "results", {NOISE: found}, ROWS)
+    write_all(tmp_path / "results", {NOISE: found}, ROWS, True)
     out = tmp_path / "results" / "noise"
     lines = read_lines(out / "runs.jsonl", "gap")
     assert [(line["arm"], line["seed"]) for line in lines] == [
@@ -175,7 +175,7 @@ def test_a_study_lists_every_run_and_says_how_to_get_it(found, tmp_path):
 def test_the_figure_has_a_row_an_arm_and_is_the_same_again(found, tmp_path):
     pytest.importorskip("matplotlib")
     for folder in ("a", "b"):
-        write_all(tmp_path / folder, {NOISE: found}, ROWS)
+        write_all(tmp_path / folder, {NOISE: found}, ROWS, True)
     one, other = ((tmp_path / f / "noise" / "figure.svg").read_bytes() for f in ("a", "b"))
     assert one == other
     texts = ["".join(e.itertext()).strip() for e in ElementTree.fromstring(one).iter()]
@@ -231,16 +231,16 @@ def test_arms_of_a_figure_are_named_in_words_where_there_are_some():
 def test_without_matplotlib_there_is_no_figure_and_no_link_to_one(
     found, tmp_path, without_matplotlib
 ):
-    write_all(tmp_path, {NOISE: found}, ROWS)
+    write_all(tmp_path, {NOISE: found}, ROWS, True)
     assert not (tmp_path / "noise" / "figure.svg").exists()
     assert "figure.svg" not in (tmp_path / "noise" / "README.md").read_text()
 
 
 def test_claims_are_written_where_all_experiments_were_run(found, tmp_path, monkeypatch):
-    write_all(tmp_path, {NOISE: found}, ROWS)
+    write_all(tmp_path, {NOISE: found}, ROWS, True)
     assert not (tmp_path / "claims.json").exists()
     monkeypatch.setattr(publish, "CLAIMS", [r.claim for r in ROWS])
-    write_all(tmp_path, {NOISE: found}, ROWS)
+    write_all(tmp_path, {NOISE: found}, ROWS, True)
     assert read_json(tmp_path / "claims.json", set()) == json.loads(json.dumps(TABLE))
     assert (tmp_path / "CLAIMS.md").read_text() == claims_page(TABLE)
     assert (tmp_path / "OBJECTIONS.md").read_text() == objections_page(TABLE)

@@ -225,7 +225,8 @@ def test_a_study_is_the_same_with_one_worker_and_with_two(tmp_path):
     arms = one_job["arms"]
     gaps = [r["gap"] for r in one_job["runs"] if r["arm"] == "noreg"]
     assert len(gaps) == 2 and arms["noreg"]["gap"]["mean"] == pytest.approx(sum(gaps) / 2)
-    of_seed_0 = [read_json(folder_of(tmp_path / "1", arm, 0) / "result.json", set()) for arm in arms]
+    folders = [folder_of(tmp_path / "1", arm, 0) for arm in arms]
+    of_seed_0 = [read_json(folder / "result.json", set()) for folder in folders]
     assert len({r["labels_sha256"] for r in of_seed_0}) == 1 < len(of_seed_0)  # the arms share them
 
 

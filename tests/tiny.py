@@ -21,7 +21,8 @@ def run_folder(root: Path) -> Path:
 
 def folder_of(root: Path, arm: str, seed: int) -> Path:
     """The folder of the run below ROOT/runs whose result names this arm and seed."""
-    results = {path.parent: json.loads(path.read_text()) for path in root.glob("runs/*/result.json")}
+    paths = root.glob("runs/*/result.json")
+    results = {path.parent: json.loads(path.read_text()) for path in paths}
     [folder] = [f for f, r in results.items() if (r["arm"], r["seed"]) == (arm, seed)]
     return folder
 
