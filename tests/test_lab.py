@@ -19,7 +19,7 @@ from introspect.lab.extras import perform
 from introspect.lab.quantities import gap, value, value_difference
 from introspect.lab.verdicts import judge, rows_of
 from introspect.runs.experiments import EXPERIMENTS
-from introspect.runs.pool import needs
+from introspect.runs.jobs import list_m0s
 from introspect.runs.study import Runs, Setting, Workspace, plan_jobs, settings_of
 from introspect.stats import holm, interval
 
@@ -107,11 +107,11 @@ def test_experiments_share_the_runs_that_are_the_same(tmp_path):
 
 def test_a_donor_is_an_m0_that_a_run_waits_for(tmp_path):
     jobs = plan_jobs(Workspace(tmp_path, "cpu", 1, {}), Setting("donors", "hint"), [0])
-    own = needs(jobs["reg", 0], "cpu")
-    both = needs(jobs["width", 0], "cpu")
+    own = list_m0s([jobs["reg", 0]], "cpu")
+    both = list_m0s([jobs["width", 0]], "cpu")
     assert len(own) == 1 and len(both) == 2 and own.keys() < both.keys()
     scaled = plan_jobs(Workspace(tmp_path, "cpu", 1, {}), Setting("scale", "hint"), [0])
-    assert needs(scaled["width-96", 0], "cpu").keys() == both.keys() - own.keys()  # made once
+    assert list_m0s([scaled["width-96", 0]], "cpu").keys() == both.keys() - own.keys()  # made once
 
 
 def test_every_study_has_a_folder_of_its_own():

@@ -71,7 +71,7 @@ def found(tmp_path):
             keys = dict.fromkeys(("drift", "compatibility", "preference", "majority_now"), 0.4)
             result = {"task": "hint", "arm": "x", "seed": seed, "self": self_match, "orig": 0.5}
             result |= {"gap": self_match - 0.5, **keys, "seconds": 3.0, "versions": {"torch": "2"}}
-            write_lines(folder / "metrics.jsonl", [{"step": s, "self": 0.2 + s} for s in (0, 1)])
+            write_lines(folder / "metrics.jsonl", [{"step": s, "self": 0.2 + s, "orig": 0.3 + s} for s in (0, 1)])
             runs.setdefault(seed, {})[arm] = Run(result, folder)
     return Gathered(runs, ["noise-0.7 of seed 9: loss is not finite"])
 
@@ -164,7 +164,7 @@ def test_a_study_lists_every_run_and_says_how_to_get_it(found, tmp_path):
         assert line["fields"] == EXPERIMENTS["noise"].fields(line["arm"], line["seed"])
         assert line["versions"] == {"torch": "2"} and "seconds" not in line
     text = (out / "README.md").read_text()
-    for part in ("python eval.py experiment noise --seeds=3", "label_noise=0.3", "torch 2"):
+    for part in ("python eval.py experiment noise", "label_noise=0.3", "torch 2"):
         assert part in text
     assert EXPERIMENTS["noise"].question in text and "loss is not finite" in text
     assert "| reg | nothing | 3 | 0.710 | 0.500 | +0.210 [+0.185, +0.235] |" in text
