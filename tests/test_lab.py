@@ -16,6 +16,7 @@ from introspect.files import claim_folder, read_json, read_lines, write_json
 from introspect.lab.claim import Claim
 from introspect.lab.claims import CLAIMS
 from introspect.lab.extras import perform
+from introspect.lab.publish import write_all
 from introspect.lab.quantities import gap, value, value_difference
 from introspect.lab.verdicts import judge, rows_of
 from introspect.runs.experiments import EXPERIMENTS
@@ -267,9 +268,8 @@ def test_the_command_runs_judges_and_writes_and_does_so_once(tiny, tmp_path, cap
 
 
 def test_score_of_published_items_is_what_the_runs_have(tiny, tmp_path):
-    given = ["experiment", "matrix", "--seeds=3", "--jobs=1", "--device=cpu"]
-    given += [f"--out_dir={tmp_path / 'runs'}", f"--results_dir={tmp_path / 'results'}"]
-    eval_script.main(given)
+    gathered = perform(Workspace(tmp_path, "cpu", 1, {}), [MATRIX], [0, 1, 2])
+    write_all(tmp_path / "results", gathered, [], True)
     out = tmp_path / "results" / "matrix"
     runs = {line["arm"]: line for line in read_lines(out / "runs.jsonl", "gap")[:3]}
     for arm, run in read([out / "items.jsonl"]).items():
@@ -296,7 +296,8 @@ def test_all_claims_are_corrected_logged_and_shown_where_results_are_the_reposit
     assert "Holm's correction is over" in capsys.readouterr().out
     own = tmp_path / "data" / "results"
     own.mkdir(parents=True)
-    assert eval_script.main([*given, f"--results_dir={own}"]) == 0
+    monkeypatch.setattr(eval_script, "PUBLISHED", [0, 1, 2])
+    assert eval_script.main([*given, "--publish=true"]) == 0
     rows = read_json(own / "claims.json", set())["rows"]
     assert [row["measured"] for row in rows] == [c.measured for c in about]
     assert all((row["p"] is None) == (row["adjusted"] is None) for row in rows)

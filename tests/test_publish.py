@@ -36,6 +36,7 @@ from introspect.report.figures import (
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.study import Gathered, Run, Setting
 from introspect.stats import interval
+from tests.made_up import result_of
 
 NOISE = Setting("noise", "hint")
 ARMS = list(EXPERIMENTS["noise"].arms)
@@ -72,6 +73,7 @@ def found(tmp_path):
             result = {"task": "hint", "arm": "x", "seed": seed, "self": self_match, "orig": 0.5}
             result |= {"gap": self_match - 0.5, **keys, "seconds": 3.0, "versions": {"torch": "2"}}
             write_lines(folder / "metrics.jsonl", [{"step": s, "self": 0.2 + s, "orig": 0.3 + s} for s in (0, 1)])
+            result = result_of(arm, seed, self_match - 0.5) | result
             runs.setdefault(seed, {})[arm] = Run(result, folder)
     return Gathered(runs, ["noise-0.7 of seed 9: loss is not finite"])
 
