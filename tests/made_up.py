@@ -4,14 +4,13 @@ import copy
 from html import unescape
 from html.parser import HTMLParser
 
-from introspect.files import write_json, write_lines
-from introspect.report.report import write_report
+from introspect.files import read_json, write_json, write_lines
+from introspect.report.study import write_report
 from introspect.report.summary import MEASURES, summarize
+from introspect.runs.study import Run
 
 STEPS = (0, 10, 20)
-
-SHOWN = MEASURES[:-2]  # a column each; the majority is a row
-
+VERSIONS = {"python": "3.11.7", "torch": "2.13.0+cpu", "device": "cpu"}
 COUPLED, REVERSED, UNDECIDED = (0.21, 0.17, 0.2), (-0.16, -0.2, -0.28), (0.1, -0.15, 0.04)
 
 
@@ -35,18 +34,23 @@ def measured(gap, seed, shift=0.0):
     }
 
 
-def result_of(arm, seed, gap):
+def result_of(arm, seed, gap, adjusted=None):
+    """The result.json of a run. `adjusted`: its adjusted gap, where that is not the gap."""
     return {
+        "config_sha256": f"{seed:064x}",
         "task": "hint",
         "arm": arm,
         "seed": seed,
         **measured(gap, seed),
         "train": measured(gap / 3 - 0.05, seed, 0.123),
+        "controls": {"adjusted": gap if adjusted is None else adjusted},
         "m0": {
             "known": 0.951 + 0.003 * seed,
             "changed": 0.402 + 0.021 * seed,
             "labels": {"would change to A": 0.37 - 0.01 * seed, "would stay": 0.63 + 0.01 * seed},
         },
+        "versions": dict(VERSIONS),
+        "seconds": 116.5,
     }
 
 
@@ -76,39 +80,64 @@ def example_of(prompt, side="now"):
     }
 
 
-def write_study(out, gaps, failed=(), change=lambda result: None, prompts=("zorp blick hint:A",)):
-    """A finished study in `out`: its result.json and the files of its runs. `gaps`: arm -> gaps."""
-    results, lines = [], {}
+def write_study(
+    out,
+    gaps,
+    adjusted=None,
+    failed=(),
+    change=lambda result: None,
+    prompts=("zorp blick hint:A",),
+):
+    """A finished study in `out`: its result.json and the files of its runs.
+
+    Args:
+        gaps: arm -> gaps, one a seed. adjusted: arm -> adjusted gaps, where they are not the gaps.
+        change: of a result, before anything is made from it.
+    """
+    rows = []
     for arm, ends in gaps.items():
-        for seed, gap in enumerate(ends):
-            result = result_of(arm, seed, gap)
+        for seed, (gap, beyond) in enumerate(zip(ends, (adjusted or gaps)[arm], strict=True)):
+            result = result_of(arm, seed, gap, beyond)
             change(result)
-            results.append(result)
-            lines[arm, seed] = metrics_of(result)
+            lines = metrics_of(result)
             folder = out / "runs" / f"{arm}-seed{seed}"
             folder.mkdir(parents=True)
             write_json(folder / "result.json", result)
-            write_lines(folder / "metrics.jsonl", lines[arm, seed])
+            write_lines(folder / "metrics.jsonl", lines)
             shown = [example_of(f"{prompt} of seed {seed}") for prompt in prompts]
             write_json(folder / "examples.json", {"examples": shown})
+            rows.append(result | {"untrained": {key: lines[0][key] for key in ("self", "orig")}})
+    rows.sort(key=lambda row: row["seed"])
+    listed = ("arm", "seed", "self", "orig", "gap", "drift", "preference", "n_items")
+    versions = dict.fromkeys(tuple(row["versions"].items()) for row in rows)
     study = {
         "experiment": "anchor",
-        "question": "Which model do explanations follow?",
         "task": "hint",
+        "question": "Which model do explanations follow?",
+        "open": "the phase of the moon.",
         "explained": ["hint"],
         "seeds": list(range(max(map(len, gaps.values())))),
-        **summarize(sorted(results, key=lambda result: result["seed"]), lines),
-        "failed": [{"arm": a, "seed": s, "error": e} for a, s, e in failed],
-        "config": {"task": "hint", "n_layer": 3, "learning_rate": 0.0015, "draw_seed": None},
-        "seconds": 116.5,
-        "versions": {"python": "3.11.7", "torch": "2.13.0+cpu", "device": "cpu"},
+        "shared": "n_layer=3",
+        "words": {arm: f"the arm in words {i}" for i, arm in enumerate(gaps)},
+        "fields": {arm: f"kl_weight={i}.5" for i, arm in enumerate(gaps)},
+        **summarize(rows),
+        "runs": [{key: row[key] for key in listed} for row in rows],
+        "failed": list(failed),
+        "versions": [dict(each) for each in versions],
+        "overrides": {},
     }
     write_json(out / "result.json", study)
     return study
 
 
-def reports(out):
-    write_report(out)
+def reports(out, claims=()):
+    """report.md and report.html of the study in `out`, written anew from its files."""
+    study, by_arm = read_json(out / "result.json", set()), {}
+    for run in study["runs"]:
+        folder = out / "runs" / f"{run['arm']}-seed{run['seed']}"
+        result = read_json(folder / "result.json", set())
+        by_arm.setdefault(run["arm"], []).append(Run(result, folder))
+    write_report(out, study, by_arm, claims)
     return (out / "report.md").read_text("utf-8"), (out / "report.html").read_text("utf-8")
 
 
@@ -172,4 +201,5 @@ def shown(of, sign=""):
     return f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
-SHOWN_ORDER = ("self", "orig", "gap", "drift", "preference", "compatibility") + SHOWN[-2:]
+HELD_OUT = ("self", "orig", "gap", "drift", "preference") + MEASURES[6:8]  # a column each
+TRAINING = (*HELD_OUT[:5], "compatibility", *HELD_OUT[5:])

@@ -19,7 +19,7 @@ from introspect.runs.build import build
 from introspect.runs.stages import ask_through, make_tasks, new_model
 from introspect.tasks.hint import Hint
 from tests.several import loss_of
-from tests.tiny import TINY, weights, without_time
+from tests.tiny import TINY, run_folder, weights, without_time
 
 SMALL = dict(
     n_entity=4, n_attribute=4, n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4,
@@ -241,11 +241,11 @@ def one(out, *flags):
 def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("adapted") / "run"
     assert one(out, "--adapter_rank=2") == 0
-    return out
+    return run_folder(out)
 
 
 def m0_of(out):
-    return checkpoint.newest(next((out / "cache").glob("m0-*")))[1]["model"]
+    return checkpoint.newest(next((out.parents[1] / "cache").glob("m0-*")))[1]["model"]
 
 
 @pytest.mark.parametrize("channel, head", [("head", "explain_head"), ("verbal", "lm_head")])
@@ -254,6 +254,7 @@ def test_a_run_leaves_m0_as_it_is_but_for_adapters_and_one_head(whole, tmp_path,
     if channel != "head":
         out = tmp_path / "run"
         assert one(out, "--adapter_rank=2", f"--channel={channel}") == 0
+        out = run_folder(out)
     m0, last = m0_of(out), checkpoint.newest(out / "checkpoints")[1]["model"]
     plain = {name.replace(".linear.", "."): p for name, p in last.items()}
     assert m0.keys() <= plain.keys()
@@ -266,11 +267,11 @@ def test_a_run_leaves_m0_as_it_is_but_for_adapters_and_one_head(whole, tmp_path,
 
 def test_a_run_of_another_rank_is_another_run_with_the_same_start(whole, tmp_path):
     one(tmp_path / "run", "--adapter_rank=1")
-    rows, others = (read_lines(out / "metrics.jsonl") for out in (whole, tmp_path / "run"))
+    rows, others = (read_lines(out / "metrics.jsonl") for out in (whole, run_folder(tmp_path / "run")))
     assert without_time(rows[0]) == without_time(others[0])  # both are M0
-    assert not torch.equal(weights(whole), weights(tmp_path / "run"))
+    assert not torch.equal(weights(whole), weights(run_folder(tmp_path / "run")))
     m0 = m0_of(whole)
-    assert all(torch.equal(p, m0[name]) for name, p in m0_of(tmp_path / "run").items())
+    assert all(torch.equal(p, m0[name]) for name, p in m0_of(run_folder(tmp_path / "run")).items())
 
 
 class Killed(BaseException):
@@ -289,14 +290,14 @@ def test_an_adapted_run_that_was_stopped_ends_in_the_same_bytes(whole, tmp_path,
     with pytest.raises(Killed):
         one(tmp_path / "run", "--adapter_rank=2")
     monkeypatch.setattr(cotrain, "set_rates", set_rates)
-    assert checkpoint.newest(tmp_path / "run" / "checkpoints")[0] == 2
+    assert checkpoint.newest(run_folder(tmp_path / "run") / "checkpoints")[0] == 2
     assert one(tmp_path / "run", "--adapter_rank=2") == 0
-    last = [max((out / "checkpoints").glob("step-*")) for out in (whole, tmp_path / "run")]
+    last = [max((out / "checkpoints").glob("step-*")) for out in (whole, run_folder(tmp_path / "run"))]
     assert len({(step / "state.pt").read_bytes() for step in last}) == 1
     for name in ("items.jsonl", "examples.json"):
-        assert (whole / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+        assert (whole / name).read_bytes() == (run_folder(tmp_path / "run") / name).read_bytes()
     results = [without_time(read_json(out / "result.json", set()))
-               for out in (whole, tmp_path / "run")]
+               for out in (whole, run_folder(tmp_path / "run"))]
     assert results[0] == results[1]
 
 
@@ -308,4 +309,4 @@ def test_an_adapted_run_is_measured_again_with_the_same_result(whole, capsys):
 def test_a_rank_changes_nothing_of_a_run_of_channel_probe(tmp_path):
     one(tmp_path / "probe", "--channel=probe")
     one(tmp_path / "adapted", "--channel=probe", "--adapter_rank=2")
-    assert torch.equal(weights(tmp_path / "probe"), weights(tmp_path / "adapted"))
+    assert torch.equal(weights(run_folder(tmp_path / "probe")), weights(run_folder(tmp_path / "adapted")))

@@ -31,7 +31,7 @@ from introspect.tokenizer import (
     encode_words,
     vocab_size,
 )
-from tests.tiny import TINY
+from tests.tiny import TINY, run_folder
 
 HINT = Hint(n_entity=3, n_attribute=4, n_answer=3).world(0)
 # pairs and answers in another order than prompts and ids, so that one cannot stand for the other
@@ -203,9 +203,10 @@ def test_a_sentence_needs_room_behind_the_longest_question():
 def test_a_run_on_channel_verbal_learns_to_say_sentences(tmp_path):
     flags = ["--channel=verbal", "--max_steps=20", "--eval_interval=20", "--learning_rate=0.01"]
     assert train.main(["anchor/reg", *TINY, *flags, f"--out_dir={tmp_path}"]) == 0
-    first, last = read_lines(tmp_path / "metrics.jsonl")
+    out = run_folder(tmp_path)
+    first, last = read_lines(out / "metrics.jsonl")
     assert first["self"] == first["orig"] == 0 < min(last["self"], last["orig"])
-    examples = read_json(tmp_path / "examples.json", set())["examples"]
+    examples = read_json(out / "examples.json", set())["examples"]
     sentences = {f"would change to {a}" for a in "ABCD"} | {f"would stay {a}" for a in "ABCD"}
     assert {e["says"] for e in examples} & sentences
     for e in examples:

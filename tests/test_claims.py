@@ -112,7 +112,9 @@ def test_a_claim_is_about_an_experiment_and_a_task_on_which_it_is_run(claim):
 
 def test_every_experiment_on_every_task_has_a_claim():
     run = {(name, task) for name, e in EXPERIMENTS.items() for task in (e.task, *e.more_tasks)}
-    assert run == {(claim.experiment, claim.task) for claim in CLAIMS}
+    without = {("single", "hint"), ("anchor", "rules")}  # shown, with nothing claimed
+    assert run - without == {(claim.experiment, claim.task) for claim in CLAIMS}
+    assert without <= run
 
 
 @every_claim

@@ -13,6 +13,7 @@ import train
 from introspect.config import GROUPS
 from introspect.fields import Refused
 from introspect.runs.cli import RunConfig, parse
+from introspect.runs.study import Setting
 from introspect.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
@@ -30,9 +31,9 @@ BAD = [  # arguments, what the line has to name: what was given, and what is all
     ("--n_head=3", "--n_head=3", "divide n_embd=64"),
     ("--n_embd=-8", "--n_embd=-8", "from 1"),
     ("--block_size=3", "--block_size=3", "4 tokens"),
-    ("--kl_weight=-1", "--kl_weight=-1", ">= 0"),
-    ("--kl_weight=nan", "--kl_weight=nan", ">= 0"),
-    ("--kl_weight=inf", "--kl_weight=inf", "a number"),
+    ("single/run --kl_weight=-1", "--kl_weight=-1", ">= 0"),
+    ("single/run --kl_weight=nan", "--kl_weight=nan", ">= 0"),
+    ("single/run --kl_weight=inf", "--kl_weight=inf", "a number"),
     ("--kl_weight=", "''", "a number"),
     ("--learning_rate=fast", "'fast'", "a number >= 0"),
     ("--learning_rate=-0.1", "--learning_rate=-0.1", ">= 0"),
@@ -69,7 +70,8 @@ BAD = [  # arguments, what the line has to name: what was given, and what is all
     ("--shift=hint_reliability", "hint_reliability", "rate=number"),
     ("--shift=n_entity=3", "n_entity=3", "hint_reliability"),
     ("--shift=hint_reliability=3", "--shift=hint_reliability=3", "from 0 to 1"),
-    ("anchor/noreg --kl_weight=0.5", "--kl_weight=0.5", "kl_weight=0.0"),
+    ("anchor/noreg --kl_weight=1", "--kl_weight=1", "train.py single/run --kl_weight=1"),
+    ("anchor/reg --kl_weight=0.5", "--kl_weight=0.5", "0.0 in arm noreg"),
     ("anchor reg", "reg", "one EXPERIMENT[/ARM]"),
     ("--seed", "--seed", "expected one argument"),
 ]
@@ -89,9 +91,9 @@ def test_bad_input_is_refused_in_one_line_before_anything_is_written(
 
 
 def test_good_input_is_not_refused():
-    command = parse(["anchor/noreg", "--kl_weight=0", "--seed=3", "--n_head=2", "--max_steps=0"])
-    config = command.config("noreg", 3)
-    assert (config.seed, config.gpt.n_head, config.cotrain.kl_weight) == (3, 2, 0)
+    command = parse(["single/run", "--kl_weight=0.5", "--seed=3", "--n_head=2", "--max_steps=0"])
+    [(arm, config)] = command.configs()
+    assert (arm, config.seed, config.gpt.n_head, config.cotrain.kl_weight) == ("run", 3, 2, 0.5)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="refusal of a GPU where there is none")
@@ -107,31 +109,21 @@ def run_script(*arguments, cwd):
 
 
 def test_the_script_exits_2_with_one_line_and_no_traceback(tmp_path):
-    done = run_script("--kl_weight=-1", cwd=tmp_path)
+    done = run_script("single/run", "--kl_weight=-1", cwd=tmp_path)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("refused: --kl_weight=-1")
 
 
-def test_a_foreign_folder_a_file_and_another_run_are_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "resolve_device", lambda name: "cpu")
-    foreign = tmp_path / "foreign"
+def test_a_foreign_study_folder_and_a_file_are_left_alone(tmp_path):
+    foreign = tmp_path / "anchor"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("years of work")
-    with pytest.raises(Refused, match="is not empty and not a run"):
-        train.main([f"--out_dir={foreign}"])
-    assert [p.name for p in foreign.iterdir()] == ["thesis.txt"]
-
-    with pytest.raises(Refused, match="is not empty and not a run"):
-        train.main([f"--out_dir={foreign / 'thesis.txt'}"])
+    with pytest.raises(Refused, match="is not empty and not a study"):
+        train.main(["--device=cpu", f"--out_dir={tmp_path}"])
+    with pytest.raises(Refused, match="cannot be written"):
+        train.main(["--device=cpu", f"--out_dir={foreign / 'thesis.txt'}"])
+    assert [p.name for p in tmp_path.rglob("*")] == ["anchor", "thesis.txt"]
     assert (foreign / "thesis.txt").read_text() == "years of work"
-
-    other = tmp_path / "other"
-    command = parse(["anchor/reg", "--max_steps=5", f"--out_dir={other}"])
-    train.claim_folder(other, command.describe("cpu", "reg", 0, other))
-    before = (other / "config.json").read_bytes()
-    with pytest.raises(Refused, match="holds another run, with max_steps=5 and not 6"):
-        train.main(["anchor/reg", "--max_steps=6", f"--out_dir={other}"])
-    assert (other / "config.json").read_bytes() == before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a folder below a file, as POSIX reports it")
@@ -156,13 +148,17 @@ def test_help_names_every_field_and_does_not_import_torch(tmp_path):
             assert f.metadata["help"].split()[0] in done.stdout
 
 
-def test_folders_of_different_commands_have_different_names():
-    commands = ["", "anchor/reg", "anchor/reg --seed=1", "--seed=1", "--channel=tied", "--n_head=2"]
-    names = [parse(command.split()).out for command in commands]
-    assert len(set(names)) == len(names) and names[0] == Path("out/anchor")
+def test_studies_of_different_commands_have_folders_of_different_names():
+    commands = ["", "--task=refusal", "--seed=1", "--channel=tied", "--n_head=2", "noise"]
+    names = []
+    for words in commands:
+        command = parse(words.split())
+        setting = Setting(command.experiment, command.task)
+        names.append(setting.name_folder(command.overrides, min(command.seeds)))
+    assert len(set(names)) == len(names) and names[0] == "anchor"
     usual = [f for f in fields(GROUPS["pretrain"]) if f.default is not None]
-    long = [f"--{f.name}={f.default}" for f in usual]
-    assert len(parse(long).out.name) < 200
+    long = parse([f"--{f.name}={f.default}" for f in usual])
+    assert len(Setting("anchor", "hint").name_folder(long.overrides, 0)) < 200
 
 
 def test_field_names_are_disjoint_so_that_flags_are_unambiguous():

@@ -9,26 +9,27 @@ import eval as evaluation
 import train
 from introspect.fields import Refused
 from introspect.files import read_json, write_json
-from tests.tiny import TINY
+from tests.tiny import TINY, folder_of
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    out = tmp_path_factory.mktemp("study") / "s"
+    out = tmp_path_factory.mktemp("study")
     assert train.main([*TINY, "--seeds=2", "--jobs=1", f"--out_dir={out}"]) == 0
-    return out
+    [made] = [p for p in out.iterdir() if p.name not in ("runs", "cache")]
+    return made
 
 
 def test_a_run_is_measured_again_with_the_same_result(study, capsys):
-    assert evaluation.main(["run", str(study / "runs" / "noreg-seed1")]) == 0
+    assert evaluation.main(["run", str(folder_of(study.parent, "noreg", 1))]) == 0
     said = capsys.readouterr().out
-    result = read_json(study / "runs" / "noreg-seed1" / "result.json", set())
+    result = read_json(folder_of(study.parent, "noreg", 1) / "result.json", set())
     assert f"{result['self']:.3f}" in said and f"{result['train']['orig']:.3f}" in said
     assert "measured at step 6 of 6" in said and "as in result.json" in said
 
 
 def test_a_result_that_is_not_of_the_checkpoint_is_pointed_out(study, capsys):
-    path = study / "runs" / "reg-seed1" / "result.json"
+    path = folder_of(study.parent, "reg", 1) / "result.json"
     result = read_json(path, set())
     write_json(path, result | {"self": result["self"] + 0.25})
     evaluation.main(["run", str(path.parent)])
@@ -46,7 +47,7 @@ def test_a_study_is_tabulated_from_its_runs(study, capsys):
 
 def test_a_run_that_was_moved_from_its_labels_is_refused_and_nothing_is_written(study, tmp_path):
     moved = tmp_path / "a" / "b" / "moved"
-    shutil.copytree(study / "runs" / "reg-seed0", moved)
+    shutil.copytree(folder_of(study.parent, "reg", 0), moved)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(Refused, match="the frozen labels of .* must be there"):
         evaluation.main(["run", str(moved)])
@@ -56,8 +57,8 @@ def test_a_run_that_was_moved_from_its_labels_is_refused_and_nothing_is_written(
 def test_a_table_holds_the_runs_of_its_study_only(study, capsys):
     evaluation.main(["run", str(study)])
     alone = capsys.readouterr().out
-    stray = study / "runs" / "reg-seed7"
-    shutil.copytree(study / "runs" / "reg-seed1", stray)
+    stray = study.parent / "runs" / "hint-0123456789abcdef"
+    shutil.copytree(folder_of(study.parent, "reg", 1), stray)
     evaluation.main(["run", str(study)])
     shutil.rmtree(stray)
     assert capsys.readouterr().out == alone
@@ -69,8 +70,8 @@ def test_a_table_holds_the_runs_of_its_study_only(study, capsys):
     ids=["other task", "other width", "list", "number"],
 )
 def test_a_config_that_was_altered_is_refused(study, tmp_path, change):
-    run = tmp_path / "s" / "runs" / "reg-seed0"
-    shutil.copytree(study, tmp_path / "s")
+    shutil.copytree(study.parent, tmp_path / "s")
+    run = folder_of(tmp_path / "s", "reg", 0)
     altered, change = read_json(run / "config.json", {"config"}), json.loads(change)
     if isinstance(change, dict):
         altered["config"] |= change
@@ -84,15 +85,16 @@ def test_a_config_that_was_altered_is_refused(study, tmp_path, change):
 
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory):
-    out = tmp_path_factory.mktemp("rules") / "r"
+    out = tmp_path_factory.mktemp("rules")
     sizes = [f for f in TINY if not f.startswith(("--n_entity", "--n_attribute"))]
     sizes += ["--task=rules", "--n_first=4", "--n_second=4", "--seeds=2", "--jobs=1"]
     assert train.main([*sizes, f"--out_dir={out}"]) == 0
-    return out
+    [made] = [p for p in out.iterdir() if p.name not in ("runs", "cache")]
+    return made
 
 
 def test_of_features_it_says_what_explanations_and_attributions_recover(rules, capsys):
-    assert evaluation.main(["run", str(rules / "runs" / "reg-seed0")]) == 0
+    assert evaluation.main(["run", str(folder_of(rules.parent, "reg", 0))]) == 0
     alone = capsys.readouterr().out
     assert evaluation.main(["run", str(rules)]) == 0
     together = capsys.readouterr().out
@@ -104,7 +106,7 @@ def test_of_features_it_says_what_explanations_and_attributions_recover(rules, c
 def test_studies_are_put_one_below_the_other_and_need_no_runs(study, rules, tmp_path, capsys):
     for source, name in ((study, "first"), (rules, "second")):
         (tmp_path / name).mkdir()
-        shutil.copy(source / "result.json", tmp_path / name)
+        shutil.copy(source / "runs.jsonl", tmp_path / name)
     assert evaluation.main(["run", str(tmp_path / "first"), str(tmp_path / "second")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [
@@ -112,20 +114,22 @@ def test_studies_are_put_one_below_the_other_and_need_no_runs(study, rules, tmp_
     ]
     assert evaluation.main(["run", str(tmp_path / "first")]) == 0
     alone = capsys.readouterr().out.splitlines()
-    assert [line.split() for line in alone[1:]] == [line.split() for line in lines[1:3]]
+    rows = [line.split() for line in alone if line.startswith(("reg  ", "noreg  "))]
+    listed = [line.split() for line in lines[1:3]]  # these name the study, and have the majority
+    assert rows == [[*row[1:11], *row[12:]] for row in listed]
     shutil.copytree(tmp_path / "first", tmp_path / "deeper" / "first")
     same = [str(tmp_path / "first"), str(tmp_path / "deeper" / "first")]
     assert evaluation.main(["run", *same]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == [same[0], same[0], same[1], same[1]]
-    with pytest.raises(Refused, match="nowhere: must hold a finished study"):
+    with pytest.raises(Refused, match="nowhere: must be a folder of a finished run or study"):
         evaluation.main(["run", str(tmp_path / "first"), str(tmp_path / "nowhere")])
 
 
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        (["run", "nowhere"], "nowhere: must be a folder that train.py wrote"),
+        (["run", "nowhere"], "nowhere: must be a folder of a finished run or study"),
         (["run"], "DIR"),
         (["rum", "x"], "invalid choice: 'rum'"),
         ([], "COMMAND"),
@@ -148,7 +152,7 @@ def test_bench_prints_both_ways_and_their_ratio(capsys):
 
 def test_a_config_that_is_not_ours_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model": "other"}')
-    with pytest.raises(Refused, match="must be an object with arm, cache"):
+    with pytest.raises(Refused, match="must be an object with cache, config, device, source"):
         evaluation.main(["run", str(tmp_path)])
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(Refused, match="not JSON"):

@@ -20,20 +20,26 @@ def test_arms_differ_in_the_declared_fields_only(name):
     assert len({str(f) for f in flat.values()}) == len(flat)  # and they do differ
 
 
+def configs(*flags):
+    return parse(["anchor", *flags]).configs()
+
+
 def test_the_anchor_is_what_the_headline_study_asks_about():
-    reg, noreg = (parse([]).config(arm, 3).flat() for arm in ("reg", "noreg"))
+    reg, noreg = (config.flat() for _, config in configs("--seed=3", "--seeds=1"))
     assert {k for k in reg if reg[k] != noreg[k]} == {"kl_weight"}
     assert reg["kl_weight"] > 0 == noreg["kl_weight"]
 
 
 def test_seeds_are_the_same_in_all_arms_and_decide_world_and_m0():
-    runs = [(arm, c.seed, c.m0_seed, c.world_seed) for arm, c in parse(["--seeds=2"]).configs()]
+    runs = [(arm, c.seed, c.m0_seed, c.world_seed) for arm, c in configs("--seeds=2")]
     assert runs == [(arm, s, s, s) for s in (0, 1) for arm in ("reg", "noreg")]
 
 
 def test_a_flag_reaches_every_arm_but_not_against_its_definition():
-    configs = parse(["--kl_weight=0.3", "--n_layer=4", "--world_seed=9"]).configs()
-    assert [c.cotrain.kl_weight for _, c in configs[:2]] == [0.3, 0.0]
-    assert {c.gpt.n_layer for _, c in configs} == {4} and {c.world_seed for _, c in configs} == {9}
-    with pytest.raises(Refused, match="kl_weight=0.3: is part of .*, kl_weight=0.0 in noreg"):
-        parse(["anchor/noreg", "--kl_weight=0.3"])
+    made = [c for _, c in configs("--n_layer=4", "--world_seed=9")]
+    assert {c.gpt.n_layer for c in made} == {4} and {c.world_seed for c in made} == {9}
+    for arm in ("", "/reg", "/noreg"):
+        with pytest.raises(Refused, match="kl_weight=0.3: anchor is about kl_weight, 0.0 in arm n"):
+            parse([f"anchor{arm}", "--kl_weight=0.3"])
+    [(_, single)] = parse(["single/run", "--kl_weight=0.3"]).configs()
+    assert single.cotrain.kl_weight == 0.3

@@ -12,12 +12,14 @@ from tests.made_up import COUPLED, REVERSED, STEPS, Page, metrics_of, reports, r
 pytestmark = pytest.mark.usefixtures("without_matplotlib")
 
 
-def test_two_figures_with_ids_of_their_own(with_matplotlib, two_arms, tmp_path):
+def test_three_figures_with_ids_of_their_own(with_matplotlib, two_arms, tmp_path):
     text = reports(tmp_path)[1]
     ids = [value for _, name, value in Page(text).attributes if name == "id"]
     used = re.findall(r"(?:url\(|href=\")#([^)\"]+)", text)
-    assert text.count("<svg") == text.count("<figure>") == 2
-    assert text.index("<h2>Curves") < text.index("Thin: single seeds.") < text.index("<svg")
+    assert text.count("<svg") == text.count("<figure>") == 3
+    first, second, third = (at.start() for at in re.finditer("<svg", text))
+    assert text.index("<h2>Arms") < first < text.index("<h2>Curves")
+    assert text.index("<h2>Curves") < text.index("Thin: single seeds.") < second < third
     assert text.rindex("<svg") < text.index("<h2>Numbers")
     assert len(set(ids)) == len(ids) and set(used) <= set(ids) and len(used) > 20
 

@@ -13,7 +13,7 @@ from introspect.interview import Interview, RunTask
 from introspect.runs.build import build
 from introspect.runs.stages import new_model
 from introspect.tasks.hint import Hint
-from tests.tiny import TINY
+from tests.tiny import TINY, run_folder
 
 pytestmark = [
     pytest.mark.gpu,
@@ -49,11 +49,12 @@ def test_a_run_that_lost_its_last_checkpoint_continues_on_the_device(tmp_path):
     flags = [f for f in TINY if not f.startswith("--device")] + ["--device=cuda"]
     command = ["anchor/reg", *flags, f"--out_dir={tmp_path / 'run'}"]
     assert train.main(command) == 0
-    whole = read_json(tmp_path / "run" / "result.json", set())
-    (tmp_path / "run" / "result.json").unlink()
-    shutil.rmtree(max((tmp_path / "run" / "checkpoints").glob("step-*")))
+    out = run_folder(tmp_path / "run")
+    whole = read_json(out / "result.json", set())
+    (out / "result.json").unlink()
+    shutil.rmtree(max((out / "checkpoints").glob("step-*")))
     assert train.main(command) == 0
-    continued = read_json(tmp_path / "run" / "result.json", set())
+    continued = read_json(out / "result.json", set())
     assert whole["versions"]["device"] == "cuda"
     for key in ("self", "orig", "drift"):
         assert whole[key] == pytest.approx(continued[key], abs=0.1)

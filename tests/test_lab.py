@@ -9,16 +9,18 @@ import scipy.stats
 import eval as eval_script
 import introspect.lab.publish as publish_module
 import introspect.lab.verdicts as verdicts_module
+import train
 from introspect.analysis.score import read
 from introspect.fields import Refused
 from introspect.files import claim_folder, read_json, read_lines, write_json
 from introspect.lab.claim import Claim
 from introspect.lab.claims import CLAIMS
 from introspect.lab.extras import perform
+from introspect.lab.publish import write_all
 from introspect.lab.quantities import gap, value, value_difference
 from introspect.lab.verdicts import judge, rows_of
 from introspect.runs.experiments import EXPERIMENTS
-from introspect.runs.pool import needs
+from introspect.runs.jobs import list_m0s
 from introspect.runs.study import Runs, Setting, Workspace, plan_jobs, settings_of
 from introspect.stats import holm, interval
 
@@ -66,9 +68,9 @@ def test_every_arm_and_seed_is_run_with_its_own_fields(made):
 
 def test_the_same_call_again_does_nothing(made):
     lab, found = made
-    before = contents(lab.out)
+    before = contents(lab.root)
     assert perform(lab, [MATRIX], [0, 1, 2]) == found
-    assert contents(lab.out) == before
+    assert contents(lab.root) == before
 
 
 def test_workers_find_the_same(made, tmp_path):
@@ -106,11 +108,11 @@ def test_experiments_share_the_runs_that_are_the_same(tmp_path):
 
 def test_a_donor_is_an_m0_that_a_run_waits_for(tmp_path):
     jobs = plan_jobs(Workspace(tmp_path, "cpu", 1, {}), Setting("donors", "hint"), [0])
-    own = needs(jobs["reg", 0], "cpu")
-    both = needs(jobs["width", 0], "cpu")
+    own = list_m0s([jobs["reg", 0]], "cpu")
+    both = list_m0s([jobs["width", 0]], "cpu")
     assert len(own) == 1 and len(both) == 2 and own.keys() < both.keys()
     scaled = plan_jobs(Workspace(tmp_path, "cpu", 1, {}), Setting("scale", "hint"), [0])
-    assert needs(scaled["width-96", 0], "cpu").keys() == both.keys() - own.keys()  # made once
+    assert list_m0s([scaled["width-96", 0]], "cpu").keys() == both.keys() - own.keys()  # made once
 
 
 def test_every_study_has_a_folder_of_its_own():
@@ -224,6 +226,25 @@ def tiny(monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "matrix", small)
 
 
+def test_training_and_judging_write_the_same_folder_from_the_same_runs(tiny, tmp_path):
+    flags = ["matrix", "--seeds=3", "--jobs=1", "--device=cpu", f"--out_dir={tmp_path / 'out'}"]
+    assert train.main(flags) == 0
+    made = contents(tmp_path)
+    assert {path.parts[1] for path in made} == {"runs", "cache", "matrix"}
+    assert eval_script.main(["experiment", *flags]) == 0
+    assert contents(tmp_path) == made  # nothing was trained or written again, or written elsewhere
+
+
+def test_the_config_of_a_run_is_the_same_whoever_asks_for_it(tiny, tmp_path):
+    flags = ["--device=cpu", "--seed=1"]
+    assert train.main(["matrix/reg", *flags, f"--out_dir={tmp_path / 'one'}"]) == 0
+    study = ["matrix", "--seeds=1", "--jobs=1", *flags, f"--out_dir={tmp_path / 'study'}"]
+    assert eval_script.main(["experiment", *study]) == 0
+    [alone] = tmp_path.glob("one/runs/*/config.json")
+    same = tmp_path / "study" / "runs" / alone.parent.name / "config.json"
+    assert alone.read_bytes() == same.read_bytes()
+
+
 def test_the_command_runs_judges_and_writes_and_does_so_once(tiny, tmp_path, capsys):
     given = ["experiment", "matrix", "--seeds=3", "--jobs=1", "--device=cpu"]
     given += [f"--out_dir={tmp_path / 'runs'}", f"--results_dir={tmp_path / 'results'}"]
@@ -240,16 +261,15 @@ def test_the_command_runs_judges_and_writes_and_does_so_once(tiny, tmp_path, cap
         (arm, seed) for seed in (0, 1, 2) for arm in ("reg", "again", "shuffled")
     ]
     assert all("commit" in line["versions"] and "fields" in line for line in lines)
-    text = (out / "README.md").read_text()
-    assert EXPERIMENTS["matrix"].question in text and "## Not controlled" in text
-    assert "python eval.py experiment matrix" in text and "draw_seed=1000" in text
+    text = (out / "report.md").read_text()
+    assert EXPERIMENTS["matrix"].question.partition(",")[0] in text and "## Not controlled" in text
+    assert "python train.py matrix --task=hint" in text and "draw_seed=1000" in text
     assert not (tmp_path / "results" / "claims.json").exists()  # of all experiments only
 
 
 def test_score_of_published_items_is_what_the_runs_have(tiny, tmp_path):
-    given = ["experiment", "matrix", "--seeds=3", "--jobs=1", "--device=cpu"]
-    given += [f"--out_dir={tmp_path / 'runs'}", f"--results_dir={tmp_path / 'results'}"]
-    eval_script.main(given)
+    gathered = perform(Workspace(tmp_path, "cpu", 1, {}), [MATRIX], [0, 1, 2])
+    write_all(tmp_path / "results", gathered, [], True)
     out = tmp_path / "results" / "matrix"
     runs = {line["arm"]: line for line in read_lines(out / "runs.jsonl", "gap")[:3]}
     for arm, run in read([out / "items.jsonl"]).items():
@@ -276,7 +296,8 @@ def test_all_claims_are_corrected_logged_and_shown_where_results_are_the_reposit
     assert "Holm's correction is over" in capsys.readouterr().out
     own = tmp_path / "data" / "results"
     own.mkdir(parents=True)
-    assert eval_script.main([*given, f"--results_dir={own}"]) == 0
+    monkeypatch.setattr(eval_script, "PUBLISHED", [0, 1, 2])
+    assert eval_script.main([*given, "--publish=true"]) == 0
     rows = read_json(own / "claims.json", set())["rows"]
     assert [row["measured"] for row in rows] == [c.measured for c in about]
     assert all((row["p"] is None) == (row["adjusted"] is None) for row in rows)
@@ -292,6 +313,9 @@ def test_all_claims_are_corrected_logged_and_shown_where_results_are_the_reposit
     (["experiment", "noise", "--seeds=0"], "--seeds=0: must be a whole number from 1"),
     (["experiment", "noise", "--arms=3"], "--arms=3"), (["experiment"], "NAME"),
     (["claims", "--jobs=0"], "--jobs=0"),
+    (["experiment", "noise", "--publish=true"], "--publish=true: must be of claims"),
+    (["claims", "--publish=true", "--seeds=3"], "the published seeds 0 to 4"),
+    (["claims", "--publish=true", "--seed=1"], "the published seeds 0 to 4"),
 ])  # fmt: skip
 def test_bad_input_is_refused_in_one_line(given, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

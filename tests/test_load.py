@@ -5,14 +5,15 @@ import shutil
 import pytest
 import torch
 
-import eval as evaluation
 import train
 from introspect.checkpoint import Corrupt
 from introspect.fields import Refused
 from introspect.files import read_json
 from introspect.measure import measure_all
+from introspect.runs.build import build
 from introspect.runs.load import load_run
-from tests.tiny import TINY, weights
+from introspect.tasks.registry import find_tasks
+from tests.tiny import TINY, run_folder, weights
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +21,17 @@ def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("adapted") / "run"
     flags = ["--learning_rate=0.01", "--adapter_rank=2", f"--out_dir={out}"]
     assert train.main(["anchor/reg", *TINY, *flags]) == 0
-    return out
+    return run_folder(out)
+
+
+def config_of(description):
+    fields = dict(description["config"])
+    return build(find_tasks(fields.pop("task")), fields)
 
 
 def test_a_finished_run_is_loaded_and_says_what_its_items_say(whole):
     description = read_json(whole / "config.json", {"config"})
-    config = evaluation.config_of(description)
+    config = config_of(description)
     run = load_run(whole, config, whole / description["cache"], "cpu")
     assert run.step == 6 and config.cotrain.adapter_rank == 2
     assert torch.equal(torch.cat([p.flatten() for p in run.model.state_dict().values()]),
@@ -38,23 +44,23 @@ def test_a_finished_run_is_loaded_and_says_what_its_items_say(whole):
     with pytest.raises(Refused, match="its checkpoint must be of its config.json"):
         plain = read_json(whole / "config.json", {"config"})
         plain["config"]["adapter_rank"] = None
-        load_run(whole, evaluation.config_of(plain), whole / description["cache"], "cpu")
+        load_run(whole, config_of(plain), whole / description["cache"], "cpu")
 
 
 def test_a_loaded_run_has_the_measures_of_its_result(whole):
-    config = evaluation.config_of(read_json(whole / "config.json", {"config"}))
-    found = measure_all(load_run(whole, config, whole / "cache", "cpu").snapshots)
+    config = config_of(read_json(whole / "config.json", {"config"}))
+    found = measure_all(load_run(whole, config, whole.parents[1] / "cache", "cpu").snapshots)
     result = read_json(whole / "result.json", set())
     assert found == {key: result[key] for key in found}
 
 
 def test_a_run_without_its_checkpoint_or_its_labels_is_refused(whole, tmp_path):
-    config = evaluation.config_of(read_json(whole / "config.json", {"config"}))
+    config = config_of(read_json(whole / "config.json", {"config"}))
     with pytest.raises(Refused, match="must hold a checkpoint"):
-        load_run(tmp_path / "none", config, whole / "cache", "cpu")
+        load_run(tmp_path / "none", config, whole.parents[1] / "cache", "cpu")
     with pytest.raises(Refused, match="the frozen labels of .* must be there"):
         load_run(whole, config, tmp_path / "none", "cpu")
-    shutil.copytree(whole / "cache", tmp_path / "cache")
+    shutil.copytree(whole.parents[1] / "cache", tmp_path / "cache")
     next((tmp_path / "cache").glob("labels-*/state.pt")).write_bytes(b"")
     with pytest.raises(Corrupt):
         load_run(whole, config, tmp_path / "cache", "cpu")

@@ -14,7 +14,7 @@ from introspect.tasks.registry import find_tasks
 from introspect.tokenizer import ANSWER, encode
 from tests.several import SIZES, TINY
 from tests.test_cotrain import adamw_by_hand
-from tests.tiny import SIZE, STEPS, weights, without_time
+from tests.tiny import SIZE, STEPS, folder_of, run_folder, weights, without_time
 
 TASKS = ["--hint.n_entity=6", "--hint.n_attribute=6"]
 TASKS += ["--jabberwocky.n_creature=5", "--jabberwocky.n_habit=4", "--teach_steps=6"]
@@ -27,7 +27,7 @@ def study(tmp_path_factory):
     """A study of all arms over two seeds, and how many updates of M0 and of teaching it took."""
     out, updates = tmp_path_factory.mktemp("study") / "s", []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("introspect.report.report.curves", lambda *_, **__: None)
+        patch.setattr("introspect.report.study.curves", lambda *_, **__: None)
         patch.setattr(pretrain, "set_rates", lambda *of: updates.append(of) or set_rates(*of))
         flags = ["jabberwocky", *FLAGS, "--seeds=2", "--jobs=1", f"--out_dir={out}"]
         assert train.main(flags) == 0
@@ -39,7 +39,7 @@ def test_m0_and_teaching_are_done_once_a_seed_and_shared_by_all_arms(study):
     assert updates == 2 * (12 + 6)
     assert all(len(list((out / "cache").glob(f"{kind}-*"))) == 2 for kind in ("m0", "taught"))
     for seed in (0, 1):
-        runs = sorted(out.glob(f"runs/*-seed{seed}"))
+        runs = [folder_of(out, arm, seed) for arm in ("reg", "noreg", "shuffled", "nolabels")]
         starts = [read_lines(run / "metrics.jsonl")[0] for run in runs]
         for start in starts:  # from one and the same model, but with labels of their own
             assert {k: v for k, v in start.items() if k not in ("train", "seconds")} == {
@@ -49,12 +49,12 @@ def test_m0_and_teaching_are_done_once_a_seed_and_shared_by_all_arms(study):
 
 
 def test_a_run_says_what_it_finds_of_the_behavior_that_was_taught(study):
-    result = read_json(study[0] / "runs" / "reg-seed1" / "result.json", set())
+    result = read_json(folder_of(study[0], "reg", 1) / "result.json", set())
     assert list(result["tasks"]) == list(result["m0"]["tasks"]) == ["hint", "jabberwocky"]
     assert result["tasks"]["jabberwocky"]["n_items"] == 5 * 4 * 4  # all of its subjects
     assert result["tasks"]["hint"]["n_items"] == result["n_items"] == 18 * 4
     assert result["self"] == result["tasks"]["hint"]["self"]
-    first, *_ = read_lines(study[0] / "runs" / "reg-seed1" / "metrics.jsonl")
+    first, *_ = read_lines(folder_of(study[0], "reg", 1) / "metrics.jsonl")
     assert first["tasks"]["jabberwocky"]["behavior_drift"] > 0  # it was taught before
 
 
@@ -82,7 +82,7 @@ def test_a_run_stopped_while_it_is_taught_ends_as_if_it_had_not_been(
     assert (saved and saved[0]) == (4 if after > 12 + 4 else None)
     monkeypatch.setattr(pretrain, "set_rates", set_rates)
     train.main(command)
-    whole, again = study[0] / "runs" / "reg-seed0", tmp_path / "run"
+    whole, again = folder_of(study[0], "reg", 0), run_folder(tmp_path / "run")
     assert torch.equal(weights(whole), weights(again))
     for name in ("result.json", "examples.json"):
         one, other = (without_time(read_json(out / name, set())) for out in (whole, again))

@@ -36,6 +36,7 @@ from introspect.report.figures import (
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.study import Gathered, Run, Setting
 from introspect.stats import interval
+from tests.made_up import result_of
 
 NOISE = Setting("noise", "hint")
 ARMS = list(EXPERIMENTS["noise"].arms)
@@ -71,7 +72,8 @@ def found(tmp_path):
             keys = dict.fromkeys(("drift", "compatibility", "preference", "majority_now"), 0.4)
             result = {"task": "hint", "arm": "x", "seed": seed, "self": self_match, "orig": 0.5}
             result |= {"gap": self_match - 0.5, **keys, "seconds": 3.0, "versions": {"torch": "2"}}
-            write_lines(folder / "metrics.jsonl", [{"step": s, "self": 0.2 + s} for s in (0, 1)])
+            write_lines(folder / "metrics.jsonl", [{"step": s, "self": 0.2 + s, "orig": 0.3 + s} for s in (0, 1)])
+            result = result_of(arm, seed, self_match - 0.5) | result
             runs.setdefault(seed, {})[arm] = Run(result, folder)
     return Gathered(runs, ["noise-0.7 of seed 9: loss is not finite"])
 
@@ -153,7 +155,7 @@ def test_the_terminal_shows_the_same_numbers_and_counts_the_verdicts():
 
 
 def test_a_study_lists_every_run_and_says_how_to_get_it(found, tmp_path):
-    write_all(tmp_path / "results", {NOISE: found}, ROWS)
+    write_all(tmp_path / "results", {NOISE: found}, ROWS, True)
     out = tmp_path / "results" / "noise"
     lines = read_lines(out / "runs.jsonl", "gap")
     assert [(line["arm"], line["seed"]) for line in lines] == [
@@ -164,7 +166,7 @@ def test_a_study_lists_every_run_and_says_how_to_get_it(found, tmp_path):
         assert line["fields"] == EXPERIMENTS["noise"].fields(line["arm"], line["seed"])
         assert line["versions"] == {"torch": "2"} and "seconds" not in line
     text = (out / "README.md").read_text()
-    for part in ("python eval.py experiment noise --seeds=3", "label_noise=0.3", "torch 2"):
+    for part in ("python eval.py experiment noise", "label_noise=0.3", "torch 2"):
         assert part in text
     assert EXPERIMENTS["noise"].question in text and "loss is not finite" in text
     assert "| reg | nothing | 3 | 0.710 | 0.500 | +0.210 [+0.185, +0.235] |" in text
@@ -175,7 +177,7 @@ def test_a_study_lists_every_run_and_says_how_to_get_it(found, tmp_path):
 def test_the_figure_has_a_row_an_arm_and_is_the_same_again(found, tmp_path):
     pytest.importorskip("matplotlib")
     for folder in ("a", "b"):
-        write_all(tmp_path / folder, {NOISE: found}, ROWS)
+        write_all(tmp_path / folder, {NOISE: found}, ROWS, True)
     one, other = ((tmp_path / f / "noise" / "figure.svg").read_bytes() for f in ("a", "b"))
     assert one == other
     texts = ["".join(e.itertext()).strip() for e in ElementTree.fromstring(one).iter()]
@@ -231,16 +233,16 @@ def test_arms_of_a_figure_are_named_in_words_where_there_are_some():
 def test_without_matplotlib_there_is_no_figure_and_no_link_to_one(
     found, tmp_path, without_matplotlib
 ):
-    write_all(tmp_path, {NOISE: found}, ROWS)
+    write_all(tmp_path, {NOISE: found}, ROWS, True)
     assert not (tmp_path / "noise" / "figure.svg").exists()
     assert "figure.svg" not in (tmp_path / "noise" / "README.md").read_text()
 
 
 def test_claims_are_written_where_all_experiments_were_run(found, tmp_path, monkeypatch):
-    write_all(tmp_path, {NOISE: found}, ROWS)
+    write_all(tmp_path, {NOISE: found}, ROWS, True)
     assert not (tmp_path / "claims.json").exists()
     monkeypatch.setattr(publish, "CLAIMS", [r.claim for r in ROWS])
-    write_all(tmp_path, {NOISE: found}, ROWS)
+    write_all(tmp_path, {NOISE: found}, ROWS, True)
     assert read_json(tmp_path / "claims.json", set()) == json.loads(json.dumps(TABLE))
     assert (tmp_path / "CLAIMS.md").read_text() == claims_page(TABLE)
     assert (tmp_path / "OBJECTIONS.md").read_text() == objections_page(TABLE)

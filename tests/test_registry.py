@@ -17,7 +17,7 @@ from introspect.tasks.hint import Hint
 from introspect.tasks.registry import find_tasks, joint_answers, prompt_texts
 from introspect.tokenizer import names
 from tests.own import OWN, ROOT, SMALL, SOURCE, edited, refusal_of
-from tests.tiny import weights
+from tests.tiny import folder_of, run_folder, weights
 
 # --- names ---
 
@@ -68,11 +68,11 @@ def test_a_file_is_found_by_any_path_to_it_and_beside_other_tasks(own):
 
 def test_a_run_of_a_task_of_ones_own_is_trained_and_measured_again(own, capsys):
     assert train.main(["anchor/reg", f"--task={OWN}", *SMALL, "--n_place=9", "--out_dir=run"]) == 0
-    result = read_json(own / "run" / "result.json", set())
+    result = read_json(run_folder(own / "run") / "result.json", set())
     assert result["task"] == OWN and result["n_items"] == 4 * 2  # places 1, 3, 5, 7
     assert result["train"]["n_items"] == 5 * 2
     capsys.readouterr()
-    assert evaluation.main(["run", "run"]) == 0
+    assert evaluation.main(["run", str(run_folder(own / "run"))]) == 0
     assert "as in result.json" in capsys.readouterr().out
 
 
@@ -81,7 +81,8 @@ def test_workers_import_a_task_of_ones_own_and_end_as_one_process(own, without_m
     assert train.main([*flags, "--jobs=2", "--seeds=2", "--out_dir=study"]) == 0
     assert train.main(["anchor/noreg", *flags, "--seed=1", "--out_dir=alone"]) == 0
     alone, noreg, reg = (
-        weights(own / out) for out in ("alone", "study/runs/noreg-seed1", "study/runs/reg-seed1")
+        weights(folder_of(own / root, arm, 1))
+        for root, arm in (("alone", "noreg"), ("study", "noreg"), ("study", "reg"))
     )
     assert alone.equal(noreg) and not alone.equal(reg)
 
@@ -202,7 +203,7 @@ def test_a_run_does_not_go_on_with_an_edited_file_nor_is_it_measured_with_it(own
     assert train.main(command) == 0
     edited(own, "rain = np.random.default_rng(seed)", "rain = np.random.default_rng(seed + 1)")
     refusal_of(lambda: train.main(command), "holds another run, with source=weather.py:Weather=")
-    refusal_of(lambda: evaluation.main(["run", "run"]), "its file must be as it was")
+    refusal_of(lambda: evaluation.main(["run", str(run_folder(own / "run"))]), "its file must be as it was")
 
 
 def test_a_file_that_exits_or_cannot_be_imported_by_its_name_is_refused(own):

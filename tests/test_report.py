@@ -15,8 +15,9 @@ from introspect.runs.cli import parse
 from introspect.stats import student_t
 from tests.made_up import (
     COUPLED,
+    HELD_OUT,
     REVERSED,
-    SHOWN_ORDER,
+    TRAINING,
     Page,
     by_name,
     markdown_tables,
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("without_matplotlib")
 def test_both_reports_have_the_same_tables(two_arms, tmp_path):
     text, page = reports(tmp_path)
     tables = markdown_tables(text)
-    assert len(tables) == 6  # held out, training, examples of two arms, M0, runs
+    assert len(tables) == 7  # arms, held out, training, examples of two arms, M0, runs
     assert Page(page).tables == tables
 
 
@@ -49,22 +50,23 @@ def test_every_run_is_listed_with_its_numbers(two_arms, tmp_path):
 
 @pytest.mark.parametrize("split", ["held out", "train"])
 def test_every_measure_of_every_arm_has_its_interval(two_arms, tmp_path, split):
-    rows = by_name(markdown_tables(reports(tmp_path)[0])[split == "train"])
+    rows = by_name(markdown_tables(reports(tmp_path)[0])[1 + (split == "train")])
     for arm, of in two_arms["arms"].items():
         part = of["train"] if split == "train" else of
         cells = list(rows[arm,].values())
         assert cells[:2] == [arm, "3"]
-        assert cells[2:] == [shown(part[key], "+" if key == "gap" else "") for key in SHOWN_ORDER]
+        keys = TRAINING if split == "train" else HELD_OUT
+        assert cells[2:] == [shown(part[key], "+" if key == "gap" else "") for key in keys]
         assert rows["majority",]["Orig"] == shown(part["majority"])
         assert rows["majority",]["Self"] == shown(part["majority_now"])
     untrained = two_arms["arms"]["reg"]["untrained"]
-    held_out = by_name(markdown_tables((tmp_path / "report.md").read_text("utf-8"))[0])
+    held_out = by_name(markdown_tables((tmp_path / "report.md").read_text("utf-8"))[1])
     assert held_out["untrained",]["Self"] == shown(untrained["self"])
 
 
 def test_paired_differences_and_m0_are_shown(two_arms, tmp_path):
     text = reports(tmp_path)[0]
-    held_out, _, *_, m0, _ = map(by_name, markdown_tables(text))
+    _, held_out, *_, m0, _ = map(by_name, markdown_tables(text))
     pair = two_arms["differences"]["reg - noreg"]
     assert held_out["reg - noreg",]["gap"] == shown(pair["gap"], "+")
     assert held_out["reg - noreg",]["Self"] == shown(pair["self"], "+")
@@ -107,19 +109,19 @@ def test_hostile_text_is_shown_and_not_obeyed(with_matplotlib, tmp_path):
     study = write_study(
         tmp_path,
         {"a<i>&": COUPLED[:2], "$\\bad{$": REVERSED[:2]},
-        failed=[("a<i>&", 9, "loss <nan> & | worse")],
+        failed=["a<i>& of seed 9: loss <nan> & | worse"],
         prompts=(bad,),
     )
-    study["config"]["shift"] = "</pre>&amp;"
+    study["overrides"]["shift"] = "</pre>&amp;"
     write_json(tmp_path / "result.json", study | {"experiment": "e</title>&amp;"})
     text, page = reports(tmp_path)
     for tag in ("<script", "<b>", "<i>", "<nan>", "\n## no"):
         assert tag not in text and tag not in page
     parsed = Page(page)
     assert "'--shift=</pre>&amp;'" in text and "'--shift=</pre>&amp;'" in parsed.text
-    assert parsed.text.count("coupling: e</title>&amp;") == 2  # the title and the first heading
+    assert parsed.text.count("coupling: e</title>&amp; on hint") == 2  # title, heading
     assert parsed.tables == markdown_tables(text)
-    assert parsed.tables[2][1][0] == " ".join(bad.split()) + " of seed 0"
+    assert parsed.tables[3][1][0] == " ".join(bad.split()) + " of seed 0"
     assert "loss <nan> & | worse" in parsed.text and "a<i>&: coupling" not in parsed.text
     assert parsed.text.count("a<i>&") > 5
 
@@ -127,7 +129,7 @@ def test_hostile_text_is_shown_and_not_obeyed(with_matplotlib, tmp_path):
 def test_examples_are_those_of_the_first_seed(tmp_path):
     write_study(tmp_path, {"a": COUPLED, "b": REVERSED}, prompts=("one", "two"))
     text, page = reports(tmp_path)
-    head, *rows = markdown_tables(text)[3]
+    head, *rows = markdown_tables(text)[4]
     assert head[:2] == ["prompt", "without its cue"]
     assert head[2:6] == ["M0 with cue", "M0 without cue", "now with cue", "now without cue"]
     ends = ["A", "B", "C", "D", "would change to D", "now"]
@@ -138,7 +140,8 @@ def test_examples_are_those_of_the_first_seed(tmp_path):
 
 def test_same_files_same_bytes(with_matplotlib, two_arms, tmp_path):
     first = reports(tmp_path)
-    code = f"from introspect.report.report import *; write_report(Path({str(tmp_path)!r}))"
+    code = "from pathlib import Path; from tests.made_up import reports; "
+    code += f"reports(Path({str(tmp_path)!r}))"
     env = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=env, check=True)
     second = [(tmp_path / f"report.{kind}").read_text("utf-8") for kind in ("md", "html")]
@@ -161,13 +164,13 @@ def test_without_matplotlib_all_but_the_curves_remains(two_arms, tmp_path, witho
 def test_one_seed_has_no_interval_but_a_report(with_matplotlib, tmp_path):
     study = write_study(tmp_path, {"a": (0.2,), "b": (-0.1,)})
     text, page = reports(tmp_path)
-    row = by_name(markdown_tables(text)[0])["a",]
+    row = by_name(markdown_tables(text)[1])["a",]
     assert row["gap"] == "+0.200" and row["n"] == "1" and "over 1 seed." in text
-    assert "+0.200" in show_study(study) and page.count("<svg") == 2
+    assert "+0.200" in show_study(study) and page.count("<svg") == 3
 
 
 def test_failed_runs_are_named(tmp_path):
-    study = write_study(tmp_path, {"a": COUPLED}, failed=[("a", 3, "loss is nan at step 7")])
+    study = write_study(tmp_path, {"a": COUPLED}, failed=["a of seed 3: loss is nan at step 7"])
     text, page = reports(tmp_path)
     for shown_text in (show_study(study), text, Page(page).text):
         assert "loss is nan at step 7" in shown_text and "seed 3" in shown_text
@@ -180,8 +183,8 @@ def test_failed_runs_are_named(tmp_path):
 )
 def test_the_printed_command_asks_for_the_same_study(two_arms, tmp_path, given):
     asked = parse(["anchor", "--seed=4", "--seeds=2", "--learning_rate=1e-4", *given])
-    config = asked.describe("cpu", None, 4, tmp_path)["config"]
-    write_json(tmp_path / "result.json", two_arms | {"config": config, "seeds": asked.seeds})
+    study = two_arms | {"overrides": asked.overrides, "seeds": asked.seeds}
+    write_json(tmp_path / "result.json", study)
     text, page = reports(tmp_path)
     command = text.partition("```\n")[2].partition("\n```")[0]
     assert command in Page(page).text
@@ -189,9 +192,9 @@ def test_the_printed_command_asks_for_the_same_study(two_arms, tmp_path, given):
     again = parse(argv)
     assert (python, script) == ("python", "train.py")
     assert [c.flat() for _, c in again.configs()] == [c.flat() for _, c in asked.configs()]
-    assert ("all have m0_seed = 3;" in text) == (given == ["--m0_seed=3"])
+    assert again.overrides == asked.overrides and again.seeds == asked.seeds
 
 
-def test_versions_and_seconds_are_shown(two_arms, tmp_path):
+def test_versions_are_shown_and_seconds_are_not(two_arms, tmp_path):
     for text in reports(tmp_path):
-        assert "python 3.11.7, torch 2.13.0+cpu, device cpu" in text and "116.5 s" in text
+        assert "python 3.11.7, torch 2.13.0+cpu, device cpu" in text and "116.5" not in text

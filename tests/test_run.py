@@ -14,15 +14,16 @@ from introspect.runs import stages
 from introspect.runs.cli import parse
 from introspect.runs.run import run
 from introspect.tasks.hint import Hint
-from tests.tiny import TINY, weights, without_time
+from tests.tiny import TINY, run_folder, weights, without_time
 
 
 def one(out, *flags):
-    return train.main(["anchor/reg", *TINY, "--learning_rate=0.01", f"--out_dir={out}", *flags])
+    return train.main(["single/run", *TINY, "--learning_rate=0.01", f"--out_dir={out}", *flags])
 
 
 def end(out):
     """The bytes that a run ends in, but for time."""
+    out = run_folder(out)
     last = max((out / "checkpoints").glob("step-*"))
     result = without_time(read_json(out / "result.json", set()))
     kept = [(out / name).read_bytes() for name in ("items.jsonl", "examples.json")]
@@ -46,7 +47,7 @@ def stopped(out, monkeypatch, after, *flags):
         patch.setattr(cotrain, "set_rates", stop)
         with pytest.raises(Killed):
             one(out, *flags)
-    assert checkpoint.newest(out / "checkpoints")[0] == after - 1
+    assert checkpoint.newest(run_folder(out) / "checkpoints")[0] == after - 1
     assert one(out, *flags) == 0
 
 
@@ -58,10 +59,10 @@ def test_a_refreshed_run_that_was_stopped_ends_in_the_same_bytes(tmp_path, monke
     stopped(tmp_path / "stopped", monkeypatch, 3, "--refreshed=true", *flags)
     assert end(tmp_path / "whole") == end(tmp_path / "stopped")
     one(tmp_path / "frozen", *flags)
-    frozen, refreshed = (read_lines(tmp_path / n / "metrics.jsonl") for n in ("frozen", "whole"))
+    frozen, refreshed = (read_lines(run_folder(tmp_path / n) / "metrics.jsonl") for n in ("frozen", "whole"))
     assert without_time(frozen[0]) == without_time(refreshed[0])  # both are M0 and its labels
-    assert not torch.equal(weights(tmp_path / "frozen"), weights(tmp_path / "whole"))
-    hashes = {read_json(tmp_path / n / "result.json", set())["labels_sha256"]
+    assert not torch.equal(weights(run_folder(tmp_path / "frozen")), weights(run_folder(tmp_path / "whole")))
+    hashes = {read_json(run_folder(tmp_path / n) / "result.json", set())["labels_sha256"]
               for n in ("frozen", "whole")}
     assert len(hashes) == 1  # Orig is about the same labels
 
@@ -77,10 +78,10 @@ def test_another_draw_seed_draws_other_batches_of_the_same_m0_and_labels(tmp_pat
     one(tmp_path / "plain", "--seed=3")
     one(tmp_path / "same", "--seed=3", "--draw_seed=3")
     one(tmp_path / "other", "--seed=3", "--draw_seed=4")
-    assert torch.equal(weights(tmp_path / "plain"), weights(tmp_path / "same"))
-    assert not torch.equal(weights(tmp_path / "plain"), weights(tmp_path / "other"))
+    assert torch.equal(weights(run_folder(tmp_path / "plain")), weights(run_folder(tmp_path / "same")))
+    assert not torch.equal(weights(run_folder(tmp_path / "plain")), weights(run_folder(tmp_path / "other")))
     assert m0_and_labels(tmp_path / "plain") == m0_and_labels(tmp_path / "other")
-    plain, other = (read_json(tmp_path / n / "result.json", set()) for n in ("plain", "other"))
+    plain, other = (read_json(run_folder(tmp_path / n) / "result.json", set()) for n in ("plain", "other"))
     for key in ("m0", "labels_sha256", "n_items"):
         assert plain[key] == other[key]
 
@@ -89,7 +90,7 @@ def test_a_draw_seed_decides_no_label_that_is_drawn(tmp_path):
     drawn = ("--label_noise=0.3", "--turned_share=0.3", "--label_order=shuffled")
     for name, flags in (("plain", ()), ("other", ("--draw_seed=4",)), ("seed", ("--seed=4",))):
         one(tmp_path / name, "--m0_seed=0", *drawn, *flags)
-    plain, other, seed = (read_json(tmp_path / name / "result.json", set())["labels_sha256"]
+    plain, other, seed = (read_json(run_folder(tmp_path / name) / "result.json", set())["labels_sha256"]
                           for name in ("plain", "other", "seed"))
     assert plain == other != seed
 
@@ -110,7 +111,7 @@ def traced(out, monkeypatch, flags=(), steps=6):
 
         monkeypatch.setattr(owner, name, counted)
 
-    cfg = parse(["anchor/reg", *TINY, f"--max_steps={steps}", *flags]).config("reg", 0)
+    cfg = parse(["anchor/reg", *TINY, f"--max_steps={steps}", *flags]).configs()[0][1]
     with monkeypatch.context() as monkeypatch:
         count(Hint, "world", "world")
         count(stages, "Interview", "interview")
@@ -149,11 +150,11 @@ def test_a_run_killed_between_its_last_evaluation_and_its_result_ends_in_the_sam
         patch.setattr(run_module, "write_json", die)
         with pytest.raises(Killed):
             one(tmp_path / "killed")
-    assert checkpoint.newest(tmp_path / "killed" / "checkpoints")[0] == 6
-    assert not (tmp_path / "killed" / "result.json").exists()
+    assert checkpoint.newest(run_folder(tmp_path / "killed") / "checkpoints")[0] == 6
+    assert not (run_folder(tmp_path / "killed") / "result.json").exists()
     for name in left:
-        (tmp_path / "killed" / name).unlink(missing_ok=True)
+        (run_folder(tmp_path / "killed") / name).unlink(missing_ok=True)
     assert one(tmp_path / "killed") == 0
     assert end(tmp_path / "killed") == end(tmp_path / "whole")
-    logs = [without_time(read_lines(tmp_path / n / "metrics.jsonl")) for n in ("whole", "killed")]
+    logs = [without_time(read_lines(run_folder(tmp_path / n) / "metrics.jsonl")) for n in ("whole", "killed")]
     assert logs[0] == logs[1]

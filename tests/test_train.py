@@ -1,6 +1,6 @@
 """A run is a function of its configuration: however it is interrupted, repeated or watched."""
 
-import json
+import os
 import random
 import signal
 import subprocess
@@ -15,7 +15,7 @@ import train
 from introspect import checkpoint, cotrain, pretrain
 from introspect.fields import Refused
 from introspect.files import read_json, read_lines
-from tests.tiny import TINY, weights, without_time
+from tests.tiny import TINY, folder_of, run_folder, weights, without_time
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,7 +38,7 @@ def whole(tmp_path_factory):
     """A run that nothing disturbed."""
     out = tmp_path_factory.mktemp("whole") / "run"
     assert one(out) == 0
-    return out
+    return run_folder(out)
 
 
 def test_a_run_leaves_its_config_its_log_and_its_result(whole):
@@ -56,26 +56,27 @@ def test_a_run_leaves_its_config_its_log_and_its_result(whole):
 
 def test_the_same_command_again_is_the_same_run(whole, tmp_path):
     one(tmp_path / "again")
-    assert same_run(whole, tmp_path / "again")
+    assert same_run(whole, run_folder(tmp_path / "again"))
 
 
-@pytest.mark.parametrize("flag", ["--seed=1", "--m0_seed=1", "--world_seed=1", "--kl_weight=3"])
+@pytest.mark.parametrize("flag", ["--seed=1", "--m0_seed=1", "--world_seed=1", "--explain_weight=3"])
 def test_another_seed_or_weight_is_another_run(whole, tmp_path, flag):
     """Guards the tests of sameness: they would also pass if nothing mattered."""
     one(tmp_path / "other", flag)
-    assert not torch.equal(weights(whole), weights(tmp_path / "other"))
+    assert not torch.equal(weights(whole), weights(run_folder(tmp_path / "other")))
 
 
 def test_evaluating_more_often_does_not_change_the_weights(whole, tmp_path):
     one(tmp_path / "often", "--eval_interval=1")
-    assert torch.equal(weights(whole), weights(tmp_path / "often"))
-    assert len(read_lines(tmp_path / "often" / "metrics.jsonl")) == 7
+    assert torch.equal(weights(whole), weights(run_folder(tmp_path / "often")))
+    assert len(read_lines(run_folder(tmp_path / "often") / "metrics.jsonl")) == 7
 
 
 def test_a_finished_run_is_not_touched_again(whole):
-    files = {p: p.stat().st_mtime_ns for p in whole.rglob("*") if p.name != "config.json"}
-    assert one(whole) == 0
-    assert {p: p.stat().st_mtime_ns for p in whole.rglob("*") if p.name != "config.json"} == files
+    root = whole.parents[1]
+    files = {p: p.stat().st_mtime_ns for p in root.rglob("*")}
+    assert one(root) == 0
+    assert {p: p.stat().st_mtime_ns for p in root.rglob("*")} == files
 
 
 class Killed(BaseException):
@@ -98,10 +99,10 @@ def test_a_run_stopped_in_any_stage_ends_as_if_it_had_not_been(
     monkeypatch.setattr(module, "set_rates", stop)
     with pytest.raises(Killed):
         one(tmp_path / "run")
-    assert not (tmp_path / "run" / "result.json").exists()
+    assert not (run_folder(tmp_path / "run") / "result.json").exists()
     monkeypatch.setattr(module, "set_rates", set_rates)
     one(tmp_path / "run")
-    assert same_run(whole, tmp_path / "run")
+    assert same_run(whole, run_folder(tmp_path / "run"))
 
 
 def test_a_run_killed_while_it_saves_keeps_the_checkpoint_before(whole, tmp_path, monkeypatch):
@@ -116,9 +117,9 @@ def test_a_run_killed_while_it_saves_keeps_the_checkpoint_before(whole, tmp_path
     with pytest.raises(Killed):
         one(tmp_path / "run")
     monkeypatch.setattr(checkpoint.os, "replace", replace)
-    assert checkpoint.newest(tmp_path / "run" / "checkpoints")[0] == 2
+    assert checkpoint.newest(run_folder(tmp_path / "run") / "checkpoints")[0] == 2
     one(tmp_path / "run")
-    assert same_run(whole, tmp_path / "run")
+    assert same_run(whole, run_folder(tmp_path / "run"))
 
 
 @pytest.mark.slow
@@ -129,7 +130,7 @@ def test_sigkill_at_random_moments_does_not_change_the_end(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), "anchor/reg", *TINY, *flags]
     command.append(f"--out_dir={tmp_path / 'killed'}")
     moments, kills = random.Random(0), 0
-    while not (tmp_path / "killed" / "result.json").exists():
+    while not list(tmp_path.glob("killed/runs/*/result.json")):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if kills < 4:
             while not (tmp_path / "killed" / "cache").exists():  # past the imports
@@ -139,7 +140,7 @@ def test_sigkill_at_random_moments_does_not_change_the_end(tmp_path):
             process.send_signal(signal.SIGKILL)
             kills += 1
         process.wait()
-    assert same_run(tmp_path / "calm", tmp_path / "killed")
+    assert same_run(run_folder(tmp_path / "calm"), run_folder(tmp_path / "killed"))
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "cotrain"])
@@ -163,8 +164,8 @@ def test_nan_stops_the_run_within_one_step_with_exit_code_3(
     monkeypatch.setattr(module, name, poisoned)
     assert one(tmp_path / "run") == 3
     assert f"{what} is not finite at step 5" in capsys.readouterr().err
-    assert not (tmp_path / "run" / "result.json").exists()
-    kept = tmp_path / "run" / "checkpoints"
+    assert not (run_folder(tmp_path / "run") / "result.json").exists()
+    kept = run_folder(tmp_path / "run") / "checkpoints"
     if stage == "pretrain":
         kept = next((tmp_path / "run" / "cache").glob("m0-*"))
     step, state, _ = checkpoint.newest(kept)
@@ -178,8 +179,8 @@ def test_a_rate_that_makes_weights_infinite_exits_with_3(tmp_path):
 
 def test_corrupt_checkpoints_are_refused_and_kept(whole, tmp_path):
     one(tmp_path / "run")
-    (tmp_path / "run" / "result.json").unlink()
-    states = sorted((tmp_path / "run" / "checkpoints").glob("*/state.pt"))
+    (run_folder(tmp_path / "run") / "result.json").unlink()
+    states = sorted((run_folder(tmp_path / "run") / "checkpoints").glob("*/state.pt"))
     for path in states:
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
@@ -192,17 +193,23 @@ def test_corrupt_checkpoints_are_refused_and_kept(whole, tmp_path):
 
 def test_one_corrupt_checkpoint_costs_time_but_no_result(whole, tmp_path, capsys):
     one(tmp_path / "run")
-    (tmp_path / "run" / "result.json").unlink()
-    newest = max((tmp_path / "run" / "checkpoints").glob("step-*"))
+    (run_folder(tmp_path / "run") / "result.json").unlink()
+    newest = max((run_folder(tmp_path / "run") / "checkpoints").glob("step-*"))
     (newest / "state.pt").write_bytes(b"")
     one(tmp_path / "run")
     assert "trying the one before" in capsys.readouterr().err
-    assert same_run(whole, tmp_path / "run")
+    assert same_run(whole, run_folder(tmp_path / "run"))
 
 
 def study(out: Path, *flags: str) -> dict:
     assert train.main([*TINY, "--seeds=2", f"--out_dir={out}", *flags]) == 0
-    return read_json(out / "result.json", set())
+    return read_json(study_folder(out) / "result.json", set())
+
+
+def study_folder(root: Path) -> Path:
+    """The folder of the only study below ROOT."""
+    [folder] = [p for p in root.iterdir() if p.name not in ("runs", "cache")]
+    return folder
 
 
 @pytest.mark.slow
@@ -212,41 +219,79 @@ def test_a_study_is_the_same_with_one_worker_and_with_two(tmp_path):
     assert without_time(one_job) == without_time(two_jobs)
     for arm in ("reg", "noreg"):
         for seed in (0, 1):
-            a, b = (tmp_path / n / "runs" / f"{arm}-seed{seed}" for n in "12")
+            a, b = (folder_of(tmp_path / n, arm, seed) for n in "12")
             assert same_run(a, b)
 
     arms = one_job["arms"]
     gaps = [r["gap"] for r in one_job["runs"] if r["arm"] == "noreg"]
     assert len(gaps) == 2 and arms["noreg"]["gap"]["mean"] == pytest.approx(sum(gaps) / 2)
-    of_seed_0 = [read_json(p, set()) for p in tmp_path.glob("1/runs/*-seed0/result.json")]
+    folders = [folder_of(tmp_path / "1", arm, 0) for arm in arms]
+    of_seed_0 = [read_json(folder / "result.json", set()) for folder in folders]
     assert len({r["labels_sha256"] for r in of_seed_0}) == 1 < len(of_seed_0)  # the arms share them
 
 
-def test_a_study_again_is_a_no_op_and_more_seeds_only_add_runs(tmp_path, capsys):
-    study(tmp_path / "s", "--jobs=1")
-    first = {p: p.read_bytes() for p in tmp_path.rglob("result.json")}
-    study(tmp_path / "s", "--jobs=1")
-    assert "already done" in capsys.readouterr().out
-    assert {p: p.read_bytes() for p in tmp_path.rglob("result.json")} == first
-    more = study(tmp_path / "s", "--jobs=1", "--seeds=3")
+def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_study_again_is_a_no_op_and_other_seeds_rewrite_it_from_the_same_runs(tmp_path, capsys):
+    root = tmp_path / "s"
+    two = study(root, "--jobs=1")
+    first = contents(root)
+    study(root, "--jobs=1")
+    assert "4 of 4 runs are there already; 0 to make" in capsys.readouterr().err
+    assert contents(root) == first
+    more = study(root, "--jobs=1", "--seeds=3")
     assert more["seeds"] == [0, 1, 2] and more["arms"]["reg"]["gap"]["n"] == 3
-    kept = {p: data for p, data in first.items() if p.parent.name.endswith(("seed0", "seed1"))}
-    assert {p: p.read_bytes() for p in kept} == kept
+    runs = {p: data for p, data in first.items() if p.is_relative_to(root / "runs")}
+    assert {p: data for p, data in contents(root).items() if p in runs} == runs
+    assert study(root, "--jobs=1") == two  # fewer seeds: the same folder, written again
+    again = {p: data for p, (_, data) in contents(study_folder(root)).items()}
+    assert again == {p: first[p][1] for p in first if p.is_relative_to(study_folder(root))}
 
 
-def test_a_study_does_not_mix_with_one_of_other_seeds_fields_or_fewer_seeds(tmp_path):
-    study(tmp_path / "s", "--jobs=1")
-    before = {p: p.read_bytes() for p in (tmp_path / "s").rglob("*.json")}
-    for flags in (["--seeds=2", "--kl_weight=5"], ["--seeds=2", "--seed=10"], ["--seeds=1"]):
-        with pytest.raises(Refused, match="--out_dir"):
-            train.main([*TINY, *flags, f"--out_dir={tmp_path / 's'}"])
-    assert {p: p.read_bytes() for p in (tmp_path / "s").rglob("*.json")} == before
+@pytest.mark.parametrize("flag", ["--kl_weight=5", "--seed=10", "--n_head=1"])
+def test_studies_of_other_fields_or_other_first_seeds_stand_beside_each_other(tmp_path, flag):
+    field = flag.split("=")[0]
+    flags = [word for word in TINY if not word.startswith(field)] + ["--seeds=1", "--jobs=1"]
+    assert train.main([*TINY, "--seeds=1", "--jobs=1", f"--out_dir={tmp_path}"]) == 0
+    before = contents(tmp_path)
+    target = "single" if field == "--kl_weight" else "anchor"
+    assert train.main([target, *flags, flag, f"--out_dir={tmp_path}"]) == 0
+    assert {p: data for p, data in contents(tmp_path).items() if p in before} == before
+    assert len([p for p in tmp_path.iterdir() if p.name not in ("runs", "cache")]) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder below a file, as POSIX reports it")
+def test_a_study_folder_that_is_foreign_or_unwritable_is_refused_before_training(tmp_path):
+    flags = [*TINY, "--seeds=1", "--jobs=1"]
+    root = tmp_path / "root"
+    assert train.main([*flags, "--max_steps=0", f"--out_dir={root}"]) == 0
+    study_of_none = study_folder(root)
+    (study_of_none / "runs.jsonl").unlink()  # what is left is not known as a study
+    before = contents(root)
+    with pytest.raises(Refused, match="is not empty and not a study"):
+        train.main([*flags, "--max_steps=0", f"--out_dir={root}"])
+    (tmp_path / "file").write_text("years of work")
+    with pytest.raises(Refused, match="cannot be written"):
+        train.main([*flags, f"--out_dir={tmp_path / 'file'}"])
+    assert contents(root) == before and (tmp_path / "file").read_text() == "years of work"
+
+
+def test_a_single_run_needs_no_process_pool(tmp_path):
+    code = (
+        f"import sys, train; assert train.main({['anchor/reg', *TINY, f'--out_dir={tmp_path}']!r})"
+        " == 0; assert 'introspect.runs.pool' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("anchor/reg on hint, seed 0\n0 of 1 runs are there already; 1 to")
 
 
 def test_a_probe_trains_its_head_and_nothing_else(tmp_path):
     one(tmp_path / "run", "--channel=probe")
-    _, first, _ = checkpoint.newest(tmp_path / "run" / "checkpoints", 4)
-    _, last, _ = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    _, first, _ = checkpoint.newest(run_folder(tmp_path / "run") / "checkpoints", 4)
+    _, last, _ = checkpoint.newest(run_folder(tmp_path / "run") / "checkpoints")
     moved = {n for n, p in last["model"].items() if not torch.equal(p, first["model"][n])}
     assert moved == {"explain_head.weight", "explain_head.bias"}
 
@@ -261,7 +306,7 @@ def test_a_run_that_diverges_does_not_take_the_study_with_it(tmp_path, monkeypat
     monkeypatch.setattr(cotrain, "loss_of_update", poisoned)
     flags = [*TINY, "--seeds=2", "--jobs=1", f"--out_dir={tmp_path / 's'}"]
     assert train.main(flags) == 3
-    result = read_json(tmp_path / "s" / "result.json", set())
-    assert [(f["arm"], f["seed"]) for f in result["failed"]] == [("noreg", 0), ("noreg", 1)]
+    result = read_json(study_folder(tmp_path / "s") / "result.json", set())
+    starts = [f"noreg of seed {seed}: loss is not finite at step 0" for seed in (0, 1)]
+    assert [text.partition(";")[0] for text in result["failed"]] == starts
     assert list(result["arms"]) == ["reg"]
-    assert "loss is not finite at step 0" in json.dumps(result["failed"])

@@ -63,10 +63,10 @@ pre { background: var(--card); border-radius: 12px; padding: 16px; font-size: .8
 #key-figures li { background: var(--card); border-radius: 12px; padding: 20px; margin: 0; }
 #key-figures strong { display: block; font-size: 2.3rem; line-height: 1.2; letter-spacing: -.02em; }
 #key-figures small, td small { display: block; }
-#glossary li, #not-controlled li { display: grid; grid-template-columns: 10rem 1fr;
+#glossary li { display: grid; grid-template-columns: 10rem 1fr;
   max-width: 56rem; }
 @media (max-width: 640px) { main { padding: 32px 16px; }
-  #glossary li, #not-controlled li { display: block; } }
+  #glossary li { display: block; } }
 """.strip()
 
 
@@ -97,9 +97,9 @@ def html_of(block: str) -> str:
     if block.startswith("```"):
         return f"<pre>{escape(block.strip('`').strip())}</pre>"
     if block.startswith("- "):
-        pairs = re.findall(r"(?m)^- \*\*(.*?)\*\* (.*)$", block)
-        named = ((f"<strong>{toned(a)}</strong>", f"<span>{toned(b)}</span>") for a, b in pairs)
-        rows = (f"<li>{name} {text}</li>" for name, text in named)
+        lines = re.findall(r"(?m)^- (?:\*\*(.*?)\*\* )?(.*)$", block)
+        named = ((f"<strong>{toned(a)}</strong> " if a else "", toned(b)) for a, b in lines)
+        rows = (f"<li>{name}<span>{text}</span></li>" for name, text in named)
         return "<ul>\n" + "\n".join(rows) + "\n</ul>"
     if block.startswith("| "):
         head, _, *rows = (line[2:-2].split(" | ") for line in block.split("\n"))

@@ -216,7 +216,8 @@ def gather(jobs: dict[tuple[str, int], Job], failed: dict[Path, Failure]) -> Gat
     words = []
     for (arm, seed), job in jobs.items():
         if job.out in failed:
-            words.append(f"{arm} of seed {seed}: {failed[job.out].error}")
+            run, error = f"{arm} of seed {seed}: ", failed[job.out].error
+            words.append(run + error.removeprefix(run))  # an M0 that diverged names itself
         else:
             result = read_json(job.out / "result.json", {"gap", "controls"})
             runs[seed][arm] = Run(result, job.out)

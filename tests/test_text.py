@@ -30,7 +30,7 @@ def test_show_study_fits_a_terminal(two_arms):
     reg = two_arms["arms"]["reg"]
     means = {key: f"{reg[key]['mean']:.3f}" for key in ("self", "orig", "drift", "preference")}
     gap = shown(reg["gap"], "+").split()
-    ends = [means["drift"], means["preference"], "coupling"]
+    ends = [f"{reg['adjusted']['mean']:+.3f}", means["drift"], means["preference"], "coupling"]
     assert rows["reg"] == ["reg", "3", means["self"], means["orig"], *gap, *ends]
     pair = two_arms["differences"]["reg - noreg"]
     differences = [f"{pair[key]['mean']:+.3f}" for key in ("self", "orig", "gap")]
@@ -48,7 +48,7 @@ def test_show_run_has_every_measure_of_both_splits():
     rows = {re.split(" {2,}", line)[0]: re.split(" {2,}", line)[1:] for line in lines}
     assert rows["Self"] == [f"{result['self']:.3f}", f"{result['train']['self']:.3f}"]
     assert rows["gap"] == ["+0.163 [+0.132, +0.192]", "+0.004 [-0.027, +0.033]"]
-    assert rows["compatibility"] == ["0.730", "0.766"]
+    assert rows["agreement"] == ["0.766"]
     assert rows["majority, then"] == ["0.423", "0.546"]
     assert rows["majority, now"] == ["0.319", "0.442"]
     assert rows["behavior drift, without cue"] == ["0.166", "0.289"] and rows["items"][0] == "4602"
@@ -58,11 +58,11 @@ def test_show_run_has_every_measure_of_both_splits():
 @pytest.mark.parametrize(
     "change, meaning",
     [
-        ({}, "follow the model that is"),
-        ({"gap_low": -0.2, "gap_high": -0.1}, "stay with the model that was"),
-        ({"gap_low": -0.1}, "lean neither to the model that is nor to the one that was"),
-        ({"gap_low": None, "gap_high": None, "preference": None}, "lean neither to"),
-        ({"drift": 0.0}, "no held-out label has moved"),
+        ({}, "follow the model as it is now"),
+        ({"gap_low": -0.2, "gap_high": -0.1}, "match the frozen labels better than"),
+        ({"gap_low": -0.1}, "match the model as it is now and the frozen labels about equally"),
+        ({"gap_low": None, "gap_high": None, "preference": None}, "match the model as"),
+        ({"drift": 0.0}, "no held-out label has changed"),
     ],
 )
 def test_show_run_says_what_its_interval_allows(change, meaning):
@@ -122,7 +122,7 @@ def test_rows_of_reference_are_one_where_arms_agree_and_else_an_arm_each(tmp_pat
             result["majority"] += 0.2
 
     study = write_study(tmp_path, {"a": COUPLED, "b": COUPLED}, change=other_majority)
-    names = [row[0] for row in markdown_tables(reports(tmp_path)[0])[0]]
+    names = [row[0] for row in markdown_tables(reports(tmp_path)[0])[1]]
     assert names == ["arm", "a", "b", "majority, a", "majority, b", "untrained", "a - b"]
     lines = [line.split() for line in show_study(study).split("\n")]
     constant = [f"{study['arms']['b'][key]['mean']:.3f}" for key in ("majority_now", "majority")]
@@ -147,7 +147,7 @@ def test_many_arms_have_all_their_pairs_in_the_table_alone(tmp_path):
     gaps = {f"kl={k}": [gap + k / 50 for gap in COUPLED[:2]] for k in range(5)}
     write_study(tmp_path, gaps)
     text = reports(tmp_path)[0]
-    names = [row[0] for row in markdown_tables(text)[0]]
+    names = [row[0] for row in markdown_tables(text)[1]]
     assert sum(" - " in name for name in names) == 10
     assert "- **kl=0 - kl=1" not in text and "- **kl=4: " in text
 
@@ -161,7 +161,7 @@ def test_where_nothing_moved_there_is_no_preference(tmp_path):
 
     study = write_study(tmp_path, {"a": COUPLED, "b": COUPLED}, change=still)
     text = reports(tmp_path)[0]
-    held_out, *_, listed = markdown_tables(text)
+    _, held_out, *_, listed = markdown_tables(text)
     assert by_name(held_out)["a",]["preference"].endswith("] (n = 2)")
     assert by_name(held_out)["b",]["preference"] == "n/a (n = 0)"
     assert by_name(listed, 2)["a", "1"]["preference"] == "n/a"
