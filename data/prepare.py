@@ -19,7 +19,7 @@ from introspect.config import LAST_SEED, Config, is_taught  # noqa: E402
 from introspect.fields import Refused, check_fields, option  # noqa: E402
 from introspect.files import write_json, write_lines, write_text  # noqa: E402
 from introspect.report.html import aligned  # noqa: E402
-from introspect.report.summary import number  # noqa: E402
+from introspect.report.text import number  # noqa: E402
 from introspect.runs.build import build, check_sizes, worlds_of  # noqa: E402
 from introspect.runs.cli import DONE, add_flags, one_line, parser_of  # noqa: E402
 from introspect.streams import rng  # noqa: E402

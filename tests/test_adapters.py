@@ -22,8 +22,15 @@ from tests.several import loss_of
 from tests.tiny import TINY, run_folder, weights, without_time
 
 SMALL = dict(
-    n_entity=4, n_attribute=4, n_layer=2, n_head=2, n_embd=16, block_size=16, batch_size=4,
-    learning_rate=0.05, warmup_steps=0,
+    n_entity=4,
+    n_attribute=4,
+    n_layer=2,
+    n_head=2,
+    n_embd=16,
+    block_size=16,
+    batch_size=4,
+    learning_rate=0.05,
+    warmup_steps=0,
 )
 small = partial(build, {"hint": Hint})
 
@@ -54,8 +61,11 @@ def matrix(module):
 def matrices(model):
     """Every matrix of the trunk by name, as the model applies it."""
     model = copy.deepcopy(model)
-    return {(i, name): matrix(block.get_submodule(name))
-            for i, block in enumerate(model.blocks) for name in MATRICES}
+    return {
+        (i, name): matrix(block.get_submodule(name))
+        for i, block in enumerate(model.blocks)
+        for name in MATRICES
+    }
 
 
 def updated(cfg, steps=3):
@@ -94,8 +104,16 @@ def test_an_adapted_model_computes_exactly_what_it_did(rank):
     assert all(torch.equal(a, b) for a, b in zip(heard(model, cfg), before))
     assert len(found) == 2 * 2 * len(MATRICES)
     shapes = [tuple(p.shape) for p in found[:8]]
-    assert shapes == [(rank, 16), (48, rank), (rank, 16), (16, rank), (rank, 16), (64, rank),
-                      (rank, 64), (16, rank)]
+    assert shapes == [
+        (rank, 16),
+        (48, rank),
+        (rank, 16),
+        (16, rank),
+        (rank, 16),
+        (64, rank),
+        (rank, 64),
+        (16, rank),
+    ]
     found[1].data.fill_(1.0)  # guard: it would show if they were not used
     assert not torch.equal(heard(model, cfg)[0], before[0])
 
@@ -115,8 +133,10 @@ def test_an_adapter_adds_b_a_x():
     adapter.b.data.normal_(generator=g)
     x = torch.randn(3, 7, 5, generator=g, dtype=torch.float64)
     weight = (linear.weight + adapter.b @ adapter.a).detach()
-    expected = [[[sum(weight[o, i] * x[n, t, i] for i in range(5)) for o in range(4)]
-                 for t in range(7)] for n in range(3)]
+    expected = [
+        [[sum(weight[o, i] * x[n, t, i] for i in range(5)) for o in range(4)] for t in range(7)]
+        for n in range(3)
+    ]
     torch.testing.assert_close(adapter(x).detach(), torch.tensor(expected, dtype=torch.float64))
     assert adapter.a.dtype == adapter.b.dtype == torch.float64
 
@@ -183,10 +203,15 @@ def test_full_rank_can_be_any_change_and_a_lower_rank_no_more_than_its_best_part
 # --- what an update moves ---
 
 
-@pytest.mark.parametrize("channel, heads", [
-    ("head", {"explain_head.weight", "explain_head.bias"}),
-    ("tied", {"explain_head.weight", "explain_head.bias"}),
-    ("same", {"explain_head.weight", "explain_head.bias"}), ("verbal", {"lm_head.weight"})])
+@pytest.mark.parametrize(
+    "channel, heads",
+    [
+        ("head", {"explain_head.weight", "explain_head.bias"}),
+        ("tied", {"explain_head.weight", "explain_head.bias"}),
+        ("same", {"explain_head.weight", "explain_head.bias"}),
+        ("verbal", {"lm_head.weight"}),
+    ],
+)
 def test_adapters_and_the_head_that_explains_move_and_nothing_else(channel, heads):
     before, after, trained = updated(small(SMALL | dict(adapter_rank=2, channel=channel)))
     assert moved(before, after) == heads
@@ -196,15 +221,22 @@ def test_adapters_and_the_head_that_explains_move_and_nothing_else(channel, head
     named = dict(after.named_parameters())
     assert {id(p) for p in trained} == {id(p) for p in [*own, *(named[h] for h in heads)]}
     assert {n for n, p in named.items() if p.requires_grad} == {
-        n for n, p in named.items() if id(p) in {id(t) for t in trained}}
+        n for n, p in named.items() if id(p) in {id(t) for t in trained}
+    }
 
 
 def test_without_a_rank_every_weight_may_move():
     before, after, trained = updated(small(SMALL))
-    assert {"token.weight", "blocks.0.attn.qkv.weight", "norm.weight", "task_head.weight",
-            "explain_head.weight"} <= moved(before, after)
+    assert {
+        "token.weight",
+        "blocks.0.attn.qkv.weight",
+        "norm.weight",
+        "task_head.weight",
+        "explain_head.weight",
+    } <= moved(before, after)
     assert len(trained) == len(list(before.parameters())) and not any(
-        isinstance(m, LowRank) for m in after.modules())
+        isinstance(m, LowRank) for m in after.modules()
+    )
 
 
 @pytest.mark.parametrize("rank", [1, 3])
@@ -267,7 +299,9 @@ def test_a_run_leaves_m0_as_it_is_but_for_adapters_and_one_head(whole, tmp_path,
 
 def test_a_run_of_another_rank_is_another_run_with_the_same_start(whole, tmp_path):
     one(tmp_path / "run", "--adapter_rank=1")
-    rows, others = (read_lines(out / "metrics.jsonl") for out in (whole, run_folder(tmp_path / "run")))
+    rows, others = (
+        read_lines(out / "metrics.jsonl") for out in (whole, run_folder(tmp_path / "run"))
+    )
     assert without_time(rows[0]) == without_time(others[0])  # both are M0
     assert not torch.equal(weights(whole), weights(run_folder(tmp_path / "run")))
     m0 = m0_of(whole)
@@ -292,12 +326,16 @@ def test_an_adapted_run_that_was_stopped_ends_in_the_same_bytes(whole, tmp_path,
     monkeypatch.setattr(cotrain, "set_rates", set_rates)
     assert checkpoint.newest(run_folder(tmp_path / "run") / "checkpoints")[0] == 2
     assert one(tmp_path / "run", "--adapter_rank=2") == 0
-    last = [max((out / "checkpoints").glob("step-*")) for out in (whole, run_folder(tmp_path / "run"))]
+    last = [
+        max((out / "checkpoints").glob("step-*")) for out in (whole, run_folder(tmp_path / "run"))
+    ]
     assert len({(step / "state.pt").read_bytes() for step in last}) == 1
     for name in ("items.jsonl", "examples.json"):
         assert (whole / name).read_bytes() == (run_folder(tmp_path / "run") / name).read_bytes()
-    results = [without_time(read_json(out / "result.json", set()))
-               for out in (whole, run_folder(tmp_path / "run"))]
+    results = [
+        without_time(read_json(out / "result.json", set()))
+        for out in (whole, run_folder(tmp_path / "run"))
+    ]
     assert results[0] == results[1]
 
 
@@ -309,4 +347,6 @@ def test_an_adapted_run_is_measured_again_with_the_same_result(whole, capsys):
 def test_a_rank_changes_nothing_of_a_run_of_channel_probe(tmp_path):
     one(tmp_path / "probe", "--channel=probe")
     one(tmp_path / "adapted", "--channel=probe", "--adapter_rank=2")
-    assert torch.equal(weights(run_folder(tmp_path / "probe")), weights(run_folder(tmp_path / "adapted")))
+    assert torch.equal(
+        weights(run_folder(tmp_path / "probe")), weights(run_folder(tmp_path / "adapted"))
+    )

@@ -47,12 +47,12 @@ def test_tasks_are_explained_unless_they_are_taught_or_said_not_to_be(task, unex
 
 def test_beside_others_a_tasks_fields_have_its_name_in_front():
     command = parse(["--task=hint+refusal", "--hint.n_entity=50", "--refusal.guess_share=0.25"])
-    flat = command.config("reg", 0).flat()
+    flat = command.configs()[0][1].flat()
     assert (flat["hint.n_entity"], flat["refusal.n_action"]) == (50, 48)
     assert (flat["hint.guess_share"], flat["refusal.guess_share"]) == (0.3, 0.25)
     assert flat["task"] == "hint+refusal" and "guess_share" not in flat
     assert build(find_tasks("hint+refusal"), {k: v for k, v in flat.items() if k != "task"}) == (
-        command.config("reg", 0)
+        command.configs()[0][1]
     )
 
 

@@ -290,7 +290,8 @@ def test_the_command_prints_the_rows(monkeypatch, capsys):
     said = capsys.readouterr().out
     rows = calibrate(3, 2)
     assert said == table(rows) + "\n" and table(calibrate(3, 1)) != table(rows)
-    assert {*cover_seeds(30, 2), *cover_differences(30, 2), *cover_items(30, 2), *judge_holm(3, 2)} < {*rows}
+    covers = {*cover_seeds(30, 2), *cover_differences(30, 2), *cover_items(30, 2)}
+    assert covers | {*judge_holm(3, 2)} < {*rows}
     seen = [name for name, _ in groupby(row.table for row in rows)]
     assert seen == list(HEADS)  # each table once, in one piece
     planted_rows = [row.case for row in rows if row.table == seen[2]]

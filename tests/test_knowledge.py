@@ -101,6 +101,6 @@ def test_the_command_refuses_too_many_facts_and_other_knowledge_in_one_line(flag
 
 def test_what_a_fact_is_about_is_part_of_the_configuration():
     plain = ["--n_entity=16", "--n_attribute=16"]
-    pairs, single = (parse([*plain, f"--knowledge={k}"]).config("reg", 0) for k in PAIRS_OR_NAMES)
-    assert pairs == parse(plain).config("reg", 0) and pairs.sha256() != single.sha256()
+    pairs, single = (parse([*plain, f"--knowledge={k}"]).configs()[0][1] for k in PAIRS_OR_NAMES)
+    assert pairs == parse(plain).configs()[0][1] and pairs.sha256() != single.sha256()
     assert single.flat()["knowledge"] == "names"

@@ -96,7 +96,7 @@ def test_between_its_values_a_feature_is_the_mixture_of_their_embeddings():
 
 def test_a_score_reads_the_answers_of_its_own_task():
     model, among = gpt(n_answer=5), ("A", "yes", "B", "no", "C")
-    found = make_score(model, part_of(head_answers=among), 2, 0)(torch.ones(1, 6).double())
+    found = make_score(model, part_of(among=among), 2, 0)(torch.ones(1, 6).double())
     expected = log_odds(model, WORLD.text(2, 0), 0, rows=(3, 1))  # "no" against "yes"
     assert found.item() == pytest.approx(expected, abs=1e-12)
 

@@ -24,19 +24,30 @@ from tests.tiny import folder_of, run_folder, weights
 
 def test_built_in_tasks_are_found_in_the_order_of_their_names():
     assert list(find_tasks("refusal+hint").items()) == [
-        ("refusal", TASKS["refusal"]), ("hint", TASKS["hint"])
+        ("refusal", TASKS["refusal"]),
+        ("hint", TASKS["hint"]),
     ]
     assert find_tasks("hint") == {"hint": Hint}
 
 
-@pytest.mark.parametrize("spec, says", [
-    ("hnit", "--task=hnit: must be of hint, verdict, refusal, rules, jabberwocky, or FILE.py:CLASS"
-     " (did you mean hint?)"),
-    ("hint+refusl", "(did you mean refusal?)"),
-    ("hint+hint", "--task=hint+hint: names a task twice"),
-    ("hint+rules+hint", "names a task twice"),
-    ("", "--task=: must be of"), ("hint+", "--task=: must be of"), ("+", "names a task twice"),
-    ("weather.py", "--task=weather.py: must be of"), ("Hint", "(did you mean hint?)")])
+@pytest.mark.parametrize(
+    "spec, says",
+    [
+        (
+            "hnit",
+            "--task=hnit: must be of hint, verdict, refusal, rules, jabberwocky, or FILE.py:CLASS"
+            " (did you mean hint?)",
+        ),
+        ("hint+refusl", "(did you mean refusal?)"),
+        ("hint+hint", "--task=hint+hint: names a task twice"),
+        ("hint+rules+hint", "names a task twice"),
+        ("", "--task=: must be of"),
+        ("hint+", "--task=: must be of"),
+        ("+", "names a task twice"),
+        ("weather.py", "--task=weather.py: must be of"),
+        ("Hint", "(did you mean hint?)"),
+    ],
+)
 def test_a_name_of_no_task_is_refused(own, spec, says):
     refusal_of(lambda: find_tasks(spec), says)
 
@@ -108,26 +119,41 @@ def test_m0_of_a_mixture_depends_on_the_file_as_well(own):
 
 FILE_WRONG = [  # what is replaced in the file, by what, and what the line has to say
     ("(self, seed):", "(self, seed)", "weather.py, line {line}: SyntaxError: "),
-    ("import numpy as np", "import nunpy as np",
-     "weather.py, line {line}: ModuleNotFoundError: No module named 'nunpy'"),
+    (
+        "import numpy as np",
+        "import nunpy as np",
+        "weather.py, line {line}: ModuleNotFoundError: No module named 'nunpy'",
+    ),
     ("\n@dataclass", "\n1 / 0\n@dataclass", "weather.py, line {line}: ZeroDivisionError: division"),
     ("\n@dataclass", "\nraise OSError('a\\n b')\n@dataclass", "line {line}: OSError: a b"),
     ("class Weather", "class Whether", "weather.py must have a dataclass Weather"),
-    ("class Weather:", "class Whether:\n    pass\n\n\nWeather = 3\n\n\nclass Other:",
-     "must have a dataclass Weather"),
+    (
+        "class Weather:",
+        "class Whether:\n    pass\n\n\nWeather = 3\n\n\nclass Other:",
+        "must have a dataclass Weather",
+    ),
     ("@dataclass(frozen=True)\n", "", "must have a dataclass Weather"),
     ("(frozen=True)", "", "must be frozen, @dataclass(frozen=True)"),
     ("def world", "def word", "must have a method world(self, seed)"),
     ("    def world(", "    world = 3\n\n    def other(", "must have a method world(self, seed)"),
-    ('int = option(12, "places, one name each", 2)', "int",
-     "n_place must have a default, as in option("),
-    ('option(0.5, "how much a word tells", 0, 1)', "0.5",
-     "strength must be made by option(default, 'meaning')"),
+    (
+        'int = option(12, "places, one name each", 2)',
+        "int",
+        "n_place must have a default, as in option(",
+    ),
+    (
+        'option(0.5, "how much a word tells", 0, 1)',
+        "0.5",
+        "strength must be made by option(default, 'meaning')",
+    ),
     ("strength: float", "strength: list", "strength must be an int, float, str or bool"),
     ("strength: float", "strength: 'float'", "strength must be an int, float, str or bool"),
-    ("from dataclasses", "from __future__ import annotations\nfrom dataclasses",
-     "n_place must be an int, float, str or bool, written as a type (no annotations from "
-     "__future__), got 'int'"),
+    (
+        "from dataclasses",
+        "from __future__ import annotations\nfrom dataclasses",
+        "n_place must be an int, float, str or bool, written as a type (no annotations from "
+        "__future__), got 'int'",
+    ),
 ]
 
 
@@ -139,23 +165,28 @@ def test_a_file_that_is_no_task_is_refused_in_one_line(folder, old, new, says):
     refusal_of(lambda: find_tasks(OWN), f"--task={OWN}: ", says.format(line=line))
 
 
-@pytest.mark.parametrize("annotation, default", [
-    ("int", "3"), ("float", "0.5"), ("str", "'a'"), ("bool", "False"), ("int | None", "None")])
+@pytest.mark.parametrize(
+    "annotation, default",
+    [("int", "3"), ("float", "0.5"), ("str", "'a'"), ("bool", "False"), ("int | None", "None")],
+)
 def test_fields_of_every_allowed_type_are_not_refused(folder, annotation, default):
     field = f'strange: {annotation} = option({default}, "what")\n    strength'
     (folder / "weather.py").write_text(SOURCE.replace("strength", field, 1))
     assert "strange" in find_tasks(OWN)[OWN].__dataclass_fields__
 
 
-@pytest.mark.parametrize("spec, says", [
-    ("wether.py:Weather", "--task=wether.py:Weather: wether.py must be a Python file that is"),
-    ("weather.txt:Weather", "weather.txt must be a Python file"),
-    ("folder.py:Weather", "folder.py must be a Python file"),
-    (":Weather", "must be a Python file"),
-    ("weather.py:", "must have a dataclass"),
-    ("random.py:Weather", "there is another module random; rename the file"),
-    ("folder.py/weather.py:Weather", "there is another module weather; rename the file"),
-])
+@pytest.mark.parametrize(
+    "spec, says",
+    [
+        ("wether.py:Weather", "--task=wether.py:Weather: wether.py must be a Python file that is"),
+        ("weather.txt:Weather", "weather.txt must be a Python file"),
+        ("folder.py:Weather", "folder.py must be a Python file"),
+        (":Weather", "must be a Python file"),
+        ("weather.py:", "must have a dataclass"),
+        ("random.py:Weather", "there is another module random; rename the file"),
+        ("folder.py/weather.py:Weather", "there is another module weather; rename the file"),
+    ],
+)
 def test_a_file_that_is_not_there_or_whose_name_is_taken_is_refused(own, spec, says):
     (own / "folder.py").mkdir()
     for name in ("weather.txt", "random.py", "folder.py/weather.py"):
@@ -203,7 +234,9 @@ def test_a_run_does_not_go_on_with_an_edited_file_nor_is_it_measured_with_it(own
     assert train.main(command) == 0
     edited(own, "rain = np.random.default_rng(seed)", "rain = np.random.default_rng(seed + 1)")
     refusal_of(lambda: train.main(command), "holds another run, with source=weather.py:Weather=")
-    refusal_of(lambda: evaluation.main(["run", str(run_folder(own / "run"))]), "its file must be as it was")
+    refusal_of(
+        lambda: evaluation.main(["run", str(run_folder(own / "run"))]), "its file must be as it was"
+    )
 
 
 def test_a_file_that_exits_or_cannot_be_imported_by_its_name_is_refused(own):
@@ -228,17 +261,27 @@ def test_m0_of_the_same_tasks_in_another_order_is_another_one(own):
     assert m0_key(one, "cpu") != m0_key(other, "cpu")
 
 
-@pytest.mark.parametrize("body, says", [
-    ("raise ValueError('no\\n  rain')", "weather.py, line {line}: ValueError: no rain"),
-    ("return [1, 2][seed + 2]", "weather.py, line {line}: IndexError: list index out"),
-    ("def fail(n):\n            return [][n]\n\n        fail(0)",
-     "weather.py, line {next}: IndexError: list index out of range"),
-    ("return np.zeros((2, 3)).reshape(5)", "weather.py, line {line}: ValueError: cannot reshape"),
-    ("return {}", "world(seed) must return a World, got dict"),
-    ("pass", "world(seed) must return a World, got NoneType"),
-    ("return with_cues(names()[:5], [], [], None, None, None)",
-     "subjects: must be an (N, W) array of words, got <U"),
-])
+@pytest.mark.parametrize(
+    "body, says",
+    [
+        ("raise ValueError('no\\n  rain')", "weather.py, line {line}: ValueError: no rain"),
+        ("return [1, 2][seed + 2]", "weather.py, line {line}: IndexError: list index out"),
+        (
+            "def fail(n):\n            return [][n]\n\n        fail(0)",
+            "weather.py, line {next}: IndexError: list index out of range",
+        ),
+        (
+            "return np.zeros((2, 3)).reshape(5)",
+            "weather.py, line {line}: ValueError: cannot reshape",
+        ),
+        ("return {}", "world(seed) must return a World, got dict"),
+        ("pass", "world(seed) must return a World, got NoneType"),
+        (
+            "return with_cues(names()[:5], [], [], None, None, None)",
+            "subjects: must be an (N, W) array of words, got <U",
+        ),
+    ],
+)
 def test_a_world_that_fails_is_refused_in_one_line_before_anything_is_written(own, body, says):
     head, _ = SOURCE.split("        n, s = ")
     (own / "weather.py").write_text(head + f"        {body}\n")

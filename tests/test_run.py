@@ -1,6 +1,5 @@
 """One run, whole: what it makes once, and that it ends in the same bytes however it was stopped."""
 
-
 from collections import Counter
 
 import pytest
@@ -51,19 +50,33 @@ def stopped(out, monkeypatch, after, *flags):
     assert one(out, *flags) == 0
 
 
-@pytest.mark.parametrize("flags", [
-    (), ("--kl_weight=0",), ("--anchor=all",), ("--channel=verbal",),
-    ("--channel=same", "--kl_weight=0")], ids=" ".join)
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (),
+        ("--kl_weight=0",),
+        ("--anchor=all",),
+        ("--channel=verbal",),
+        ("--channel=same", "--kl_weight=0"),
+    ],
+    ids=" ".join,
+)
 def test_a_refreshed_run_that_was_stopped_ends_in_the_same_bytes(tmp_path, monkeypatch, flags):
     assert one(tmp_path / "whole", "--refreshed=true", *flags) == 0
     stopped(tmp_path / "stopped", monkeypatch, 3, "--refreshed=true", *flags)
     assert end(tmp_path / "whole") == end(tmp_path / "stopped")
     one(tmp_path / "frozen", *flags)
-    frozen, refreshed = (read_lines(run_folder(tmp_path / n) / "metrics.jsonl") for n in ("frozen", "whole"))
+    frozen, refreshed = (
+        read_lines(run_folder(tmp_path / n) / "metrics.jsonl") for n in ("frozen", "whole")
+    )
     assert without_time(frozen[0]) == without_time(refreshed[0])  # both are M0 and its labels
-    assert not torch.equal(weights(run_folder(tmp_path / "frozen")), weights(run_folder(tmp_path / "whole")))
-    hashes = {read_json(run_folder(tmp_path / n) / "result.json", set())["labels_sha256"]
-              for n in ("frozen", "whole")}
+    assert not torch.equal(
+        weights(run_folder(tmp_path / "frozen")), weights(run_folder(tmp_path / "whole"))
+    )
+    hashes = {
+        read_json(run_folder(tmp_path / n) / "result.json", set())["labels_sha256"]
+        for n in ("frozen", "whole")
+    }
     assert len(hashes) == 1  # Orig is about the same labels
 
 
@@ -78,10 +91,16 @@ def test_another_draw_seed_draws_other_batches_of_the_same_m0_and_labels(tmp_pat
     one(tmp_path / "plain", "--seed=3")
     one(tmp_path / "same", "--seed=3", "--draw_seed=3")
     one(tmp_path / "other", "--seed=3", "--draw_seed=4")
-    assert torch.equal(weights(run_folder(tmp_path / "plain")), weights(run_folder(tmp_path / "same")))
-    assert not torch.equal(weights(run_folder(tmp_path / "plain")), weights(run_folder(tmp_path / "other")))
+    assert torch.equal(
+        weights(run_folder(tmp_path / "plain")), weights(run_folder(tmp_path / "same"))
+    )
+    assert not torch.equal(
+        weights(run_folder(tmp_path / "plain")), weights(run_folder(tmp_path / "other"))
+    )
     assert m0_and_labels(tmp_path / "plain") == m0_and_labels(tmp_path / "other")
-    plain, other = (read_json(run_folder(tmp_path / n) / "result.json", set()) for n in ("plain", "other"))
+    plain, other = (
+        read_json(run_folder(tmp_path / n) / "result.json", set()) for n in ("plain", "other")
+    )
     for key in ("m0", "labels_sha256", "n_items"):
         assert plain[key] == other[key]
 
@@ -90,8 +109,10 @@ def test_a_draw_seed_decides_no_label_that_is_drawn(tmp_path):
     drawn = ("--label_noise=0.3", "--turned_share=0.3", "--label_order=shuffled")
     for name, flags in (("plain", ()), ("other", ("--draw_seed=4",)), ("seed", ("--seed=4",))):
         one(tmp_path / name, "--m0_seed=0", *drawn, *flags)
-    plain, other, seed = (read_json(run_folder(tmp_path / name) / "result.json", set())["labels_sha256"]
-                          for name in ("plain", "other", "seed"))
+    plain, other, seed = (
+        read_json(run_folder(tmp_path / name) / "result.json", set())["labels_sha256"]
+        for name in ("plain", "other", "seed")
+    )
     assert plain == other != seed
 
 
@@ -156,5 +177,8 @@ def test_a_run_killed_between_its_last_evaluation_and_its_result_ends_in_the_sam
         (run_folder(tmp_path / "killed") / name).unlink(missing_ok=True)
     assert one(tmp_path / "killed") == 0
     assert end(tmp_path / "killed") == end(tmp_path / "whole")
-    logs = [without_time(read_lines(run_folder(tmp_path / n) / "metrics.jsonl")) for n in ("whole", "killed")]
+    logs = [
+        without_time(read_lines(run_folder(tmp_path / n) / "metrics.jsonl"))
+        for n in ("whole", "killed")
+    ]
     assert logs[0] == logs[1]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import eval as evaluation
 from introspect.analysis import score as scoring
 from introspect.analysis.matrix import coupling_matrix
-from introspect.analysis.score import NEEDED, read, score, show
+from introspect.analysis.score import read, score, show
 from introspect.fields import Refused
 from introspect.metrics import coupling, majority_share
 from introspect.stats import clustered, wilson
@@ -363,16 +363,3 @@ def test_a_hundred_thousand_lines_need_little_memory(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100_000 * 600
-
-
-def test_the_example_of_the_readme_is_scored_as_it_says(tmp_path, capsys):
-    readme = (ROOT / "README.md").read_text()
-    lines, scored = (
-        readme.split(f"<!-- {kind} -->\n```")[1].split("\n", 1)[1].split("```")[0]
-        for kind in ("lines: answers.jsonl", "score: answers.jsonl")
-    )
-    (tmp_path / "answers.jsonl").write_text(lines)
-    assert lines.count("\n") == 3 and all(key in lines for key in NEEDED)
-    said = said_by(capsys, tmp_path / "answers.jsonl")
-    assert scored.strip() == said.split("\n\n")[0].strip()
-    assert "python eval.py score answers.jsonl" in readme

@@ -167,7 +167,7 @@ def test_where_nothing_moved_there_is_no_preference(tmp_path):
     assert by_name(listed, 2)["a", "1"]["preference"] == "n/a"
     assert "n/a" in show_study(study)
     answers = [line for line in text.split("\n") if line.startswith(("- **a:", "- **b:"))]
-    assert ["took that of the model that is" in line for line in answers] == [True, False]
+    assert ["match the model as it is now" in line for line in answers] == [True, False]
 
 
 def several(result):

@@ -59,7 +59,9 @@ def test_the_same_command_again_is_the_same_run(whole, tmp_path):
     assert same_run(whole, run_folder(tmp_path / "again"))
 
 
-@pytest.mark.parametrize("flag", ["--seed=1", "--m0_seed=1", "--world_seed=1", "--explain_weight=3"])
+@pytest.mark.parametrize(
+    "flag", ["--seed=1", "--m0_seed=1", "--world_seed=1", "--explain_weight=3"]
+)
 def test_another_seed_or_weight_is_another_run(whole, tmp_path, flag):
     """Guards the tests of sameness: they would also pass if nothing mattered."""
     one(tmp_path / "other", flag)
