@@ -198,3 +198,20 @@ def test_the_printed_command_asks_for_the_same_study(two_arms, tmp_path, given):
 def test_versions_are_shown_and_seconds_are_not(two_arms, tmp_path):
     for text in reports(tmp_path):
         assert "python 3.11.7, torch 2.13.0+cpu, device cpu" in text and "116.5" not in text
+
+
+def test_the_table_of_arms_says_what_each_is_and_judges_by_both_gaps(tmp_path):
+    beyond = {"a": COUPLED, "b": (0.1, -0.15, 0.04)}
+    study = write_study(tmp_path, {"a": COUPLED, "b": COUPLED}, adjusted=beyond)
+    rows = by_name(markdown_tables(reports(tmp_path)[0])[0])
+    for arm in "ab":
+        measures = study["arms"][arm]
+        assert rows[arm,]["what it is"] == study["words"][arm]
+        assert rows[arm,]["differs from the defaults in"] == study["fields"][arm]
+        assert rows[arm,]["gap"] == shown(measures["gap"], "+")
+        assert rows[arm,]["adjusted gap"] == shown(measures["adjusted"], "+")
+        agreement = measures["train"]["compatibility"]["mean"]
+        assert rows[arm,]["agreement (training)"] == f"{agreement:.3f}"
+        assert f"{arm}: {study['words'][arm]} ({study['fields'][arm]})" in show_study(study)
+    assert rows["a",]["verdict"].startswith("coupling: ")
+    assert rows["b",]["verdict"].startswith("no difference seen at n = 3: ")

@@ -232,7 +232,7 @@ def draw_curves(drawn: tuple[str | None, str | None]) -> tuple[list[str], list[s
 
 def background(study: dict[str, Any]) -> list[str]:
     """What the words mean, what was not controlled, and how to get the same again."""
-    words = ["python train.py", study["experiment"], f"--task={study['task']}"]
+    words = ["python train.py", study["experiment"], shlex.quote(f"--task={study['task']}")]
     words += [f"--seed={min(study['seeds'])}", f"--seeds={len(study['seeds'])}"]
     words += [shlex.quote(f"--{k}={flag_text(v)}") for k, v in study["overrides"].items()]
     return [

@@ -122,7 +122,8 @@ def write_study(
     out.mkdir(parents=True, exist_ok=True)
     overrides = overrides or {}
     rows, by_arm = list_rows(setting, gathered, overrides), group_by_arm(gathered)
-    study = describe_study(setting, rows, gathered.failed) | {"overrides": overrides}
+    study = describe_study(setting, rows, gathered.failed)
+    study |= {"overrides": overrides, "seeds": sorted(gathered.runs)}  # also what diverged
     write_lines(out / "runs.jsonl", rows)
     if published:
         write_items(out, setting, gathered)
