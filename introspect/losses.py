@@ -44,7 +44,7 @@ def behavior_kl(logits: Tensor, reference: Tensor) -> Tensor:
 
     Guo et al. 2026 (arXiv:2606.32038) anchor behavior by a KL divergence. Its direction, the inputs
     and the tokens it covers are not in what we could obtain: forward KL, on the answer with every
-    cue and without, is our choice (README, "Choices the paper leaves open").
+    cue and without, is our choice (README, "Limits, and choices").
 
     Args:
         logits: (B, V, K) answers of the model in training.
