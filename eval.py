@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from introspect.analysis import score
+from introspect.config import Config
 from introspect.fields import Refused, check_fields, nearest, option
 from introspect.files import read_json, read_lines
 from introspect.runs.build import build, sources, worlds_of
@@ -211,10 +212,8 @@ def measure_run(out: Path) -> int:
     return DONE
 
 
-def load(out: Path):
-    """The run in a folder that train.py or eval.py wrote."""
-    from introspect.runs.load import load_run
-
+def described(out: Path) -> tuple[dict, Config]:
+    """The config.json of a run's folder, and the configuration that it describes."""
     description = read_json(out / "config.json", {"device", "source", "cache", "config"})
     fields = dict(description["config"])
     task = fields.pop("task", None)
@@ -223,44 +222,47 @@ def load(out: Path):
     config = build(find_tasks(task), fields)
     if sources(config) != description["source"]:
         raise Refused(f"{config.task}: its file must be as it was when the run was made")
+    return description, config
+
+
+def load(out: Path):
+    """The run in a folder that train.py or eval.py wrote."""
+    from introspect.runs.load import load_run
+
+    description, config = described(out)
     device = resolve_device(description["device"])
     return load_run(out, config, out / description["cache"], device)
 
 
-def study_in(folder: Path) -> dict:
-    """The numbers of the study in a folder, from its runs.jsonl."""
-    from introspect.report.study import study_of_rows
-
-    return study_of_rows(read_lines(folder / "runs.jsonl", "untrained"))
+def rows_in(folder: Path) -> list[dict]:
+    """The runs of the study in a folder, a line each."""
+    return read_lines(folder / "runs.jsonl", "untrained")
 
 
 def tabulate_studies(folders: list[Path]) -> int:
     """The gaps of several studies, as their runs.jsonl have them."""
+    from introspect.report.study import study_of_rows
     from introspect.report.text import show_studies
 
     names = [folder.name for folder in folders]
-    studies = {
-        folder.name if names.count(folder.name) == 1 else str(folder): study_in(folder)
-        for folder in folders
-    }
-    print(show_studies(studies))
+    unique = [folder.name if names.count(folder.name) == 1 else str(folder) for folder in folders]
+    print(show_studies(dict(zip(unique, map(study_of_rows, map(rows_in, folders))))))
     return DONE
 
 
 def tabulate_study(out: Path) -> int:
     """The table of a study; where features can be flipped, also what recovers those that count."""
     from introspect.analysis.recovery import can_flip, recovery, show_recoveries
+    from introspect.report.study import study_of_rows
     from introspect.report.text import show_study
 
-    print(show_study(study_in(out)))
-    rows = read_lines(out / "runs.jsonl", "folder")
+    rows = rows_in(out)
+    print(show_study(study_of_rows(rows)))
     folders = [out.parent / "runs" / row["folder"] for row in rows]
     recoveries: dict[str, list] = {}  # arm, and task where there are several -> of each run
     if all((folder / "config.json").exists() for folder in folders):
         for folder, row in zip(folders, rows):
-            fields = dict(read_json(folder / "config.json", {"config"})["config"])
-            config = build(find_tasks(fields.pop("task")), fields)
-            if not any(map(can_flip, worlds_of(config).values())):
+            if not any(map(can_flip, worlds_of(described(folder)[1]).values())):
                 break
             run = load(folder)
             for snapshot in run.snapshots:

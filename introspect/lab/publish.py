@@ -30,22 +30,28 @@ def write_all(
     results: Path, gathered: dict[Setting, Gathered], rows: list[Row], published: bool
 ) -> None:
     """A folder for each setting and, where all experiments were run, the claims about them."""
-    dicts, family = [as_dict(row) for row in rows], sum(row.adjusted is not None for row in rows)
+    family = sum(row.adjusted is not None for row in rows)
     for setting, runs in gathered.items():
-        about = [row for row in dicts if (row["experiment"], row["task"]) == setting]
-        blocks = claim_blocks(about, family) if about else ()
+        about = [row for row in rows if row.setting == setting]
+        blocks = about_setting(about, family)
         write_study(results / setting.name, setting, runs, {}, blocks, published)
     seeds = sorted({seed for runs in gathered.values() for seed in runs.runs})
     if {setting.experiment for setting in gathered} >= {claim.experiment for claim in CLAIMS}:
-        write_claims(results, {"seeds": seeds, "family": family, "rows": dicts})
+        claims = {"seeds": seeds, "family": family, "rows": [as_dict(row) for row in rows]}
+        write_claims(results, claims)
 
 
 def write_setting(
     out: Path, setting: Setting, gathered: Gathered, overrides: dict[str, Any]
 ) -> dict[str, Any]:
     """The folder of one study, with the claims that rest on it unless the user changed a field."""
-    rows = [] if overrides else [as_dict(row) for row in rows_of({setting: gathered}, False)]
-    return write_study(out, setting, gathered, overrides, claim_blocks(rows, 0) if rows else ())
+    rows = [] if overrides else rows_of({setting: gathered}, False)
+    return write_study(out, setting, gathered, overrides, about_setting(rows, 0))
+
+
+def about_setting(rows: Sequence[Row], family: int) -> list[str]:
+    """The blocks about the claims of one setting; none where no claim rests on it."""
+    return claim_blocks([as_dict(row) for row in rows], family) if rows else []
 
 
 def write_claims(results: Path, claims: dict[str, Any]) -> None:
@@ -76,7 +82,8 @@ def log(path: Path, rows: Sequence[Row], seeds: Sequence[int]) -> None:
     dicts = [as_dict(row) for row in rows]
     lines = [
         f"Asked: do the claims hold? {len(rows)} rows, judged together (CLAIMS.md)",
-        f"Ran:   `python eval.py claims {flags_of(seeds)}`; seeds {', '.join(map(str, seeds))}",
+        f"Ran:   `python eval.py claims {flags_of(seeds)} --publish=true`; "
+        f"seeds {', '.join(map(str, seeds))}",
     ]
     for i, name in enumerate(dict.fromkeys(row["name"] for row in dicts)):
         row = main_row(name, dicts)

@@ -57,9 +57,9 @@ class Experiment:
     base: Fields = field(default_factory=dict)  # fields that differ from the defaults
     n_seed: int = 5
     task: str = "hint"  # where the user names no other
-    more_tasks: tuple[str, ...] = ()  # on which it is also run where claims are checked
-    extra: str = ""  # what is measured of its finished runs besides (lab.extras)
-    items: bool = False  # whether the items of its first seed are published as well
+    more_tasks: tuple[str, ...] = ()  # further tasks on which the claims are judged
+    extra: str = ""  # name of a further measurement of its finished runs (lab/extras.py)
+    items: bool = False  # whether the items of its first seed are published
     open: str = ""  # what it does not control, beyond what none does
 
     def sets(self, arm: str, seed: int) -> dict[str, Any]:
