@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from introspect.analysis import score
-from introspect.config import Config
 from introspect.fields import Refused, check_fields, nearest, option
-from introspect.files import read_json, read_lines
-from introspect.runs.build import build, sources, worlds_of
+from introspect.reading import read_json
+from introspect.runs.build import build
 from introspect.runs.cli import (
     DIVERGED,
     DONE,
     add_flags,
+    escape,
     n_core,
     one_line,
     parser_of,
@@ -41,6 +41,12 @@ def main(argv: list[str]) -> int:
     run = commands.add_parser("run", help="measure a finished run, or tabulate studies")
     run.add_argument(
         "dirs", type=Path, nargs="+", metavar="DIR", help="a folder that train.py wrote"
+    )
+    run.add_argument(
+        "--task",
+        default="",
+        metavar="STR",
+        help="the task of the run, where it is a file, FILE.py:CLASS, that you trust to be run",
     )
     scored = commands.add_parser(
         "score",
@@ -63,12 +69,15 @@ def main(argv: list[str]) -> int:
     if args.command == "calibrate":
         return count_errors(CalibrateConfig(**given))
     if args.command == "score":
-        print(score.show(score.read(args.files)))
+        print(escape(score.show(score.read(args.files))))
         return DONE
     if args.command in ("experiment", "claims"):
         names = [given.pop("name")] if args.command == "experiment" else CLAIMED
         return judge_claims(names, LabConfig(**given))
-    return measure(args.dirs)
+    from introspect.analysis.folders import measure
+
+    print(escape(measure(args.dirs, args.task)))
+    return DONE
 
 
 @dataclass(frozen=True)
@@ -159,7 +168,7 @@ def judge_claims(names: list[str], config: LabConfig) -> int:
     write_all(results, gathered, rows, config.publish)
     if config.publish:
         log(results / "LOG.md", rows, seeds)
-        fill(ROOT / "README.md", read_json(results / "claims.json", {"rows"}))
+        fill(ROOT / "README.md", read_json(results / "claims.json", {"rows": list}))
     print(show(rows))
     failed = [text for made in gathered.values() for text in made.failed]
     for text in failed:
@@ -167,112 +176,6 @@ def judge_claims(names: list[str], config: LabConfig) -> int:
     minutes = (time.monotonic() - started) / 60
     print(f"{minutes:.1f} min; in {results}: a folder for each study; in {workspace.root}: runs")
     return DIVERGED if failed else DONE
-
-
-def measure(folders: list[Path]) -> int:
-    """One run, measured again; one study, its table; several studies, their gaps."""
-    out, *others = folders
-    if not others and (out / "config.json").exists():
-        return measure_run(out)
-    for folder in folders:
-        if not (folder / "runs.jsonl").exists():
-            raise Refused(
-                f"{folder}: must be a folder of a finished run or study that train.py or eval.py "
-                "wrote; it has neither config.json nor runs.jsonl"
-            )
-    return tabulate_studies(folders) if others else tabulate_study(out)
-
-
-def measure_run(out: Path) -> int:
-    """Ask the last checkpoint everything again and hold the answers against result.json.
-
-    Writes nothing: the frozen labels are those of the run's cache, or there is no measurement.
-    """
-    from introspect.analysis.recovery import can_flip, recovery, show_recovery
-    from introspect.measure import measure_all, measure_m0
-    from introspect.report.text import show_run
-    from introspect.runs.stages import hash_labels
-
-    run = load(out)
-    tasks = [snapshot.task for snapshot in run.snapshots]
-    measured = {**measure_all(run.snapshots), "labels_sha256": hash_labels(run.frozen)}
-    result = {}
-    if (out / "result.json").exists():
-        result = read_json(out / "result.json", {"arm", *measured})
-    named = {"task": run.config.task, "arm": result.get("arm", out.name), "seed": run.config.seed}
-    print(show_run({**named, **measured, "m0": measure_m0(tasks, run.frozen)}))
-    for snapshot in run.snapshots:
-        if can_flip(snapshot.world):
-            print(f"{snapshot.task.name}:")
-            print(show_recovery(recovery(run.model, snapshot)))
-    print(f"measured at step {run.step} of {run.config.cotrain.max_steps}")
-    if result:
-        differ = [key for key, value in measured.items() if result[key] != value]
-        print("differs from result.json in " + ", ".join(differ) if differ else "as in result.json")
-    return DONE
-
-
-def described(out: Path) -> tuple[dict, Config]:
-    """The config.json of a run's folder, and the configuration that it describes."""
-    description = read_json(out / "config.json", {"device", "source", "cache", "config"})
-    fields = dict(description["config"])
-    task = fields.pop("task", None)
-    if not isinstance(task, str):
-        raise Refused(f"{out / 'config.json'}: must name the task of a run")
-    config = build(find_tasks(task), fields)
-    if sources(config) != description["source"]:
-        raise Refused(f"{config.task}: its file must be as it was when the run was made")
-    return description, config
-
-
-def load(out: Path):
-    """The run in a folder that train.py or eval.py wrote."""
-    from introspect.runs.load import load_run
-
-    description, config = described(out)
-    device = resolve_device(description["device"])
-    return load_run(out, config, out / description["cache"], device)
-
-
-def rows_in(folder: Path) -> list[dict]:
-    """The runs of the study in a folder, a line each."""
-    return read_lines(folder / "runs.jsonl", "untrained")
-
-
-def tabulate_studies(folders: list[Path]) -> int:
-    """The gaps of several studies, as their runs.jsonl have them."""
-    from introspect.report.study import study_of_rows
-    from introspect.report.text import show_studies
-
-    names = [folder.name for folder in folders]
-    unique = [folder.name if names.count(folder.name) == 1 else str(folder) for folder in folders]
-    print(show_studies(dict(zip(unique, map(study_of_rows, map(rows_in, folders))))))
-    return DONE
-
-
-def tabulate_study(out: Path) -> int:
-    """The table of a study; where features can be flipped, also what recovers those that count."""
-    from introspect.analysis.recovery import can_flip, recovery, show_recoveries
-    from introspect.report.study import study_of_rows
-    from introspect.report.text import show_study
-
-    rows = rows_in(out)
-    print(show_study(study_of_rows(rows)))
-    folders = [out.parent / "runs" / row["folder"] for row in rows]
-    recoveries: dict[str, list] = {}  # arm, and task where there are several -> of each run
-    if all((folder / "config.json").exists() for folder in folders):
-        for folder, row in zip(folders, rows):
-            if not any(map(can_flip, worlds_of(described(folder)[1]).values())):
-                break
-            run = load(folder)
-            for snapshot in run.snapshots:
-                if can_flip(snapshot.world):
-                    several = f" {snapshot.task.name}" if len(run.snapshots) > 1 else ""
-                    name = f"{row['arm']}{several}"
-                    recoveries.setdefault(name, []).append(recovery(run.model, snapshot))
-    if recoveries:
-        print(show_recoveries(recoveries))
-    return DONE
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
 
 def train_one(command: Command, workspace, setting) -> int:
     """One run of one arm, in this process."""
-    from introspect.files import read_json
+    from introspect.runs.run import read_result
     from introspect.report.text import show_run
     from introspect.runs.study import make_runs, plan_jobs
 
@@ -44,10 +44,10 @@ def train_one(command: Command, workspace, setting) -> int:
     title = f"{command.experiment}/{job.arm} on {command.task}, seed {job.config.seed}"
     failures = make_runs(workspace, [job], title, title)
     for failure in failures:
-        print(f"diverged: {failure.error}; {job.out} keeps the last checkpoint", file=sys.stderr)
+        print(f"diverged: {failure.error}; checkpoints before it are kept", file=sys.stderr)
     if failures:
         return DIVERGED
-    print(show_run(read_json(job.out / "result.json", {"arm"}) | {"arm": job.arm}))
+    print(show_run(read_result(job.out, job.config) | {"arm": job.arm}))
     print(f"in {job.out}: result.json, metrics.jsonl, examples.json")
     return DONE
 

@@ -1,8 +1,12 @@
-"""Folders of tensors that are whole or absent, and verified when they are loaded.
+"""Folders of tensors that are whole or absent, verified when they are loaded, and never executed.
 
-A folder has state.pt (tensors and plain numbers), meta.json, and manifest.json with the SHA-256 of
-both. It is written under another name and renamed once everything is on disk, so a kill at any
-moment leaves earlier folders intact. Loading unpickles nothing: `torch.load(weights_only=True)`.
+A folder has state.pt (tensors and plain numbers), meta.json, and manifest.json with the size and
+the SHA-256 of both, and with the hash of what made the folder. It is written under another name and
+renamed once everything is on disk, so a kill at any moment leaves earlier folders intact.
+
+A seal proves that a folder is whole, not that its maker is a friend: anybody can seal anything.
+Loading therefore reads no more than it is told to expect and unpickles nothing
+(`torch.load(weights_only=True)`), and restore.py holds every tensor against what belongs there.
 """
 
 import hashlib
@@ -10,89 +14,140 @@ import io
 import json
 import os
 import re
-import shutil
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from introspect.fields import Refused
+from introspect.files import name_aside, remove, remove_leftovers, write_bytes
+from introspect.reading import MB, parse_json, read_bytes, read_json
 
 KEEP = 2  # how many checkpoints of a run are kept; the older one is a reserve
+FILES = ("state.pt", "meta.json")
+FORM = {"made_of": str, "files": {name: {"sha256": str, "bytes": int} for name in FILES}}
+
+State, Meta = dict[str, Any], dict[str, Any]
 
 
 class Corrupt(Refused):
-    """A folder whose files do not match its manifest."""
+    """A folder whose files do not match its manifest, or are not what they should be."""
 
 
-def save(folder: Path, state: dict[str, Any], meta: dict[str, Any]) -> None:
-    """Write `folder` with one atomic rename; if it exists already, it is left as it is."""
+def save(folder: Path, state: State, meta: Meta, made_of: str = "") -> None:
+    """Write `folder` with one atomic rename; if it exists already, it is left as it is.
+
+    Args:
+        made_of: hash of everything that decides what is in the folder.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder.parent)
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)  # left by a killed process with the same number
-    aside.mkdir()
     packed = io.BytesIO()
     torch.save(state, packed)
-    contents = {"state.pt": packed.getvalue(), "meta.json": json.dumps(meta).encode()}
-    manifest = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    contents["manifest.json"] = json.dumps(manifest).encode()  # last
-    for name, data in contents.items():
-        with open(aside / name, "wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
+    contents = dict(zip(FILES, (packed.getvalue(), json.dumps(meta).encode())))
+    files = {
+        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        for name, data in contents.items()
+    }
+    contents["manifest.json"] = json.dumps({"made_of": made_of, "files": files}).encode()  # last
+    aside = name_aside(folder)
+    aside.mkdir()
     try:
+        for name, data in contents.items():
+            write_bytes(aside / name, data, folder / name)
         os.replace(aside, folder)
-    except OSError:  # another process wrote the folder, or it was there before
-        shutil.rmtree(aside)
+    except OSError:  # the disk; or another process wrote the folder, or it was there before
+        remove(aside)
         if not folder.is_dir():
             raise
     sync_directory(folder.parent)
 
 
-def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def load(
+    folder: Path, made_of: str | None = None, size: int = 64 * MB, meta_size: int = MB
+) -> tuple[State, Meta]:
     """(state, meta) of a folder, with tensors on the CPU.
 
+    Args:
+        made_of: the hash that the folder must have been saved with; None: any.
+        size: bytes of the tensors that are expected, at most. meta_size: of meta.json, at most.
+
     Raises:
-        Corrupt: a file is missing or does not match the manifest.
+        Corrupt: a file is missing, too large, or does not match the manifest.
+        Refused: another configuration made the folder.
     """
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-        contents = {name: (folder / name).read_bytes() for name in ("state.pt", "meta.json")}
+        manifest = read_json(folder / "manifest.json", FORM)
+    except Refused as e:
+        raise Corrupt(f"{folder}: not a whole checkpoint ({e})") from None
+    if made_of not in (None, manifest["made_of"]):
+        raise Refused(
+            f"{folder}: must be of this configuration, with hash {made_of[:12]}, but was made of "
+            f"{manifest['made_of'][:12] or 'an unknown one'}; remove it to make it again"
+        )
+    try:
+        most = {"state.pt": size + size // 16 + MB, "meta.json": meta_size}
+        contents = {name: read_bytes(folder / name, most[name]) for name in FILES}
         for name, data in contents.items():
             sha256 = hashlib.sha256(data).hexdigest()
-            if manifest[name] != sha256:
+            if manifest["files"][name] != {"sha256": sha256, "bytes": len(data)}:
                 raise Corrupt(f"{folder}: {name} has SHA-256 {sha256[:12]}, not the manifest's")
+        check_archive(contents["state.pt"], size)
         state = torch.load(io.BytesIO(contents["state.pt"]), weights_only=True, map_location="cpu")
-        return state, json.loads(contents["meta.json"])
+        meta = parse_json(contents["meta.json"], f"{folder / 'meta.json'}")
+        if not (isinstance(state, dict) and isinstance(meta, dict)):
+            raise ValueError("state and meta must have names")
+        return state, meta
     except Corrupt:
         raise
     except Exception as e:  # damaged files can make the readers raise anything
         raise Corrupt(f"{folder}: not a whole checkpoint ({e})".replace("\n", " ")) from None
 
 
+def check_archive(data: bytes, size: int) -> None:
+    """Refuse what would need more memory than its bytes say: packed numbers, a long pickle."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(data):
+                raise ValueError(f"{entry.filename} must not be compressed")
+            if entry.filename.endswith(".pkl") and entry.file_size > MB // 2 + size // 16:
+                raise ValueError(f"{entry.filename} is too large")
+
+
 def numbered(parent: Path) -> list[tuple[int, Path]]:
     """(step, folder) of every checkpoint `parent`/step-000123, newest first."""
-    steps = [p for p in parent.glob("step-*") if re.fullmatch(r"step-\d+", p.name)]
+    steps = [p for p in parent.glob("step-*") if re.fullmatch(r"step-\d{6,12}", p.name, re.ASCII)]
     return sorted(((int(p.name[5:]), p) for p in steps), reverse=True)
 
 
-def newest(parent: Path, until: int | None = None) -> tuple[int, dict, dict] | None:
+def newest(
+    parent: Path,
+    until: int | None = None,
+    made_of: str | None = None,
+    size: int = 64 * MB,
+    meta_size: int = MB,
+) -> tuple[int, State, Meta] | None:
     """(step, state, meta) of the newest whole checkpoint, not later than step `until`; None if
-    there is no checkpoint.
+    there is no checkpoint. The other arguments are those of `load`.
 
     Raises:
-        Refused: there are checkpoints, but none is whole. Nothing is deleted.
+        Refused: there are checkpoints, but none is whole, or one is of another configuration.
+            Nothing is deleted.
     """
     broken = None
     for step, folder in numbered(parent):
         if until is not None and step > until:
             continue
         try:
-            return (step, *load(folder))
+            state, meta = load(folder, made_of, size, meta_size)
+            if meta.get("step") != step:
+                raise Corrupt(f"{folder}: holds step {meta.get('step')!r:.20}")
+            return step, state, meta
         except Corrupt as e:
+            if not folder.exists():  # a later one is there, and this one was no longer needed
+                return newest(parent, until, made_of, size, meta_size)
             broken = broken or e
             print(f"warning: {e}; trying the one before", file=sys.stderr)
     if broken:
@@ -100,29 +155,34 @@ def newest(parent: Path, until: int | None = None) -> tuple[int, dict, dict] | N
     return None
 
 
-def save_step(parent: Path, step: int, state: dict, meta: dict) -> None:
+def save_step(parent: Path, step: int, state: State, meta: Meta, made_of: str = "") -> None:
     """Save parent/step-000123; of the earlier steps, only the last one is kept."""
     folder = parent / f"step-{step:06d}"
     if folder.exists():
         try:
-            load(folder)
-            return  # another process saved the same step
+            load(folder, made_of)
+            return prune(parent, step)  # another process saved the same step
         except Corrupt:
-            shutil.rmtree(folder)
-    save(folder, state, meta)
-    for old in [f for s, f in numbered(parent) if s <= step][KEEP:]:
-        shutil.rmtree(old, ignore_errors=True)
+            discard(folder)
+    save(folder, state, {"step": step} | meta, made_of)
+    prune(parent, step)
 
 
-def remove_leftovers(parent: Path) -> None:
-    """Remove unfinished folders of killed processes; those of living processes stay."""
-    for aside in parent.glob(".*.tmp"):
-        try:
-            os.kill(int(aside.name.split(".")[-2]), 0)
-        except (ProcessLookupError, ValueError):
-            shutil.rmtree(aside, ignore_errors=True)
-        except PermissionError:  # the process lives and is another user's
-            pass
+def prune(parent: Path, step: int) -> None:
+    """Remove the checkpoints that are no longer needed once that of `step` is there."""
+    remove_leftovers(parent)
+    for old in [folder for s, folder in numbered(parent) if s <= step][KEEP:]:
+        discard(old)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder of which nobody is to see a half."""
+    aside = name_aside(folder)
+    try:
+        os.replace(folder, aside)
+    except FileNotFoundError:  # another process removed it
+        return
+    remove(aside)
 
 
 def sync_directory(folder: Path) -> None:

@@ -27,13 +27,8 @@ from introspect.losses import behavior_kl, explanation_loss
 from introspect.measure import Snapshot, measure_all
 from introspect.model import GPT
 from introspect.optim import set_rates
-from introspect.pretrain import (
-    Progress,
-    check_finite,
-    check_weights,
-    sampled_world_loss,
-    silent,
-)
+from introspect.pretrain import Progress, check_finite, largest_weight, sampled_world_loss, silent
+from introspect.restore import newest_of_run, restore
 from introspect.streams import rng
 from introspect.tasks.world import World
 
@@ -154,6 +149,7 @@ def cotrain(
     progress: Progress = silent,
     shifted: Mapping[str, World] = {},
     refreshed: bool = False,
+    made_of: str = "",
 ) -> Trained:
     """Train `model`, a copy of M0, in place; continues what is in out/checkpoints.
 
@@ -162,6 +158,7 @@ def cotrain(
     Args:
         shifted: task -> the world whose answers a concurrent objective teaches.
         refreshed: no label is frozen, see `explanation_terms`.
+        made_of: hash of what decides the run; checkpoints of another one are refused.
     """
     trained = trainable(model.train(), c.channel, c.adapter_rank, seed)
     device, batch_seed = model.token.weight.device, seed if c.draw_seed is None else c.draw_seed
@@ -171,10 +168,10 @@ def cotrain(
         trained, lr=c.learning_rate, weight_decay=c.weight_decay, fused=True
     )
     step, rows, seconds = 0, [], 0.0
-    if saved := checkpoint.newest(out / "checkpoints"):
+    if saved := newest_of_run(out, model, c.max_steps // c.eval_interval + 2, made_of):
         step, state, meta = saved
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        restore(state, model, [optimizer], step, f"{out}, step {step}")
+        checkpoint.prune(out / "checkpoints", step)
         rows, seconds = meta["rows"], meta["seconds"]
         print(f"{out}: resumed from step {step}", file=sys.stderr)
 
@@ -188,14 +185,13 @@ def cotrain(
         # 1. evaluate and save: at step 0 and after the last step too, never twice at one step
         due = step % c.eval_interval == 0 or step == c.max_steps
         if due and not (rows and rows[-1]["step"] == step):
-            check_weights(step, title, model)
             snapshots = take_snapshots()
             losses = {f"loss/{name}": term.item() for name, term in terms.items()}
             row = {"step": step, **losses, **measure_all(snapshots)}
             rows.append(row | {"seconds": round(time.monotonic() - started, 3)})
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            state = {"model": model.state_dict(), "optimizers": [optimizer.state_dict()]}
             meta = {"rows": rows, "seconds": time.monotonic() - started}
-            checkpoint.save_step(out / "checkpoints", step, state, meta)
+            checkpoint.save_step(out / "checkpoints", step, state, meta, made_of)
             write_lines(out / "metrics.jsonl", rows)
         if step >= c.max_steps:
             break
@@ -211,6 +207,7 @@ def cotrain(
         set_rates([optimizer], [c.learning_rate], min(1.0, (step + 1) / max(1, c.warmup_steps)))
         optimizer.step()
         step += 1
+        check_finite(step, title, weights=largest_weight(model))
         progress(title, passes)
     write_lines(out / "metrics.jsonl", rows)
     return Trained(rows, snapshots or take_snapshots())  # a finished one is asked once more

@@ -1,35 +1,105 @@
-"""Small files that are whole or absent, folders that belong to a run, and versions of the code."""
+"""Files that are whole or absent, and folders that belong to a run.
+
+A file gets another name first and is renamed when all of it is on disk. That name says which
+process made it, so that others remove what a killed process left, and it has a random part, so that
+two containers or machines may share a folder.
+"""
 
 import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable
-from importlib.metadata import version
+import re
+import secrets
+import shutil
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from introspect import __version__
 from introspect.fields import Refused
+from introspect.reading import read_json
 
-PACKAGE = Path(__file__).parent
+STALE = 24 * 60 * 60  # seconds after which nobody still writes what has a temporary name
+
+
+def name_owner() -> str:
+    """Eight digits for this machine since it was started, and for this container of it."""
+    words = [platform.node()]
+    with suppress(OSError):
+        words.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        words.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:8]
+
+
+OWNER = name_owner()
+
+
+def name_aside(path: Path) -> Path:
+    """A name beside `path` for what is not whole yet, which nobody else takes."""
+    return path.with_name(f".{path.name}.{OWNER}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
 
 
 def is_aside(name: str) -> bool:
-    """Whether a file name is that of a file whose writing was interrupted."""
-    return name.startswith(".") and name.endswith(".tmp")
+    """Whether a file name is one of `name_aside`."""
+    return bool(re.fullmatch(r"\..+\.[0-9a-f]{8}\.\d+\.[0-9a-f]{8}\.tmp", name))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left unfinished in `folder`: at once where the process was of
+    this machine and is gone, else after a day. What a living process writes stays."""
+    for aside in filter(lambda path: is_aside(path.name), folder.glob(".*.tmp")):
+        owner, number = aside.name.split(".")[-4:-2]
+        with suppress(OSError):
+            gone = owner == OWNER and not is_alive(int(number))
+            if gone or time.time() - aside.lstat().st_mtime > STALE:
+                remove(aside)
+
+
+def is_alive(number: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        pass
+    return True
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes, name: Path | None = None) -> None:
+    """Write a file and wait until it is on disk; an error names `name` instead of `path`."""
+    try:
+        with open(path, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+    except OSError as e:
+        raise OSError(e.errno, e.strerror, str(name or path)) from None
 
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` in one step, so that a kill leaves either the old file or the new one."""
-    if path.exists() and path.read_bytes() == text.encode():
+    data = text.encode()
+    remove_leftovers(path.parent)
+    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
         return
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(aside, "w", encoding="utf-8", newline="\n") as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(aside, path)
+    aside = name_aside(path)
+    try:
+        write_bytes(aside, data, path)
+        os.replace(aside, path)
+    except OSError:
+        with suppress(OSError):
+            remove(aside)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -38,40 +108,6 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_lines(path: Path, rows: list[dict]) -> None:
     write_text(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
-
-
-def read_json(path: Path, needs: set[str]) -> dict[str, Any]:
-    """The object in a JSON file, which must have at least the keys `needs`.
-
-    Raises:
-        Refused: no such file, not JSON, or not such an object.
-    """
-    value = read(path, json.loads, "not JSON")
-    if not isinstance(value, dict) or not needs <= value.keys():
-        raise Refused(f"{path}: must be an object with {', '.join(sorted(needs))}")
-    return value
-
-
-def read_lines(path: Path, needs: str = "step") -> list[dict]:
-    """The objects in a file of JSON lines: at least one, and each must have the key `needs`.
-
-    Raises:
-        Refused: no such file, not JSON, or not such objects.
-    """
-    rows = read(path, lambda text: list(map(json.loads, text.splitlines())), "not lines of JSON")
-    if not rows or not all(isinstance(row, dict) and needs in row for row in rows):
-        raise Refused(f"{path}: must have lines, each an object with {needs}")
-    return rows
-
-
-def read(path: Path, parse: Callable[[str], Any], wrong: str) -> Any:
-    """parse(text of the file)."""
-    try:
-        return parse(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise Refused(f"{path}: cannot be read ({e.strerror})") from None
-    except ValueError as e:
-        raise Refused(f"{path}: {wrong} ({e})") from None
 
 
 def claim_folder(out: Path, config: dict[str, Any]) -> None:
@@ -85,7 +121,7 @@ def claim_folder(out: Path, config: dict[str, Any]) -> None:
     known = out / "config.json"
     try:
         if known.exists():
-            there, here = flatten(read_json(known, {"config"})), flatten(config)
+            there, here = flatten(read_json(known, {"config": dict})), flatten(config)
             for name in {**here, **there}:
                 if there.get(name) != here.get(name):
                     raise Refused(
@@ -105,41 +141,3 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
     asked for the run, as older ones say, does not count."""
     free = ("config", "cache", "experiment", "arm", "first_seed")
     return {k: v for k, v in config.items() if k not in free} | config["config"]
-
-
-def commit(git: Path = PACKAGE.parent / ".git") -> str:
-    """The commit that is checked out, read from .git; "unknown" if it cannot be read there."""
-    try:
-        head = (git / "HEAD").read_text().strip()
-        if not head.startswith("ref: "):
-            return head
-        loose = git / head[5:]
-        if loose.exists():
-            return loose.read_text().strip()
-        packed = (git / "packed-refs").read_text().splitlines()
-        return next(line.split()[0] for line in packed if line.endswith(f" {head[5:]}"))
-    except (OSError, StopIteration):
-        return "unknown"
-
-
-def hash_source(package: Path = PACKAGE) -> str:
-    """A hash of the source itself, which differs from that of the commit if files were edited:
-    12 digits of the SHA-256 of what `sha256sum` prints for the *.py and *.txt files in order.
-
-        LC_ALL=C; cd introspect; find * -name '*.py' -o -name '*.txt' | sort | xargs sha256sum |
-        sha256sum | head -c 12
-    """
-    paths = [p for p in package.rglob("*") if p.suffix in (".py", ".txt")]
-    files = {p.relative_to(package).as_posix(): hashlib.sha256(p.read_bytes()) for p in paths}
-    lines = [f"{sha256.hexdigest()}  {name}\n" for name, sha256 in sorted(files.items())]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
-
-
-# read when the program starts, so that edits during a long run do not change what its result says
-CODE = {"introspect": __version__, "commit": commit(), "source": hash_source()}
-
-
-def versions(device: str) -> dict[str, str]:
-    """What besides the configuration decides the digits of a result: code, packages, device."""
-    packages = {name: version(name) for name in ("torch", "numpy", "tiktoken")}
-    return CODE | {"python": platform.python_version()} | packages | {"device": device}

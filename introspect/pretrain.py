@@ -14,6 +14,7 @@ from introspect.interview import Interview, RunTask
 from introspect.losses import world_loss
 from introspect.model import GPT
 from introspect.optim import muon_and_adamw, set_rates, trapezoid
+from introspect.restore import count_bytes, restore
 from introspect.streams import rng
 from introspect.tasks.world import World
 
@@ -38,9 +39,9 @@ def check_finite(step: int, stage: str, **values: torch.Tensor) -> None:
             raise Diverged(f"{stage}: {name} is not finite at step {step}; try a lower rate")
 
 
-def check_weights(step: int, stage: str, model: GPT) -> None:
-    weights = torch.cat([p.detach().flatten() for p in model.parameters()])
-    check_finite(step, stage, weights=weights)
+def largest_weight(model: GPT) -> torch.Tensor:
+    """The largest absolute value of all weights; NaN if any of them is."""
+    return torch.nn.utils.get_total_norm([p.detach() for p in model.parameters()], torch.inf)
 
 
 def sampled_world_loss(
@@ -73,21 +74,24 @@ def learn(
     folder: Path,
     progress: Progress = silent,
     until: int | None = None,
+    made_of: str = "",
 ) -> GPT:
     """The model after `until` updates on the worlds of `tasks`; continues what is in `folder`.
 
     Each update draws as many subjects of each task, and all variants of their prompts count as
     often as the world shows them (losses.world_loss). By default it goes on to the stage's end.
+
+    Args:
+        made_of: hash of what decides the weights; checkpoints of another one are refused.
     """
     optimizers = muon_and_adamw(model, c)
     peaks = [group["lr"] for o in optimizers for group in o.param_groups]
     passes, step = c.pretrain_batch_size, 0
     until = stage.steps if until is None else until
-    if saved := checkpoint.newest(folder, until):
+    if saved := checkpoint.newest(folder, until, made_of, count_bytes(model)):
         step, state, _ = saved
-        model.load_state_dict(state["model"])
-        for optimizer, o in zip(optimizers, state["optimizers"]):
-            optimizer.load_state_dict(o)
+        restore(state, model, optimizers, step, f"{folder}, step {step}")
+        checkpoint.prune(folder, step)
         if step < until:
             print(f"{stage.title}: resumed from step {step}", file=sys.stderr)
 
@@ -110,12 +114,12 @@ def learn(
         for optimizer in optimizers:
             optimizer.step()
         step += 1
+        check_finite(step, stage.title, weights=largest_weight(model))
         progress(stage.title, passes)
 
         # 3. save: what continues a killed run, and in the end the model itself
         if step % SAVE_INTERVAL == 0 or step == until:
-            check_weights(step, stage.title, model)
             inner = [optimizer.state_dict() for optimizer in optimizers]
             state = {"model": model.state_dict(), "optimizers": inner}
-            checkpoint.save_step(folder, step, state, {"step": step})
+            checkpoint.save_step(folder, step, state, {}, made_of)
     return model.eval().requires_grad_(False)

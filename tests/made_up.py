@@ -4,9 +4,11 @@ import copy
 from html import unescape
 from html.parser import HTMLParser
 
-from introspect.files import read_json, write_json, write_lines
+from introspect.files import write_json, write_lines
+from introspect.forms import MEASURES, SPLIT
+from introspect.reading import read_json
 from introspect.report.study import write_report
-from introspect.report.summary import MEASURES, summarize
+from introspect.report.summary import summarize
 from introspect.runs.study import Run
 
 STEPS = (0, 10, 20)
@@ -49,6 +51,7 @@ def result_of(arm, seed, gap, adjusted=None):
             "changed": 0.402 + 0.021 * seed,
             "labels": {"would change to A": 0.37 - 0.01 * seed, "would stay": 0.63 + 0.01 * seed},
         },
+        "labels_sha256": f"{seed + 1:064x}",
         "versions": dict(VERSIONS),
         "seconds": 116.5,
     }
@@ -58,12 +61,12 @@ def metrics_of(result):
     """Its curve: from Self = Orig = 0.2 straight to what it ends with."""
     rows = []
     for step in STEPS:
-        row = copy.deepcopy({k: result[k] for k in (*MEASURES, "train")})
+        row = copy.deepcopy({k: result[k] for k in (*SPLIT, "train")})
         for part, start in ((row, 0.2), (row["train"], 0.25)):
             for key, first in (("self", start), ("orig", start), ("gap", 0.0), ("drift", 0.0)):
                 share = step / STEPS[-1]
                 part[key] = (1 - share) * (first + 0.01 * result["seed"]) + share * part[key]
-        rows.append({"step": step, **row})
+        rows.append({"step": step, **row, "seconds": float(step)})
     return rows
 
 
@@ -132,10 +135,10 @@ def write_study(
 
 def reports(out, claims=()):
     """report.md and report.html of the study in `out`, written anew from its files."""
-    study, by_arm = read_json(out / "result.json", set()), {}
+    study, by_arm = read_json(out / "result.json", {}), {}
     for run in study["runs"]:
         folder = out / "runs" / f"{run['arm']}-seed{run['seed']}"
-        result = read_json(folder / "result.json", set())
+        result = read_json(folder / "result.json", {})
         by_arm.setdefault(run["arm"], []).append(Run(result, folder))
     write_report(out, study, by_arm, claims)
     return (out / "report.md").read_text("utf-8"), (out / "report.html").read_text("utf-8")
@@ -201,5 +204,5 @@ def shown(of, sign=""):
     return f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
-HELD_OUT = ("self", "orig", "gap", "drift", "preference") + MEASURES[6:8]  # a column each
+HELD_OUT = ("self", "orig", "gap", "drift", "preference") + tuple(MEASURES)[6:8]  # a column each
 TRAINING = (*HELD_OUT[:5], "compatibility", *HELD_OUT[5:])

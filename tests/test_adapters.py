@@ -13,8 +13,8 @@ from introspect.adapters import MATRICES, LowRank, adapt, trainable
 from introspect.analysis.patching import list_sites
 from introspect.config import LabelConfig
 from introspect.fields import Refused
-from introspect.files import read_json, read_lines
 from introspect.labels import freeze
+from introspect.reading import read_json, read_lines
 from introspect.runs.build import build
 from introspect.runs.stages import ask_through, make_tasks, new_model
 from introspect.tasks.hint import Hint
@@ -300,7 +300,7 @@ def test_a_run_leaves_m0_as_it_is_but_for_adapters_and_one_head(whole, tmp_path,
 def test_a_run_of_another_rank_is_another_run_with_the_same_start(whole, tmp_path):
     one(tmp_path / "run", "--adapter_rank=1")
     rows, others = (
-        read_lines(out / "metrics.jsonl") for out in (whole, run_folder(tmp_path / "run"))
+        read_lines(out / "metrics.jsonl", {}) for out in (whole, run_folder(tmp_path / "run"))
     )
     assert without_time(rows[0]) == without_time(others[0])  # both are M0
     assert not torch.equal(weights(whole), weights(run_folder(tmp_path / "run")))
@@ -333,7 +333,7 @@ def test_an_adapted_run_that_was_stopped_ends_in_the_same_bytes(whole, tmp_path,
     for name in ("items.jsonl", "examples.json"):
         assert (whole / name).read_bytes() == (run_folder(tmp_path / "run") / name).read_bytes()
     results = [
-        without_time(read_json(out / "result.json", set()))
+        without_time(read_json(out / "result.json", {}))
         for out in (whole, run_folder(tmp_path / "run"))
     ]
     assert results[0] == results[1]

@@ -15,11 +15,11 @@ import train
 from introspect.channels import Heads, Verbal
 from introspect.config import GPTConfig
 from introspect.fields import Refused
-from introspect.files import read_json, read_lines
 from introspect.interview import Interview
 from introspect.labels import explanation_labels
 from introspect.losses import explanation_loss
 from introspect.model import GPT
+from introspect.reading import read_json, read_lines
 from introspect.runs.cli import parse
 from introspect.tasks.hint import Hint
 from introspect.tasks.world import SENTENCES
@@ -204,9 +204,9 @@ def test_a_run_on_channel_verbal_learns_to_say_sentences(tmp_path):
     flags = ["--channel=verbal", "--max_steps=20", "--eval_interval=20", "--learning_rate=0.01"]
     assert train.main(["anchor/reg", *TINY, *flags, f"--out_dir={tmp_path}"]) == 0
     out = run_folder(tmp_path)
-    first, last = read_lines(out / "metrics.jsonl")
+    first, last = read_lines(out / "metrics.jsonl", {})
     assert first["self"] == first["orig"] == 0 < min(last["self"], last["orig"])
-    examples = read_json(out / "examples.json", set())["examples"]
+    examples = read_json(out / "examples.json", {})["examples"]
     sentences = {f"would change to {a}" for a in "ABCD"} | {f"would stay {a}" for a in "ABCD"}
     assert {e["says"] for e in examples} & sentences
     for e in examples:

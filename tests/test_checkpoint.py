@@ -8,8 +8,7 @@ import json
 import os
 import pickle
 import shutil
-import signal
-import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ import torch
 from introspect import checkpoint
 from introspect.checkpoint import Corrupt
 from introspect.fields import Refused
+from tests.test_files import dead_number
 
 FILES = ("state.pt", "meta.json", "manifest.json")
 
@@ -32,15 +32,10 @@ def save_step(parent, step):
 
 def is_that_of(found, step):
     number, loaded, meta = found
-    assert loaded["optimizer"] == {"step": number} and meta["rows"][0] == number
+    assert loaded["optimizer"] == {"step": number}
+    assert meta["rows"][0] == meta["step"] == number
     assert torch.equal(loaded["model"]["w"], state(number)["model"]["w"])
     return number == step
-
-
-def dead_pid():
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return process.pid
 
 
 @pytest.fixture
@@ -71,7 +66,7 @@ def test_newest_is_the_highest_step_as_a_number_up_to_the_one_asked_for(tmp_path
     assert checkpoint.newest(tmp_path / "absent") is None
     for step in (999_999, 1_000_000):  # as text the first would be the newer one
         save_step(tmp_path, step)
-    for name in ("step-x", "step-2000000.old", "old-step-2000000"):
+    for name in ("step-x", "step-2000000.old", "old-step-2000000", "step-9", "step-²000000"):
         (tmp_path / name).mkdir()
     assert is_that_of(checkpoint.newest(tmp_path), 1_000_000)
     assert is_that_of(checkpoint.newest(tmp_path, until=1_000_000), 1_000_000)
@@ -103,7 +98,7 @@ def killed_at(monkeypatch, k, act):
         return run
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda pid=dead_pid(): pid)
+        patch.setattr(os, "getpid", lambda pid=dead_number(): pid)
         for place, name in ((builtins, "open"), (os, "fsync"), (os, "replace"), (os, "open"),
                             (Path, "mkdir"), (shutil, "rmtree")):
             patch.setattr(place, name, guarded(getattr(place, name)))
@@ -189,17 +184,66 @@ def test_a_good_checkpoint_is_not_written_again(two):
     assert is_that_of(checkpoint.newest(two), 2)
 
 
-def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_stay(tmp_path):
-    with subprocess.Popen(["sleep", "60"]) as other:
-        living = f".step-000001.{other.pid}.tmp"
-        for name in (f".step-000001.{dead_pid()}.tmp", f".step-000001.{os.getpid()}.tmp", living):
-            (tmp_path / name).mkdir()  # the second: of a dead process that had our number
-            (tmp_path / name / "state.pt").write_bytes(b"half")
-        save_step(tmp_path, 1)
-        other.terminate()
-    assert sorted(p.name for p in tmp_path.iterdir()) == [living, "step-000001"]
-    assert other.returncode == -signal.SIGTERM  # it lived until then
-    assert is_that_of(checkpoint.newest(tmp_path), 1)
+def test_a_checkpoint_of_another_configuration_or_step_is_refused(tmp_path):
+    """Seals hold, so only the hash and the step tell whose it is."""
+    checkpoint.save_step(tmp_path, 1, state(1), {}, made_of="a" * 64)
+    assert checkpoint.newest(tmp_path, made_of="a" * 64)[0] == 1
+    for other in ("b" * 64, ""):
+        with pytest.raises(Refused, match="must be of this configuration, with hash.*aaaaaaaaaaaa"):
+            checkpoint.newest(tmp_path, made_of=other)
+        with pytest.raises(Refused, match="must be of this configuration"):
+            checkpoint.save_step(tmp_path, 1, state(1), {}, made_of=other)
+    (tmp_path / "step-000001").rename(tmp_path / "step-000002")
+    with pytest.raises(Refused, match="step-000002: holds step 1"):
+        checkpoint.newest(tmp_path)
+
+
+def test_a_checkpoint_that_goes_away_while_it_is_read_gives_way_to_the_later_one(
+    two, monkeypatch, capsys
+):
+    """Another process of the same cache has got further and needs it no more."""
+    load = checkpoint.load
+
+    def slow(folder, *sizes):
+        if folder.name == "step-000002" and not (two / "step-000003").exists():
+            save_step(two, 3)
+            save_step(two, 4)
+        return load(folder, *sizes)
+
+    monkeypatch.setattr(checkpoint, "load", slow)
+    assert checkpoint.newest(two)[0] == 4
+    assert capsys.readouterr().err == ""
+
+
+def test_more_than_is_expected_is_not_read(two):
+    folder = two / "step-000002"
+    with pytest.raises(Corrupt, match="state.pt: has .* bytes; at most"):
+        (folder / "state.pt").write_bytes(b"0" * 2**21)
+        checkpoint.load(folder, size=1000)
+    with pytest.raises(Corrupt, match="meta.json: has"):
+        checkpoint.load(two / "step-000001", meta_size=10)
+    (folder / "state.pt").unlink()
+    os.mkfifo(folder / "state.pt")
+    with pytest.raises(Corrupt, match="must be a regular file"):
+        checkpoint.load(folder)
+
+
+def test_packed_numbers_and_long_pickles_are_not_unpacked(tmp_path):
+    """What would take a thousand times its bytes in memory."""
+    zeros = io.BytesIO()
+    torch.save({"w": torch.zeros(2**20)}, zeros)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(zeros) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+    assert len(packed.getvalue()) < 2**14
+    with pytest.raises(ValueError, match="must not be compressed"):
+        checkpoint.check_archive(packed.getvalue(), 2**23)
+    names = io.BytesIO()
+    torch.save({str(i): i for i in range(10**5)}, names)
+    with pytest.raises(ValueError, match="data.pkl is too large"):
+        checkpoint.check_archive(names.getvalue(), 1000)
+    checkpoint.check_archive(zeros.getvalue(), 2**22)
 
 
 def test_everything_is_on_disk_before_the_folder_gets_its_name(tmp_path, monkeypatch):
@@ -210,6 +254,10 @@ def test_everything_is_on_disk_before_the_folder_gets_its_name(tmp_path, monkeyp
         monkeypatch.setattr(os, name, lambda *a, n=name, did=did: (log.append(n), did(*a))[1])
     save_step(tmp_path, 1)
     assert log == ["fsync"] * len(FILES) + ["replace", "fsync"]
+
+
+def seal(data):
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
 class Payload:
@@ -233,7 +281,7 @@ def test_a_planted_payload_with_a_matching_manifest_is_not_executed(two, tmp_pat
     folder, payload = two / "step-000002", packed(Payload(tmp_path / "executed"))
     (folder / "state.pt").write_bytes(payload)
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["state.pt"] = hashlib.sha256(payload).hexdigest()
+    manifest["files"]["state.pt"] = seal(payload)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises((Corrupt, pickle.UnpicklingError)):
         checkpoint.load(folder)

@@ -8,7 +8,8 @@ import pytest
 import eval as evaluation
 import train
 from introspect.fields import Refused
-from introspect.files import read_json, write_json
+from introspect.files import write_json
+from introspect.reading import read_json
 from tests.tiny import TINY, folder_of
 
 
@@ -23,14 +24,14 @@ def study(tmp_path_factory):
 def test_a_run_is_measured_again_with_the_same_result(study, capsys):
     assert evaluation.main(["run", str(folder_of(study.parent, "noreg", 1))]) == 0
     said = capsys.readouterr().out
-    result = read_json(folder_of(study.parent, "noreg", 1) / "result.json", set())
+    result = read_json(folder_of(study.parent, "noreg", 1) / "result.json", {})
     assert f"{result['self']:.3f}" in said and f"{result['train']['orig']:.3f}" in said
     assert "measured at step 6 of 6" in said and "as in result.json" in said
 
 
 def test_a_result_that_is_not_of_the_checkpoint_is_pointed_out(study, capsys):
     path = folder_of(study.parent, "reg", 1) / "result.json"
-    result = read_json(path, set())
+    result = read_json(path, {})
     write_json(path, result | {"self": result["self"] + 0.25})
     evaluation.main(["run", str(path.parent)])
     write_json(path, result)
@@ -42,7 +43,7 @@ def test_a_study_is_tabulated_from_its_runs(study, capsys):
     said = capsys.readouterr().out
     for arm in ("reg", "noreg"):
         assert arm in said
-        assert f"{read_json(study / 'result.json', set())['arms'][arm]['gap']['mean']:+.3f}" in said
+        assert f"{read_json(study / 'result.json', {})['arms'][arm]['gap']['mean']:+.3f}" in said
 
 
 def test_a_run_that_was_moved_from_its_labels_is_refused_and_nothing_is_written(study, tmp_path):
@@ -72,7 +73,7 @@ def test_a_table_holds_the_runs_of_its_study_only(study, capsys):
 def test_a_config_that_was_altered_is_refused(study, tmp_path, change):
     shutil.copytree(study.parent, tmp_path / "s")
     run = folder_of(tmp_path / "s", "reg", 0)
-    altered, change = read_json(run / "config.json", {"config"}), json.loads(change)
+    altered, change = read_json(run / "config.json", {}), json.loads(change)
     if isinstance(change, dict):
         altered["config"] |= change
     else:

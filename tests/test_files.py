@@ -1,135 +1,108 @@
-"""Small files: read and refused; which commit and which source a result names."""
+"""Small files: whole or absent under every failure; what killed processes left is removed."""
 
-import shutil
+import errno
+import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from introspect.fields import Refused
-from introspect.files import (
-    PACKAGE,
-    commit,
-    hash_source,
-    read_json,
-    read_lines,
-    versions,
-)
-
-ONE, TWO, THREE = ("1" * 40, "2" * 40, "3" * 40)
-PACKED = f"# pack-refs with: peeled fully-peeled sorted \n{TWO} refs/backup/refs/heads/main\n" \
-         f"{ONE} refs/heads/main\n{TWO} refs/heads/not/main\n{THREE} refs/tags/v1\n^{TWO}\n"
-needs_git = pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+from introspect import files
+from introspect.files import is_aside, name_aside, remove_leftovers, write_text
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """What git says about a folder."""
-    who = ["-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false"]
-    command = ["git", "-C", str(folder), *who, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+def dead_number():
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
 
 
-@pytest.fixture
-def made(tmp_path):
-    """A .git folder made by hand."""
-    (tmp_path / "refs" / "heads").mkdir(parents=True)
-    (tmp_path / "HEAD").write_text("ref: refs/heads/main\n")
-    return tmp_path
+def test_a_temporary_name_is_never_given_twice_and_says_whose_it_is(tmp_path):
+    names = {name_aside(tmp_path / "x.json").name for _ in range(100)}
+    assert len(names) == 100 and all(map(is_aside, names))
+    assert all(f".{files.OWNER}.{os.getpid()}." in name for name in names)
+    for other in (".x.json.tmp", ".notes.123.tmp", "x.tmp", ".x.0123456g.1.01234567.tmp"):
+        assert not is_aside(other)
 
 
-def test_a_branch_is_read_from_packed_refs_by_its_whole_name_or_from_a_newer_loose_file(made):
-    (made / "packed-refs").write_text(PACKED)
-    assert commit(made) == ONE
-    (made / "HEAD").write_text("ref: refs/heads/not/main\n")
-    assert commit(made) == TWO
-    (made / "HEAD").write_text("ref: refs/heads/main\n")
-    (made / "refs" / "heads" / "main").write_text(f"{THREE}\n")
-    assert commit(made) == THREE
-    (made / "HEAD").write_text(f"{TWO}\n")  # detached
-    assert commit(made) == TWO
+def test_another_start_of_the_machine_or_another_container_is_another_owner(monkeypatch):
+    def owner(**changed):
+        seen = {"node": "a", "boot": "b", "ns": "pid:[1]", **changed}
+        with monkeypatch.context() as patch:
+            patch.setattr(files.platform, "node", lambda: seen["node"])
+            patch.setattr(Path, "read_text", lambda _: seen["boot"])
+            patch.setattr(os, "readlink", lambda _: seen["ns"])
+            return files.name_owner()
+
+    assert owner() == owner()
+    owners = {owner(), owner(node="z"), owner(boot="z"), owner(ns="pid:[2]")}
+    assert len(owners) == 4
+    command = [sys.executable, "-c", "from introspect.files import OWNER; print(OWNER)"]
+    root = Path(files.__file__).parents[1]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert said.stdout.strip() == files.OWNER  # another process of this machine
 
 
-@pytest.mark.parametrize("packed", [None, "", PACKED])
-def test_a_branch_without_a_commit_is_unknown(made, packed):
-    (made / "HEAD").write_text("ref: refs/heads/new\n")
-    if packed is not None:
-        (made / "packed-refs").write_text(packed)
-    assert commit(made) == "unknown"
+def test_leftovers_are_removed_by_owner_and_by_age(tmp_path):
+    """Of this machine: at once where the process is gone. Of others: after a day."""
+    gone, other = dead_number(), "0" * 8
+    made = {
+        f".a.{files.OWNER}.{gone}.00000000.tmp": (0, False),
+        f".b.{files.OWNER}.{os.getpid()}.00000000.tmp": (0, True),
+        f".c.{files.OWNER}.{os.getpid()}.00000000.tmp": (files.STALE + 60, False),
+        f".d.{other}.{gone}.00000000.tmp": (files.STALE - 60, True),
+        f".e.{other}.{os.getpid()}.00000000.tmp": (files.STALE + 60, False),
+        ".mine.tmp": (2 * files.STALE, True),  # not ours
+        "e.tmp": (2 * files.STALE, True),
+    }
+    for i, (name, (age, _)) in enumerate(made.items()):
+        path = tmp_path / name
+        if i % 2:
+            path.mkdir()
+            (path / "state.pt").write_bytes(b"half")
+        else:
+            path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+    remove_leftovers(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {n for n, (_, stays) in made.items() if stays}
 
 
-def test_without_a_git_folder_the_commit_is_unknown(tmp_path):
-    assert commit(tmp_path / ".git") == "unknown"
-    (tmp_path / ".git").write_text("gitdir: ../elsewhere\n")  # of a worktree
-    assert commit(tmp_path / ".git") == "unknown"
+def test_a_leftover_that_is_a_link_is_removed_and_what_it_names_is_not(tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis").write_text("years")
+    link = tmp_path / f".x.{files.OWNER}.{dead_number()}.00000000.tmp"
+    link.symlink_to(tmp_path / "work", target_is_directory=True)
+    remove_leftovers(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["work"]
+    assert (tmp_path / "work" / "thesis").read_text() == "years"
 
 
-@needs_git
-def test_the_commit_is_the_one_that_git_names(tmp_path):
-    git(tmp_path, "init", "-q")
-    seen = []
-    new = "commit -q --allow-empty -m"
-    for change in (f"{new} one", f"{new} two", "pack-refs --all", "checkout -q HEAD~1"):
-        git(tmp_path, *change.split())
-        seen.append(commit(tmp_path / ".git"))
-        assert seen[-1] == git(tmp_path, "rev-parse", "HEAD")
-    assert seen[1] == seen[2] and seen[3] == seen[0] != seen[1]
+def test_a_write_removes_what_a_killed_one_left_and_leaves_nothing_of_its_own(tmp_path):
+    (tmp_path / f".x.{files.OWNER}.{dead_number()}.00000000.tmp").write_text("half")
+    write_text(tmp_path / "x", "one")
+    write_text(tmp_path / "x", "two")
+    assert [p.name for p in tmp_path.iterdir()] == ["x"] and (tmp_path / "x").read_text() == "two"
 
 
-@needs_git
-def test_versions_name_the_commit_of_this_source():
-    if not (PACKAGE.parent / ".git").is_dir():
-        pytest.skip("not a git repository of its own")
-    assert versions("cpu")["commit"] == git(PACKAGE.parent, "rev-parse", "HEAD")
+def test_the_same_text_is_not_written_again(tmp_path):
+    write_text(tmp_path / "x", "é")
+    before = (tmp_path / "x").stat().st_mtime_ns, (tmp_path / "x").stat().st_ino
+    write_text(tmp_path / "x", "é")
+    assert ((tmp_path / "x").stat().st_mtime_ns, (tmp_path / "x").stat().st_ino) == before
 
 
-def test_the_hash_of_the_source_is_that_of_sha256sum_and_differs_after_any_edit(tmp_path):
-    (tmp_path / "wing").mkdir()
-    for name, text in (("b.py", "b"), ("a.txt", "a"), ("wing/c.py", "c"), ("wing.py", "d")):
-        (tmp_path / name).write_text(text)
-    before = hash_source(tmp_path)
-    command = "find * -name '*.py' -o -name '*.txt' | LC_ALL=C sort | xargs sha256sum | sha256sum"
-    if shutil.which("sha256sum"):
-        said = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
-        assert said.stdout[:12] == before
-    (tmp_path / "b.pyc").write_text("compiled")
-    assert hash_source(tmp_path) == before
-    hashes = {before}
-    (tmp_path / "wing" / "c.py").write_text("c ")
-    hashes.add(hash_source(tmp_path))
-    (tmp_path / "a.txt").write_text("A")
-    hashes.add(hash_source(tmp_path))
-    (tmp_path / "b.py").rename(tmp_path / "e.py")
-    hashes.add(hash_source(tmp_path))
-    assert len(hashes) == 4
+@pytest.mark.parametrize("operation", ["fsync", "replace"])
+def test_a_failed_write_names_the_file_and_keeps_the_old_one(tmp_path, monkeypatch, operation):
+    write_text(tmp_path / "x", "old")
 
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-def test_versions_name_the_hash_of_this_package(tmp_path):
-    shutil.copytree(PACKAGE, tmp_path / "copy", ignore=shutil.ignore_patterns("*.pyc"))
-    assert versions("cpu")["source"] == hash_source(tmp_path / "copy")
-    assert versions("cuda")["device"] == "cuda"
-
-
-@pytest.mark.parametrize("text, says", [
-    (None, "cannot be read"), ("{", "not JSON"), ("[1]", "must be an object with b"),
-    ('{"a": 1}', "must be an object with b")])
-def test_a_file_that_is_not_the_json_object_is_refused(tmp_path, text, says):
-    path = tmp_path / "x.json"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(Refused, match=f"x.json: {says}"):
-        read_json(path, {"b"})
-    path.write_text('{"a": 1, "b": null}')
-    assert read_json(path, {"b"}) == {"a": 1, "b": None}
-
-
-@pytest.mark.parametrize("text, says", [
-    (None, "cannot be read"), ('{"step": 1}\n{', "not lines of JSON"), ("", "must have lines"),
-    ('{"step": 1}\n3\n', "must have lines, each an object with step")])
-def test_a_file_that_is_not_lines_of_json_objects_is_refused(tmp_path, text, says):
-    path = tmp_path / "x.jsonl"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(Refused, match=f"x.jsonl: {says}"):
-        read_lines(path)
-    path.write_text('{"step": 1}\n{"step": 2, "a": []}\n')
-    assert read_lines(path) == [{"step": 1}, {"step": 2, "a": []}]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, operation, fail)
+        with pytest.raises(OSError) as e:
+            write_text(tmp_path / "x", "new")
+    assert operation == "replace" or e.value.filename == str(tmp_path / "x")
+    assert [p.name for p in tmp_path.iterdir()] == ["x"] and (tmp_path / "x").read_text() == "old"

@@ -8,8 +8,8 @@ import torch
 import train
 from introspect.analysis.patching import shared_circuits
 from introspect.analysis.probes import where_known
-from introspect.files import read_json
 from introspect.interview import Interview, RunTask
+from introspect.reading import read_json
 from introspect.runs.build import build
 from introspect.runs.stages import new_model
 from introspect.tasks.hint import Hint
@@ -50,11 +50,11 @@ def test_a_run_that_lost_its_last_checkpoint_continues_on_the_device(tmp_path):
     command = ["anchor/reg", *flags, f"--out_dir={tmp_path / 'run'}"]
     assert train.main(command) == 0
     out = run_folder(tmp_path / "run")
-    whole = read_json(out / "result.json", set())
+    whole = read_json(out / "result.json", {})
     (out / "result.json").unlink()
     shutil.rmtree(max((out / "checkpoints").glob("step-*")))
     assert train.main(command) == 0
-    continued = read_json(out / "result.json", set())
+    continued = read_json(out / "result.json", {})
     assert whole["versions"]["device"] == "cuda"
     for key in ("self", "orig", "drift"):
         assert whole[key] == pytest.approx(continued[key], abs=0.1)

@@ -12,13 +12,14 @@ import introspect.lab.verdicts as verdicts_module
 import train
 from introspect.analysis.score import read
 from introspect.fields import Refused
-from introspect.files import claim_folder, read_json, read_lines, write_json
+from introspect.files import claim_folder, name_aside, write_json
 from introspect.lab.claim import Claim
 from introspect.lab.claims import CLAIMS
 from introspect.lab.extras import perform
 from introspect.lab.publish import write_all
 from introspect.lab.quantities import gap, value, value_difference
 from introspect.lab.verdicts import judge, rows_of
+from introspect.reading import read_json, read_lines
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.jobs import list_m0s
 from introspect.runs.study import Runs, Setting, Workspace, plan_jobs, settings_of
@@ -256,7 +257,7 @@ def test_the_command_runs_judges_and_writes_and_does_so_once(tiny, tmp_path, cap
     again = capsys.readouterr().out
     assert again.splitlines()[:-1] == first.splitlines()[:-1]  # all but the time
     out = tmp_path / "results" / "matrix"
-    lines = read_lines(out / "runs.jsonl", "gap")
+    lines = read_lines(out / "runs.jsonl", {})
     assert [(line["arm"], line["seed"]) for line in lines] == [
         (arm, seed) for seed in (0, 1, 2) for arm in ("reg", "again", "shuffled")
     ]
@@ -271,7 +272,7 @@ def test_score_of_published_items_is_what_the_runs_have(tiny, tmp_path):
     gathered = perform(Workspace(tmp_path, "cpu", 1, {}), [MATRIX], [0, 1, 2])
     write_all(tmp_path / "results", gathered, [], True)
     out = tmp_path / "results" / "matrix"
-    runs = {line["arm"]: line for line in read_lines(out / "runs.jsonl", "gap")[:3]}
+    runs = {line["arm"]: line for line in read_lines(out / "runs.jsonl", {})[:3]}
     for arm, run in read([out / "items.jsonl"]).items():
         for key, labels in (("self", run.current), ("orig", run.original)):
             assert float((run.explanation == labels).mean()) == runs[arm][key]
@@ -298,7 +299,7 @@ def test_all_claims_are_corrected_logged_and_shown_where_results_are_the_reposit
     own.mkdir(parents=True)
     monkeypatch.setattr(eval_script, "PUBLISHED", [0, 1, 2])
     assert eval_script.main([*given, "--publish=true"]) == 0
-    rows = read_json(own / "claims.json", set())["rows"]
+    rows = read_json(own / "claims.json", {})["rows"]
     assert [row["measured"] for row in rows] == [c.measured for c in about]
     assert all((row["p"] is None) == (row["adjusted"] is None) for row in rows)
     assert "[C15](data/results/CLAIMS.md#c15)" in (tmp_path / "README.md").read_text()
@@ -333,9 +334,9 @@ def test_a_run_of_the_lab_can_be_measured_again(made, capsys):
 def test_a_folder_in_which_a_kill_left_half_a_file_is_taken(tmp_path):
     out = tmp_path / "run"
     out.mkdir()
-    (out / ".config.json.123.tmp").write_text("{")
+    name_aside(out / "config.json").write_text("{")
     claim_folder(out, {"config": {"seed": 1}})
-    assert read_json(out / "config.json", set()) == {"config": {"seed": 1}}
+    assert read_json(out / "config.json", {}) == {"config": {"seed": 1}}
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(Refused, match="is not empty and not a run"):
@@ -345,7 +346,7 @@ def test_a_folder_in_which_a_kill_left_half_a_file_is_taken(tmp_path):
 def test_a_folder_of_another_configuration_is_not_touched(made):
     lab, found = made
     folder = found[MATRIX].runs[0]["reg"].folder
-    config = read_json(folder / "config.json", set())
+    config = read_json(folder / "config.json", {})
     other = {**config, "config": {**config["config"], "weight_decay": 0.5}}
     write_json(folder / "config.json", other)
     with pytest.raises(Refused, match="holds another run, with weight_decay=0.5"):

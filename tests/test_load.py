@@ -8,8 +8,8 @@ import torch
 import train
 from introspect.checkpoint import Corrupt
 from introspect.fields import Refused
-from introspect.files import read_json
 from introspect.measure import measure_all
+from introspect.reading import read_json
 from introspect.runs.build import build
 from introspect.runs.load import load_run
 from introspect.tasks.registry import find_tasks
@@ -30,7 +30,7 @@ def config_of(description):
 
 
 def test_a_finished_run_is_loaded_and_says_what_its_items_say(whole):
-    description = read_json(whole / "config.json", {"config"})
+    description = read_json(whole / "config.json", {})
     config = config_of(description)
     run = load_run(whole, config, whole / description["cache"], "cpu")
     assert run.step == 6 and config.cotrain.adapter_rank == 2
@@ -41,21 +41,21 @@ def test_a_finished_run_is_loaded_and_says_what_its_items_say(whole):
     said = [s.channel.words(int(k)) for k in s.explanation[s.rows("held_out")].flatten()]
     assert len(rows) == len(said)
     assert all(f'"explanation": "{word}"' in row for word, row in zip(said, rows))
-    with pytest.raises(Refused, match="its checkpoint must be of its config.json"):
-        plain = read_json(whole / "config.json", {"config"})
+    with pytest.raises(Refused, match="step-000006: must be of this configuration"):
+        plain = read_json(whole / "config.json", {})
         plain["config"]["adapter_rank"] = None
         load_run(whole, config_of(plain), whole / description["cache"], "cpu")
 
 
 def test_a_loaded_run_has_the_measures_of_its_result(whole):
-    config = config_of(read_json(whole / "config.json", {"config"}))
+    config = config_of(read_json(whole / "config.json", {}))
     found = measure_all(load_run(whole, config, whole.parents[1] / "cache", "cpu").snapshots)
-    result = read_json(whole / "result.json", set())
+    result = read_json(whole / "result.json", {})
     assert found == {key: result[key] for key in found}
 
 
 def test_a_run_without_its_checkpoint_or_its_labels_is_refused(whole, tmp_path):
-    config = config_of(read_json(whole / "config.json", {"config"}))
+    config = config_of(read_json(whole / "config.json", {}))
     with pytest.raises(Refused, match="must hold a checkpoint"):
         load_run(tmp_path / "none", config, whole.parents[1] / "cache", "cpu")
     with pytest.raises(Refused, match="the frozen labels of .* must be there"):

@@ -6,7 +6,7 @@ import torch
 
 import train
 from introspect import checkpoint, pretrain
-from introspect.files import read_json, read_lines
+from introspect.reading import read_json, read_lines
 from introspect.runs.build import build
 from introspect.runs.stages import make_tasks, new_model
 from introspect.streams import rng
@@ -40,7 +40,7 @@ def test_m0_and_teaching_are_done_once_a_seed_and_shared_by_all_arms(study):
     assert all(len(list((out / "cache").glob(f"{kind}-*"))) == 2 for kind in ("m0", "taught"))
     for seed in (0, 1):
         runs = [folder_of(out, arm, seed) for arm in ("reg", "noreg", "shuffled", "nolabels")]
-        starts = [read_lines(run / "metrics.jsonl")[0] for run in runs]
+        starts = [read_lines(run / "metrics.jsonl", {})[0] for run in runs]
         for start in starts:  # from one and the same model, but with labels of their own
             assert {k: v for k, v in start.items() if k not in ("train", "seconds")} == {
                 k: v for k, v in starts[0].items() if k not in ("train", "seconds")
@@ -49,12 +49,12 @@ def test_m0_and_teaching_are_done_once_a_seed_and_shared_by_all_arms(study):
 
 
 def test_a_run_says_what_it_finds_of_the_behavior_that_was_taught(study):
-    result = read_json(folder_of(study[0], "reg", 1) / "result.json", set())
+    result = read_json(folder_of(study[0], "reg", 1) / "result.json", {})
     assert list(result["tasks"]) == list(result["m0"]["tasks"]) == ["hint", "jabberwocky"]
     assert result["tasks"]["jabberwocky"]["n_items"] == 5 * 4 * 4  # all of its subjects
     assert result["tasks"]["hint"]["n_items"] == result["n_items"] == 18 * 4
     assert result["self"] == result["tasks"]["hint"]["self"]
-    first, *_ = read_lines(folder_of(study[0], "reg", 1) / "metrics.jsonl")
+    first, *_ = read_lines(folder_of(study[0], "reg", 1) / "metrics.jsonl", {})
     assert first["tasks"]["jabberwocky"]["behavior_drift"] > 0  # it was taught before
 
 
@@ -85,9 +85,9 @@ def test_a_run_stopped_while_it_is_taught_ends_as_if_it_had_not_been(
     whole, again = folder_of(study[0], "reg", 0), run_folder(tmp_path / "run")
     assert torch.equal(weights(whole), weights(again))
     for name in ("result.json", "examples.json"):
-        one, other = (without_time(read_json(out / name, set())) for out in (whole, again))
+        one, other = (without_time(read_json(out / name, {})) for out in (whole, again))
         assert one == other
-    logs = [without_time(read_lines(out / "metrics.jsonl")) for out in (whole, again)]
+    logs = [without_time(read_lines(out / "metrics.jsonl", {})) for out in (whole, again)]
     assert logs[0] == logs[1]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import introspect.lab.publish as publish
-from introspect.files import read_json, read_lines, write_lines
+from introspect.files import write_lines
 from introspect.lab.claims import CLAIMS
 from introspect.lab.headlines import HEADLINES
 from introspect.lab.objections import OBJECTIONS
@@ -25,6 +25,7 @@ from introspect.lab.tables import (
     show,
 )
 from introspect.lab.verdicts import Row, judge
+from introspect.reading import read_json, read_lines
 from introspect.report.figures import (
     UNDECIDED,
     VERDICTS,
@@ -162,7 +163,7 @@ def test_the_terminal_shows_the_same_numbers_and_counts_the_verdicts():
 def test_a_study_lists_every_run_and_says_how_to_get_it(found, tmp_path):
     write_all(tmp_path / "results", {NOISE: found}, ROWS, True)
     out = tmp_path / "results" / "noise"
-    lines = read_lines(out / "runs.jsonl", "gap")
+    lines = read_lines(out / "runs.jsonl", {})
     assert [(line["arm"], line["seed"]) for line in lines] == [
         (arm, seed) for seed in (0, 1, 2) for arm in ARMS
     ]
@@ -249,7 +250,7 @@ def test_claims_are_written_where_all_experiments_were_run(found, tmp_path, monk
     assert not (tmp_path / "claims.json").exists()
     monkeypatch.setattr(publish, "CLAIMS", [r.claim for r in ROWS])
     write_all(tmp_path, {NOISE: found}, ROWS, True)
-    assert read_json(tmp_path / "claims.json", set()) == json.loads(json.dumps(TABLE))
+    assert read_json(tmp_path / "claims.json", {}) == json.loads(json.dumps(TABLE))
     assert (tmp_path / "CLAIMS.md").read_text() == claims_page(TABLE)
     assert (tmp_path / "OBJECTIONS.md").read_text() == objections_page(TABLE)
 

@@ -9,7 +9,6 @@ import eval as eval_script
 import introspect
 import train
 from introspect.analysis import score
-from introspect.files import read_json, read_lines
 from introspect.lab.claims import CLAIMS
 from introspect.lab.tables import (
     claim_blocks,
@@ -19,6 +18,7 @@ from introspect.lab.tables import (
 )
 from introspect.lab.verdicts import judge
 from introspect.metrics import coupling
+from introspect.reading import read_json, read_lines
 from introspect.report.report import arms_table
 from introspect.report.study import study_of_rows
 from introspect.report.text import show_study
@@ -40,14 +40,14 @@ def blocks(language: str) -> list[str]:
 
 def committed(name: str) -> dict:
     """The study in a folder of data/results, from its runs.jsonl."""
-    return study_of_rows(read_lines(RESULTS / name / "runs.jsonl", "untrained"))
+    return study_of_rows(read_lines(RESULTS / name / "runs.jsonl", {}))
 
 
 def test_the_table_on_the_first_screen_is_what_the_committed_runs_print():
     table = README.split("<!-- table: anchor -->")[1].split("```")[1].strip()
     assert table in show_study(committed("anchor")) and len(table.splitlines()) == 7
     assert README.index("<!-- table: anchor -->") < README.index("<!-- command: test -->")
-    first = read_lines(RESULTS / "anchor" / "runs.jsonl", "gap")[0]
+    first = read_lines(RESULTS / "anchor" / "runs.jsonl", {})[0]
     assert (first["arm"], first["seed"]) == ("reg", 0) and "anchor/reg --seed=0" in README
     assert f"Expect Self {first['self']:.3f} and Orig {first['orig']:.3f}" in README
     gaps = [f"{of['gap']['mean']:+.3f}" for of in committed("anchor")["arms"].values()]
@@ -102,11 +102,11 @@ def between(name: str) -> str:
     return README.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0]
 
 
-CLAIMS_JSON = read_json(RESULTS / "claims.json", set())
+CLAIMS_JSON = read_json(RESULTS / "claims.json", {})
 
 
 def test_the_tables_of_claims_are_those_of_the_committed_verdicts():
-    claims = read_json(RESULTS / "claims.json", set())
+    claims = read_json(RESULTS / "claims.json", {})
     assert between("claims") == readme_table(claims)
     assert (RESULTS / "CLAIMS.md").read_text() == claims_page(claims)
     assert (RESULTS / "OBJECTIONS.md").read_text() == objections_page(claims)
@@ -141,7 +141,7 @@ def test_past_beside_the_gaps_of_donors_is_that_of_the_committed_runs():
     for name, mean in (("seed", 0.123), ("order", 0.103), ("width", 0.145), ("depth", 0.168),
                        ("length", 0.056), ("share-1.0", 0.120)):
         study = "foreign" if name == "share-1.0" else "donors"
-        lines = read_lines(RESULTS / study / "runs.jsonl", "gap")
+        lines = read_lines(RESULTS / study / "runs.jsonl", {})
         past = [r["self"] - r["controls"]["own"] for r in lines if r["arm"] == name]
         assert shown[f"gap of {name}"] == interval(past)
         assert round(shown[f"gap of {name}"]["mean"], 3) == mean
@@ -161,7 +161,7 @@ def test_the_committed_page_of_every_setting_has_its_claims_and_the_whole_family
 
 @pytest.mark.parametrize("study", settings_of(CLAIMED), ids=lambda study: study.name)
 def test_the_committed_values_are_those_of_the_committed_runs(study):
-    lines = read_lines(RESULTS / study.name / "runs.jsonl", "gap")
+    lines = read_lines(RESULTS / study.name / "runs.jsonl", {})
     about = [r for r in CLAIMS_JSON["rows"] if (r["experiment"], r["task"]) == study]
     by_run = {(line["arm"], line["seed"]): line for line in lines}
     assert {seed for _, seed in by_run} == {0, 1, 2, 3, 4} and len(by_run) == len(lines)
@@ -179,7 +179,7 @@ def test_score_prints_of_committed_items_what_the_committed_runs_have(capsys):
     file = folder / "items.jsonl"
     assert eval_script.main(["score", str(file)]) == 0
     assert "reg       4,608  1,152   0.823 [0.804, 0.841]" in capsys.readouterr().out
-    runs = {r["arm"]: r for r in read_lines(folder / "runs.jsonl", "gap") if r["seed"] == 0}
+    runs = {r["arm"]: r for r in read_lines(folder / "runs.jsonl", {}) if r["seed"] == 0}
     for arm, run in score.read([file]).items():
         found = coupling(run.explanation, run.current, run.original)
         for key, value in (("self", found.self_match), ("orig", found.orig_match)):
@@ -220,4 +220,4 @@ def test_links_within_the_table_of_code_say_where_they_lead():
 def test_a_study_prints_the_table_that_its_result_holds(capsys, tmp_path):
     train.main([*TINY, "--seeds=2", "--jobs=1", f"--out_dir={tmp_path}"])
     (file,) = tmp_path.glob("*/result.json")
-    assert show_study(read_json(file, set())) in capsys.readouterr().out
+    assert show_study(read_json(file, {})) in capsys.readouterr().out

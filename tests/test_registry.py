@@ -1,5 +1,7 @@
 """From the name of a task to its world, and a task of one's own in a file, right and wrong."""
 
+import hashlib
+import json
 import subprocess
 import sys
 
@@ -8,7 +10,7 @@ import pytest
 
 import eval as evaluation
 import train
-from introspect.files import read_json
+from introspect.reading import read_json
 from introspect.runs.build import build, worlds_of
 from introspect.runs.cli import parse
 from introspect.runs.stages import m0_key
@@ -79,11 +81,11 @@ def test_a_file_is_found_by_any_path_to_it_and_beside_other_tasks(own):
 
 def test_a_run_of_a_task_of_ones_own_is_trained_and_measured_again(own, capsys):
     assert train.main(["anchor/reg", f"--task={OWN}", *SMALL, "--n_place=9", "--out_dir=run"]) == 0
-    result = read_json(run_folder(own / "run") / "result.json", set())
+    result = read_json(run_folder(own / "run") / "result.json", {})
     assert result["task"] == OWN and result["n_items"] == 4 * 2  # places 1, 3, 5, 7
     assert result["train"]["n_items"] == 5 * 2
     capsys.readouterr()
-    assert evaluation.main(["run", str(run_folder(own / "run"))]) == 0
+    assert evaluation.main(["run", str(run_folder(own / "run")), f"--task={OWN}"]) == 0
     assert "as in result.json" in capsys.readouterr().out
 
 
@@ -234,9 +236,30 @@ def test_a_run_does_not_go_on_with_an_edited_file_nor_is_it_measured_with_it(own
     assert train.main(command) == 0
     edited(own, "rain = np.random.default_rng(seed)", "rain = np.random.default_rng(seed + 1)")
     refusal_of(lambda: train.main(command), "holds another run, with source=weather.py:Weather=")
-    refusal_of(
-        lambda: evaluation.main(["run", str(run_folder(own / "run"))]), "its file must be as it was"
-    )
+    measure = ["run", str(run_folder(own / "run")), f"--task={OWN}"]
+    refusal_of(lambda: evaluation.main(measure), "its file must be as it was")
+
+
+def test_no_folder_makes_a_file_run_that_the_user_did_not_name(own, capsys):
+    """Whoever made the folder may have put the file into it; its hash is in the folder, too."""
+    (own / "nice").mkdir()
+    (own / "nice" / "canary.py").write_text(f"open({str(own / 'sang')!r}, 'w')\n{SOURCE}")
+    task = "nice/canary.py:Weather"
+    source = f"{task}={hashlib.sha256((own / 'nice' / 'canary.py').read_bytes()).hexdigest()[:12]}"
+    described = {"device": "cpu", "source": source, "cache": "cache", "config": {"task": task}}
+    (own / "nice" / "config.json").write_text(json.dumps(described))
+    for named in ("--task=", "--task=hint", "--task=nice/canary.py:Other", "--task=weather.py:Weather"):
+        refusal_of(lambda: evaluation.main(["run", "nice", named]), "would run as a program")
+    refusal_of(lambda: evaluation.main(["run", "nice"]), "would run as a program")
+    assert not (own / "sang").exists()
+    described["source"] = source[:-1]
+    (own / "nice" / "config.json").write_text(json.dumps(described))
+    refusal_of(lambda: evaluation.main(["run", "nice", f"--task={task}"]), "must be as it was")
+    assert not (own / "sang").exists()  # the hash is compared before the file is run
+    described["source"] = source
+    (own / "nice" / "config.json").write_text(json.dumps(described))
+    refusal_of(lambda: evaluation.main(["run", "nice", f"--task={task}"]), "must hold a checkpoint")
+    assert (own / "sang").exists()  # guard: named, it does run
 
 
 def test_a_file_that_exits_or_cannot_be_imported_by_its_name_is_refused(own):

@@ -7,7 +7,7 @@ import torch
 
 import train
 from introspect import checkpoint, cotrain
-from introspect.files import read_json, read_lines
+from introspect.reading import read_json, read_lines
 from introspect.runs import run as run_module
 from introspect.runs import stages
 from introspect.runs.cli import parse
@@ -24,7 +24,7 @@ def end(out):
     """The bytes that a run ends in, but for time."""
     out = run_folder(out)
     last = max((out / "checkpoints").glob("step-*"))
-    result = without_time(read_json(out / "result.json", set()))
+    result = without_time(read_json(out / "result.json", {}))
     kept = [(out / name).read_bytes() for name in ("items.jsonl", "examples.json")]
     return (last / "state.pt").read_bytes(), kept, result
 
@@ -67,14 +67,14 @@ def test_a_refreshed_run_that_was_stopped_ends_in_the_same_bytes(tmp_path, monke
     assert end(tmp_path / "whole") == end(tmp_path / "stopped")
     one(tmp_path / "frozen", *flags)
     frozen, refreshed = (
-        read_lines(run_folder(tmp_path / n) / "metrics.jsonl") for n in ("frozen", "whole")
+        read_lines(run_folder(tmp_path / n) / "metrics.jsonl", {}) for n in ("frozen", "whole")
     )
     assert without_time(frozen[0]) == without_time(refreshed[0])  # both are M0 and its labels
     assert not torch.equal(
         weights(run_folder(tmp_path / "frozen")), weights(run_folder(tmp_path / "whole"))
     )
     hashes = {
-        read_json(run_folder(tmp_path / n) / "result.json", set())["labels_sha256"]
+        read_json(run_folder(tmp_path / n) / "result.json", {})["labels_sha256"]
         for n in ("frozen", "whole")
     }
     assert len(hashes) == 1  # Orig is about the same labels
@@ -99,7 +99,7 @@ def test_another_draw_seed_draws_other_batches_of_the_same_m0_and_labels(tmp_pat
     )
     assert m0_and_labels(tmp_path / "plain") == m0_and_labels(tmp_path / "other")
     plain, other = (
-        read_json(run_folder(tmp_path / n) / "result.json", set()) for n in ("plain", "other")
+        read_json(run_folder(tmp_path / n) / "result.json", {}) for n in ("plain", "other")
     )
     for key in ("m0", "labels_sha256", "n_items"):
         assert plain[key] == other[key]
@@ -110,7 +110,7 @@ def test_a_draw_seed_decides_no_label_that_is_drawn(tmp_path):
     for name, flags in (("plain", ()), ("other", ("--draw_seed=4",)), ("seed", ("--seed=4",))):
         one(tmp_path / name, "--m0_seed=0", *drawn, *flags)
     plain, other, seed = (
-        read_json(run_folder(tmp_path / name) / "result.json", set())["labels_sha256"]
+        read_json(run_folder(tmp_path / name) / "result.json", {})["labels_sha256"]
         for name in ("plain", "other", "seed")
     )
     assert plain == other != seed
@@ -178,7 +178,7 @@ def test_a_run_killed_between_its_last_evaluation_and_its_result_ends_in_the_sam
     assert one(tmp_path / "killed") == 0
     assert end(tmp_path / "killed") == end(tmp_path / "whole")
     logs = [
-        without_time(read_lines(run_folder(tmp_path / n) / "metrics.jsonl"))
+        without_time(read_lines(run_folder(tmp_path / n) / "metrics.jsonl", {}))
         for n in ("whole", "killed")
     ]
     assert logs[0] == logs[1]

@@ -1,6 +1,5 @@
 """Ingredients of a run: M0, what it is taught later, frozen labels; made once, then cached."""
 
-import hashlib
 import json
 from functools import partial
 
@@ -28,6 +27,7 @@ from introspect.tasks.registry import find_tasks
 from introspect.tokenizer import ANSWER, encode
 from tests.several import SIZES, config
 from tests.several import TINY as SEVERAL
+from tests.test_checkpoint import seal
 
 TINY = dict(
     n_entity=4, n_attribute=4, n_layer=1, n_embd=16, n_head=2, pretrain_steps=6,
@@ -79,12 +79,10 @@ def test_a_label_flipped_in_the_cache_is_noticed_even_with_a_consistent_manifest
     _, labels, *_ = frozen(tmp_path)
     (folder,) = tmp_path.glob("labels-*")
     forged = {k: v.clone() for k, v in labels._asdict().items()}
-    forged["original"][3, 1] += 1
+    forged["original"][3, 1] = (forged["original"][3, 1] + 1) % 3
     torch.save(forged, folder / "state.pt")
-    manifest = {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        for name in ("state.pt", "meta.json")
-    }
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["state.pt"] = seal((folder / "state.pt").read_bytes())
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert load(folder)[0]["original"][3, 1] == forged["original"][3, 1]  # the folder verifies
     with pytest.raises(Corrupt, match="do not have the hash they were frozen with"):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from introspect.files import read_json, read_lines
 from introspect.report.study import study_of_rows, write_study
 from introspect.runs.study import Gathered, Run, Runs, Setting
+from introspect.reading import read_json, read_lines
 from tests import made_up
 from tests.made_up import COUPLED, REVERSED, VERSIONS, Page
 
@@ -18,7 +18,7 @@ def gathered(two_arms, tmp_path):
     runs = {}
     for seed in range(3):
         folders = {arm: tmp_path / "runs" / f"{arm}-seed{seed}" for arm in ("reg", "noreg")}
-        read = {arm: read_json(folder / "result.json", set()) for arm, folder in folders.items()}
+        read = {arm: read_json(folder / "result.json", {}) for arm, folder in folders.items()}
         runs[seed] = Runs({arm: Run(read[arm], folder) for arm, folder in folders.items()})
     return Gathered(runs, [])
 
@@ -26,7 +26,7 @@ def gathered(two_arms, tmp_path):
 @pytest.mark.parametrize("published", [True, False])
 def test_the_lines_of_a_study_describe_it_as_its_runs_do(gathered, tmp_path, published):
     study = write_study(tmp_path / "a", ANCHOR, gathered, {}, CLAIMS, published)
-    rows = read_lines(tmp_path / "a" / "runs.jsonl", "gap")
+    rows = read_lines(tmp_path / "a" / "runs.jsonl", {})
     assert study == study_of_rows(rows) | {"overrides": {}}
     expected = made_up.write_study(tmp_path / "b", {"reg": COUPLED, "noreg": REVERSED})
     for key in ("arms", "differences", "m0", "runs", "seeds", "explained", "versions", "failed"):

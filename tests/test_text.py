@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from introspect.files import read_json
 from introspect.report.summary import MEASURES
 from introspect.report.text import show_run, show_studies, show_study, task_rows
+from introspect.reading import read_json
 from tests.made_up import (
     COUPLED,
     REVERSED,
@@ -75,7 +75,7 @@ def test_show_run_says_what_its_interval_allows(change, meaning):
 
 def test_show_study_reads_what_the_file_holds(two_arms, tmp_path):
     """Numbers survive the way through result.json."""
-    assert show_study(read_json(tmp_path / "result.json", set())) == show_study(two_arms)
+    assert show_study(read_json(tmp_path / "result.json", {})) == show_study(two_arms)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 import train
 from introspect import checkpoint, cotrain, pretrain
 from introspect.fields import Refused
-from introspect.files import read_json, read_lines
+from introspect.reading import read_json, read_lines
 from tests.tiny import TINY, folder_of, run_folder, weights, without_time
 
 ROOT = Path(__file__).parents[1]
@@ -26,8 +26,8 @@ def one(out: Path, *flags: str, arm: str = "reg") -> int:
 
 def same_run(a: Path, b: Path) -> bool:
     """Final weights, results and every line of the log, but for time fields."""
-    results = [without_time(read_json(out / "result.json", set())) for out in (a, b)]
-    logs = [without_time(read_lines(out / "metrics.jsonl")) for out in (a, b)]
+    results = [without_time(read_json(out / "result.json", {})) for out in (a, b)]
+    logs = [without_time(read_lines(out / "metrics.jsonl", {})) for out in (a, b)]
     examples = [(out / "examples.json").read_bytes() for out in (a, b)]
     same = results[0] == results[1] and logs[0] == logs[1] and examples[0] == examples[1]
     return same and torch.equal(weights(a), weights(b))
@@ -42,9 +42,9 @@ def whole(tmp_path_factory):
 
 
 def test_a_run_leaves_its_config_its_log_and_its_result(whole):
-    rows = read_lines(whole / "metrics.jsonl")
+    rows = read_lines(whole / "metrics.jsonl", {})
     assert [row["step"] for row in rows] == [0, 2, 4, 6]
-    result = read_json(whole / "result.json", set())
+    result = read_json(whole / "result.json", {})
     assert (result["task"], result["arm"], result["seed"]) == ("hint", "reg", 0)
     for key in "self orig gap drift compatibility preference n_items majority".split():
         assert result[key] == rows[-1][key]
@@ -71,7 +71,7 @@ def test_another_seed_or_weight_is_another_run(whole, tmp_path, flag):
 def test_evaluating_more_often_does_not_change_the_weights(whole, tmp_path):
     one(tmp_path / "often", "--eval_interval=1")
     assert torch.equal(weights(whole), weights(run_folder(tmp_path / "often")))
-    assert len(read_lines(run_folder(tmp_path / "often") / "metrics.jsonl")) == 7
+    assert len(read_lines(run_folder(tmp_path / "often") / "metrics.jsonl", {})) == 7
 
 
 def test_a_finished_run_is_not_touched_again(whole):
@@ -205,7 +205,7 @@ def test_one_corrupt_checkpoint_costs_time_but_no_result(whole, tmp_path, capsys
 
 def study(out: Path, *flags: str) -> dict:
     assert train.main([*TINY, "--seeds=2", f"--out_dir={out}", *flags]) == 0
-    return read_json(study_folder(out) / "result.json", set())
+    return read_json(study_folder(out) / "result.json", {})
 
 
 def study_folder(root: Path) -> Path:
@@ -228,7 +228,7 @@ def test_a_study_is_the_same_with_one_worker_and_with_two(tmp_path):
     gaps = [r["gap"] for r in one_job["runs"] if r["arm"] == "noreg"]
     assert len(gaps) == 2 and arms["noreg"]["gap"]["mean"] == pytest.approx(sum(gaps) / 2)
     folders = [folder_of(tmp_path / "1", arm, 0) for arm in arms]
-    of_seed_0 = [read_json(folder / "result.json", set()) for folder in folders]
+    of_seed_0 = [read_json(folder / "result.json", {}) for folder in folders]
     assert len({r["labels_sha256"] for r in of_seed_0}) == 1 < len(of_seed_0)  # the arms share them
 
 
@@ -308,7 +308,7 @@ def test_a_run_that_diverges_does_not_take_the_study_with_it(tmp_path, monkeypat
     monkeypatch.setattr(cotrain, "loss_of_update", poisoned)
     flags = [*TINY, "--seeds=2", "--jobs=1", f"--out_dir={tmp_path / 's'}"]
     assert train.main(flags) == 3
-    result = read_json(study_folder(tmp_path / "s") / "result.json", set())
+    result = read_json(study_folder(tmp_path / "s") / "result.json", {})
     starts = [f"noreg of seed {seed}: loss is not finite at step 0" for seed in (0, 1)]
     assert [text.partition(";")[0] for text in result["failed"]] == starts
     assert list(result["arms"]) == ["reg"]

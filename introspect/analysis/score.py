@@ -23,6 +23,7 @@ import numpy as np
 from introspect.analysis import matrix
 from introspect.analysis.matrix import Estimate, Matrix, Run, estimate_share
 from introspect.fields import Refused
+from introspect.reading import MOST_LINE
 from introspect.report.html import aligned
 from introspect.report.text import WIDTH, estimate, number
 from introspect.stats import side_of
@@ -90,7 +91,9 @@ def read_file(path: Path, ids: dict[str, dict], runs: dict[Any, tuple[array, set
 
     try:
         with open(path, "rb") as f:
-            for line, raw in enumerate(f, 1):
+            for line, raw in enumerate(iter(partial(f.readline, MOST_LINE + 1), b""), 1):
+                if len(raw) > MOST_LINE:
+                    raise Refused(f"{path}, line {line}: is longer than {MOST_LINE:,} bytes")
                 raw = raw.removeprefix(BOM_UTF8) if line == 1 else raw
                 try:
                     take(raw.rstrip(b"\r\n").decode())

@@ -1,13 +1,14 @@
 """The numbers that claims are about. A Statistic reads one number from the runs of one seed."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from introspect.analysis import score
 from introspect.analysis.matrix import Pairwise, pairwise
-from introspect.files import read_json, read_lines
+from introspect.reading import NUMBER, read_json, read_lines
 from introspect.runs.study import Run, Runs
 
 Statistic = Callable[["Runs"], float]  # it takes the runs of one seed, by arm
@@ -58,13 +59,14 @@ def above_constant(arm: str, *within: str) -> Statistic:
 def at_evaluation(arm: str, key: str, evaluation: int) -> Statistic:
     """A number of one evaluation during training; evaluation 0 is before the first update."""
     return lambda runs: read_value(
-        read_lines(runs[arm].folder / "metrics.jsonl")[evaluation], key
+        read_lines(runs[arm].folder / "metrics.jsonl", {key: NUMBER | None})[evaluation], key
     )
 
 
 def extra(arm: str, name: str, *keys: str) -> Statistic:
     """A number from an extra measurement of a finished run (lab.extras), kept in NAME.json."""
-    return lambda runs: read_value(read_json(runs[arm].folder / f"{name}.json", set()), *keys)
+    form = reduce(lambda inner, key: {key: inner}, reversed(keys), NUMBER | None)
+    return lambda runs: read_value(read_json(runs[arm].folder / f"{name}.json", form), *keys)
 
 
 def zero_crossing(arms: list[str], x: tuple[str, ...], y: tuple[str, ...]) -> Statistic:
@@ -108,7 +110,7 @@ def gap_on_true_words(arm: str, base: str) -> Statistic:
 
     def measure(runs: Runs) -> float:
         one, two = read_items(runs[arm], runs[base])
-        rows = read_lines(runs[arm].folder / "items.jsonl", "item")
+        rows = read_lines(runs[arm].folder / "items.jsonl", {"item": str})
         words = np.array([row["item"].split()[0] for row in rows])
         return gap_among(one, ~np.isin(words, words[one.original != two.original]))
 

@@ -143,6 +143,8 @@ def show_examples(shown: dict[str, tuple[int, list[dict]]]) -> list[str]:
     """Items in words, of one run of every arm."""
     blocks = ["## Examples", READING]
     for arm, (seed, rows) in shown.items():
+        if not rows:
+            continue
         head = [EXAMPLE.get(k, k.replace("m0", "M0").replace("_", " ")) for k in rows[0]]
         cells = (list(row.values()) for row in rows)
         blocks += [f"### {clean(arm)}, seed {seed}", table([head, *cells])]

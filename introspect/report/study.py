@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from introspect.files import read_json, read_lines, write_json, write_lines, write_text
+from introspect.fields import Refused
+from introspect.files import write_json, write_lines, write_text
+from introspect.forms import EXAMPLES, ITEM, ROW, UNTRAINED
+from introspect.reading import read_json, read_lines
 from introspect.report.figures import curves, dots, inline
 from introspect.report.html import clean, page
 from introspect.report.report import (
@@ -76,8 +79,16 @@ def describe_study(
 
 
 def study_of_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The study whose runs.jsonl has these lines."""
-    return describe_study(Setting(rows[0]["experiment"], rows[0]["task"]), rows, [])
+    """The study whose runs.jsonl has these lines.
+
+    Raises:
+        Refused: they are not of one study, or of one that this version does not know.
+    """
+    first, *others = {(row["experiment"], row["task"]) for row in rows}
+    experiment = EXPERIMENTS.get(first[0])
+    if others or not experiment or not {row["arm"] for row in rows} <= experiment.arms.keys():
+        raise Refused(f"{first[0]}: must be runs of the arms of one experiment on one task")
+    return describe_study(Setting(*first), rows, [])
 
 
 def list_rows(
@@ -89,7 +100,7 @@ def list_rows(
     for seed, by_arm in sorted(gathered.runs.items()):
         for arm, run in by_arm.items():
             kept = {k: v for k, v in run.result.items() if k not in ("arm", "seconds")}
-            before = read_lines(run.folder / "metrics.jsonl")[0]
+            before = read_lines(run.folder / "metrics.jsonl", UNTRAINED)[0]
             untrained = {key: before[key] for key in ("self", "orig")}
             fields = experiment.fields(arm, seed, overrides)
             where = {"folder": run.folder.name, "untrained": untrained}
@@ -162,7 +173,7 @@ def write_report(
     """report.md, report.html and their figures."""
     title = f"Introspective coupling: {study['experiment']} on {study['task']}"
     shown = {
-        arm: (run.result["seed"], read_json(run.folder / "examples.json", {"examples"})["examples"])
+        arm: (run.result["seed"], read_json(run.folder / "examples.json", EXAMPLES)["examples"])
         for arm, (run, *_) in by_arm.items()
     }
     pointer, drawing = write_curves(out, by_arm)
@@ -198,7 +209,7 @@ def write_curves(out: Path, by_arm: Arms) -> tuple[list[str], list[str]]:
     if len(by_arm) > MOST_CURVES:
         return [], []
     metrics = {
-        arm: [read_lines(run.folder / "metrics.jsonl") for run in runs]
+        arm: [read_lines(run.folder / "metrics.jsonl", ROW) for run in runs]
         for arm, runs in by_arm.items()
     }
     drawn = curves(metrics, "held_out", 5.2), curves(metrics, "train", 4.2)
@@ -212,6 +223,6 @@ def write_items(out: Path, setting: Setting, gathered: Gathered) -> None:
     if not EXPERIMENTS[setting.experiment].items or not gathered.runs:
         return
     first = gathered.runs[min(gathered.runs)]
-    items = {arm: read_lines(run.folder / "items.jsonl", "item") for arm, run in first.items()}
+    items = {arm: read_lines(run.folder / "items.jsonl", ITEM) for arm, run in first.items()}
     rows = [{"run": arm, **item} for arm, of_arm in items.items() for item in of_arm]
     write_lines(out / "items.jsonl", rows)

@@ -3,20 +3,8 @@
 from itertools import combinations
 from typing import Any
 
+from introspect.forms import MEASURES
 from introspect.stats import interval, verdict
-
-MEASURES = (
-    "self",
-    "orig",
-    "gap",
-    "drift",
-    "compatibility",
-    "preference",
-    "behavior_drift",
-    "behavior_drift_without_cue",
-    "majority",
-    "majority_now",
-)
 
 
 def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:

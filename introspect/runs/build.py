@@ -159,9 +159,9 @@ def donor_of(cfg: Config) -> Config:
         raise Refused(f"--donor={donor}: {e}") from None
 
 
-def sources(cfg: Config) -> str:
+def sources(task: str) -> str:
     """Hashes of the files of the user's own tasks, 12 digits each; empty if there are none."""
-    hashes = {name: hash_file(name) for name in cfg.tasks}
+    hashes = {name: hash_file(name) for name in task.split("+")}
     return " ".join(f"{name}={sha256[:12]}" for name, sha256 in hashes.items() if sha256)
 
 

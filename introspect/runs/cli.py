@@ -16,7 +16,7 @@ from introspect.runs.experiments import EXPERIMENTS, Experiment
 from introspect.tasks import TASKS
 from introspect.tasks.registry import find_tasks
 
-DONE, REFUSED, DIVERGED, STOPPED = 0, 2, 3, 130  # exit codes
+DONE, STOPPED_BY_SYSTEM, REFUSED, DIVERGED, STOPPED = 0, 1, 2, 3, 130  # exit codes
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def parse(argv: list[str]) -> Command:
 
 def named_task(argv: list[str]) -> str:
     """What --task says, or the task of the experiment that is named, before flags are known."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = OneLineParser(add_help=False, allow_abbrev=False)
     first.add_argument("--task")
     first.add_argument("target", nargs="?", default="anchor")
     known, rest = first.parse_known_args(argv)
@@ -223,17 +223,40 @@ def resolve_device(name: str) -> str:
 def one_line(main: Callable[[list[str]], int]) -> None:
     """Run a script's main and exit with its code; what was refused is said in one line."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        sys.exit(main(sys.argv[1:]))
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
     except Refused as e:
-        print(f"refused: {e}", file=sys.stderr)
-        sys.exit(REFUSED)
+        say(f"refused: {e}")
+        code = REFUSED
     except BrokenProcessPool:
-        print("a worker was killed, maybe for memory; the same command continues", file=sys.stderr)
-        sys.exit(1)
+        say("a worker was killed, maybe for memory; the same command continues")
+        code = STOPPED_BY_SYSTEM
+    except BrokenPipeError:
+        say("nobody reads the output any more; the same command prints it again")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = STOPPED_BY_SYSTEM
     except OSError as e:
-        print(f"stopped: {e.filename}: {e.strerror}; the same command continues", file=sys.stderr)
-        sys.exit(1)
+        where = f"{e.filename}: " if e.filename else ""
+        say(f"stopped: {where}{e.strerror or e}; the same command continues")
+        code = STOPPED_BY_SYSTEM
     except KeyboardInterrupt:
-        print("stopped; the same command continues", file=sys.stderr)
-        sys.exit(STOPPED)
+        say("stopped; the same command continues")
+        code = STOPPED
+    sys.exit(code)
+
+
+def say(text: str) -> None:
+    """One line on stderr, whatever is in the text."""
+    print(escape(text).replace("\n", "\\n"), file=sys.stderr)
+
+
+def escape(text: str) -> str:
+    """The text with everything written out that would move a terminal's cursor, but for new lines.
+
+    >>> print(escape("wörld" + chr(27) + "[2J"))
+    wörld\\x1b[2J
+    """
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)

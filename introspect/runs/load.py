@@ -12,12 +12,14 @@ from introspect.fields import Refused
 from introspect.labels import Frozen
 from introspect.measure import Snapshot
 from introspect.model import GPT
+from introspect.restore import newest_of_run, restore_model
 from introspect.runs.stages import (
     ask_through,
     labels_folder,
     load_labels,
     make_tasks,
     new_model,
+    run_key,
 )
 
 
@@ -38,24 +40,20 @@ def load_run(out: Path, config: Config, cache: Path, device: str) -> Loaded:
         Refused: its checkpoint or its labels are not there or not of this configuration.
     """
     torch.set_num_threads(1)
-    saved = checkpoint.newest(out / "checkpoints")
-    if not saved:
+    c, parent = config.cotrain, out / "checkpoints"
+    if not any(folder.is_dir() for _, folder in checkpoint.numbered(parent)):
         raise Refused(f"{out}: must hold a checkpoint; train.py with the same --out_dir makes one")
-    frozen = []
     for name in config.tasks:
         labels = labels_folder(config, name, cache, device)
-        if not labels.exists():
+        if not labels.is_dir():
             raise Refused(f"{labels}: the frozen labels of {out} must be there; was one moved?")
-        frozen.append(load_labels(labels))
-    step, state, _ = saved
-    c = config.cotrain
     tasks = ask_through(make_tasks(config, device), c.channel, device)
     model = new_model(config, tasks).to(device)
     trainable(model, c.channel, c.adapter_rank, config.seed)  # puts adapters in, where it has some
-    try:
-        model.load_state_dict(state["model"])
-    except RuntimeError:
-        raise Refused(f"{out}: its checkpoint must be of its config.json, and is not") from None
+    n_row = c.max_steps // c.eval_interval + 2
+    step, state, _ = newest_of_run(out, model, n_row, run_key(config, device))
+    frozen = [load_labels(config, task, cache, device) for task in tasks]
+    restore_model(state.get("model"), model, f"{out}, step {step}")
     model.eval().requires_grad_(False)
     snapshots = [Snapshot(model, *each) for each in zip(tasks, frozen)]
     return Loaded(config, model, frozen, snapshots, step)

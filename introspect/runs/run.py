@@ -6,20 +6,36 @@ from typing import Any
 
 from introspect.config import Config
 from introspect.cotrain import cotrain
-from introspect.files import read_json, versions, write_json, write_lines
+from introspect.fields import Refused
+from introspect.files import write_json, write_lines
+from introspect.forms import RESULT
 from introspect.measure import measure_controls, measure_m0
 from introspect.pretrain import Progress, silent
+from introspect.reading import read_json
 from introspect.runs.build import make_shifted, shifted
 from introspect.runs.items import choose_examples, list_items
-from introspect.runs.stages import hash_labels, make_ingredients
+from introspect.runs.stages import hash_labels, make_ingredients, run_key
+from introspect.versions import versions
 
 N_EXAMPLE = 12  # held-out items that a finished run shows in words
 
 
-def finished(out: Path) -> dict[str, Any] | None:
-    """The result of the run in `out`, if it is done."""
+def read_result(out: Path, cfg: Config) -> dict[str, Any]:
+    """The result of the finished run in `out`.
+
+    Raises:
+        Refused: it is not there, not a result, or that of another configuration.
+    """
     path = out / "result.json"
-    return read_json(path, {"arm", "seed", "gap", "train", "m0"}) if path.exists() else None
+    result = read_json(path, RESULT)
+    if result["config_sha256"] != cfg.sha256():
+        raise Refused(f"{path}: is the result of another configuration; remove it")
+    return result
+
+
+def finished(out: Path, cfg: Config) -> dict[str, Any] | None:
+    """The result of the run in `out`, if it is done; raises as `read_result` does."""
+    return read_result(out, cfg) if (out / "result.json").exists() else None
 
 
 def run(
@@ -40,7 +56,7 @@ def run(
     Args:
         progress: told about co-training. m0_progress: told about what comes before it.
     """
-    if done := finished(out):
+    if done := finished(out, cfg):
         return done
     tasks, _, start, frozen = make_ingredients(cfg, cache, device, m0_progress)
     c, title = cfg.cotrain, f"{arm} of seed {cfg.seed}"
@@ -57,6 +73,7 @@ def run(
         progress,
         moved,
         cfg.labels.refreshed,
+        run_key(cfg, device),
     )
     write_json(out / "examples.json", {"examples": choose_examples(snapshots, N_EXAMPLE)})
     write_lines(out / "items.jsonl", list_items(snapshots))

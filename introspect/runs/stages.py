@@ -9,12 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from introspect import checkpoint
 from introspect.config import Config, digest
 from introspect.interview import Interview, RunTask
 from introspect.labels import Frozen, freeze
 from introspect.model import GPT
 from introspect.pretrain import Progress, Stage, learn, silent
+from introspect.restore import check_tensor
 from introspect.runs.build import donor_of, worlds_of
 from introspect.tasks.registry import hash_file, joint_answers
 from introspect.tokenizer import vocab_size
@@ -98,9 +101,11 @@ def make_m0(
     """M0, or its checkpoint after `until` updates, from the cache or trained."""
     model = new_model(cfg, tasks).to(device)
     stage = Stage("pretrain", f"M0 of seed {cfg.m0_seed}", cfg.pretrain.pretrain_steps)
-    folder = cache / f"m0-{m0_key(cfg, device)[:16]}"
+    key = m0_key(cfg, device)
+    folder = cache / f"m0-{key[:16]}"
     learned = [task for task in tasks if not task.taught]
-    return learn(model, learned, cfg.pretrain, order_seed(cfg), stage, folder, progress, until)
+    seed = order_seed(cfg)
+    return learn(model, learned, cfg.pretrain, seed, stage, folder, progress, until, key)
 
 
 def teach(
@@ -111,9 +116,10 @@ def teach(
     if not any(task.taught for task in tasks):
         return m0
     stage = Stage("teach", f"new tasks of seed {cfg.m0_seed}", cfg.cotrain.teach_steps)
-    folder = cache / f"taught-{start_key(cfg, device)[:16]}"
+    key, seed = start_key(cfg, device), order_seed(cfg)
+    folder = cache / f"taught-{key[:16]}"
     model = copy.deepcopy(m0).train().requires_grad_(True)
-    return learn(model, tasks, cfg.pretrain, order_seed(cfg), stage, folder, progress)
+    return learn(model, tasks, cfg.pretrain, seed, stage, folder, progress, None, key)
 
 
 def make_start(cfg: Config, cache: Path, device: str, progress: Progress = silent) -> GPT:
@@ -122,12 +128,22 @@ def make_start(cfg: Config, cache: Path, device: str, progress: Progress = silen
     return teach(cfg, make_m0(cfg, tasks, cache, device, progress), tasks, cache, device, progress)
 
 
-def labels_folder(cfg: Config, name: str, cache: Path, device: str) -> Path:
-    """Where the labels of a task are cached: a name made of everything that decides them."""
+def run_key(cfg: Config, device: str) -> str:
+    """Hash of everything that decides a run: its fields, its own tasks' source, the device."""
+    return digest([cfg.sha256(), start_key(cfg, device)])
+
+
+def labels_key(cfg: Config, name: str, device: str) -> str:
+    """Hash of everything that decides the labels of a task."""
     c, models = cfg.labels, [m0_key(cfg, device), m0_key(donor_of(cfg), device)]
     drawn = c.label_noise or c.turned_share or c.donor_share < 1 or c.label_order == "shuffled"
     seed = cfg.seed if drawn else None  # runs of other seeds share what is not drawn
-    return cache / f"labels-{digest([*models, name, asdict(c), seed])[:16]}"
+    return digest([*models, name, asdict(c), seed])
+
+
+def labels_folder(cfg: Config, name: str, cache: Path, device: str) -> Path:
+    """Where the labels of a task are cached."""
+    return cache / f"labels-{labels_key(cfg, name, device)[:16]}"
 
 
 def make_labels(
@@ -153,21 +169,36 @@ def make_labels(
             logits = reference if labeled is m0 else task.interview.ask_all(labeled)[0]
             frozen = freeze(logits, reference, task.world, cfg.labels, cfg.seed)
             if not folder.exists():
-                checkpoint.save(folder, frozen._asdict(), {"sha256": frozen.sha256()})
-    return [load_labels(folder) for folder in folders]
+                key, meta = labels_key(cfg, task.name, device), {"sha256": frozen.sha256()}
+                checkpoint.save(folder, frozen._asdict(), meta, key)
+    return [load_labels(cfg, task, cache, device) for task in tasks]
 
 
-def load_labels(folder: Path) -> Frozen:
-    """Cached labels.
+def load_labels(cfg: Config, task: RunTask, cache: Path, device: str) -> Frozen:
+    """The cached labels of a task.
 
     Raises:
-        Corrupt: they do not have the hash that they were frozen with.
+        Corrupt: not the labels of this world, or not with the hash that they were frozen with.
+        Refused: made of another configuration.
     """
-    state, meta = checkpoint.load(folder)
+    folder, world = labels_folder(cfg, task.name, cache, device), task.world
+    n, n_pair, n_answer = world.n_subject, len(world.pairs), len(world.answers)
+    size = 8 * n * (4 * n_pair + len(world.prompts) * n_answer)
+    state, meta = checkpoint.load(folder, labels_key(cfg, task.name, device), size)
     if state.keys() != set(Frozen._fields):
         raise checkpoint.Corrupt(f"{folder}: not the labels of this version; remove it")
-    frozen = Frozen(**state)
-    if frozen.sha256() != meta["sha256"]:
+    checked = {}
+    shape = n, len(world.prompts), n_answer
+    checked["reference"] = check_tensor(
+        state.pop("reference"), shape, torch.float32, f"{folder}: reference"
+    )
+    for name, values in state.items():
+        most = n_answer if name.endswith("answers") else world.n_explanation
+        checked[name] = check_tensor(values, (n, n_pair), torch.int64, f"{folder}: {name}")
+        if not ((0 <= checked[name]) & (checked[name] < most)).all():
+            raise checkpoint.Corrupt(f"{folder}: {name} must be from 0 to {most - 1}")
+    frozen = Frozen(**checked)
+    if frozen.sha256() != meta.get("sha256"):
         raise checkpoint.Corrupt(
             f"{folder}: labels do not have the hash they were frozen with; "
             "remove it to make them again"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from introspect.config import Config, digest
 from introspect.fields import Refused
-from introspect.files import claim_folder, is_aside, read_json
+from introspect.files import claim_folder, is_aside
 from introspect.runs.build import check_sizes, sources
 from introspect.runs.experiment import show_fields
 from introspect.runs.experiments import EXPERIMENTS
@@ -29,7 +29,7 @@ from introspect.runs.jobs import (
     list_m0s,
     perform,
 )
-from introspect.runs.run import finished
+from introspect.runs.run import finished, read_result
 
 
 class Setting(NamedTuple):
@@ -129,8 +129,8 @@ def describe(workspace: Workspace, job: Job) -> dict[str, Any]:
     """The config.json of a run: enough to run it again, and the same whoever asks for it."""
     return {
         "device": workspace.device,
-        "source": sources(job.config),
-        "cache": os.path.relpath(workspace.cache, job.out),
+        "source": sources(job.config.task),
+        "cache": os.path.relpath(os.path.realpath(workspace.cache), os.path.realpath(job.out)),
         "config": job.config.flat(),
     }
 
@@ -171,7 +171,7 @@ def make_runs(
         check_sizes(job.config)
     for job in jobs:
         claim_folder(job.out, describe(workspace, job))
-    todo = [job for job in jobs if not finished(job.out)]
+    todo = [job for job in jobs if not finished(job.out, job.config)]
     cache, device, n_worker = workspace.cache, workspace.device, workspace.jobs
     minutes = estimate_minutes(todo, cache, device, n_worker)
     made = f"{len(jobs) - len(todo)} of {len(jobs)} runs are there already"
@@ -219,6 +219,5 @@ def gather(jobs: dict[tuple[str, int], Job], failed: dict[Path, Failure]) -> Gat
             run, error = f"{arm} of seed {seed}: ", failed[job.out].error
             words.append(run + error.removeprefix(run))  # an M0 that diverged names itself
         else:
-            result = read_json(job.out / "result.json", {"gap", "controls"})
-            runs[seed][arm] = Run(result, job.out)
+            runs[seed][arm] = Run(read_result(job.out, job.config), job.out)
     return Gathered(runs, words)

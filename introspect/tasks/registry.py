@@ -6,6 +6,7 @@ that one model learns are joined by +.
 
 import hashlib
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from introspect.fields import Refused, base_type, nearest
+from introspect.reading import MB, read_bytes
 from introspect.tasks import TASKS
 from introspect.tasks.world import World
 
@@ -64,6 +66,27 @@ def problems(task: Any, path: str, class_name: str) -> Iterator[str]:
             yield f"{f.name} must be made by option(default, 'meaning')"
 
 
+def check_named(spec: str, named: str) -> None:
+    """Refuse a task's file that the user did not name: it would run as a program.
+
+    Args:
+        spec: the tasks that a folder names. named: the tasks that the user names.
+    """
+    trusted = {locate(name) for name in named.split("+")}
+    for name in spec.split("+"):
+        if name not in TASKS and locate(name) not in trusted:
+            raise Refused(
+                f"--task={named}: the task is a file, {name}, and would run as a program; if you "
+                f"trust it, name it: --task={spec}"
+            )
+
+
+def locate(name: str) -> tuple[str, str]:
+    """The file and the class of a task of the user's own."""
+    path, _, class_name = name.rpartition(":")
+    return os.path.realpath(path), class_name
+
+
 def load_module(path: Path, name: str) -> Any:
     """The module in a file. Worker processes can import it by its name."""
     if path.suffix != ".py" or not path.is_file():
@@ -98,7 +121,7 @@ def hash_file(name: str) -> str | None:
     """SHA-256 of the file of a task of yours; None for a task of introspect/tasks/."""
     if name in TASKS:
         return None
-    return hashlib.sha256(Path(name.rpartition(":")[0]).read_bytes()).hexdigest()
+    return hashlib.sha256(read_bytes(Path(name.rpartition(":")[0]), MB)).hexdigest()
 
 
 def make_world(name: str, task: Any, seed: int) -> World:

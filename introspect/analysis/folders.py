@@ -1,0 +1,118 @@
+"""What is in folders that train.py or eval.py wrote, maybe on another machine, measured again.
+
+Nothing in such a folder is run as a program: the file of a task of one's own is used only where the
+user names it.
+"""
+
+import os
+from pathlib import Path
+
+from introspect.analysis.recovery import can_flip, recovery, show_recoveries, show_recovery
+from introspect.config import Config
+from introspect.fields import Refused
+from introspect.forms import DESCRIPTION, STUDY_ROW
+from introspect.measure import measure_all, measure_m0
+from introspect.reading import read_json, read_lines
+from introspect.report.study import study_of_rows
+from introspect.report.text import show_run, show_studies, show_study
+from introspect.runs.build import build, sources, worlds_of
+from introspect.runs.cli import resolve_device
+from introspect.runs.load import Loaded, load_run
+from introspect.runs.run import finished
+from introspect.runs.stages import hash_labels
+from introspect.tasks.registry import check_named, find_tasks
+
+
+def measure(folders: list[Path], named: str) -> str:
+    """One run, measured again; one study, its table; several studies, their gaps, as text.
+
+    Args:
+        named: the tasks that the user names; a folder can make no other file run.
+    """
+    out, *others = folders
+    if not others and os.path.exists(out / "config.json"):
+        return measure_run(out, named)
+    for folder in folders:
+        if not os.path.exists(folder / "runs.jsonl"):
+            raise Refused(
+                f"{folder}: must be a folder of a finished run or study that train.py or eval.py "
+                "wrote; it has neither config.json nor runs.jsonl"
+            )
+    return tabulate_studies(folders, named) if others else tabulate_study(out, named)
+
+
+def measure_run(out: Path, named: str) -> str:
+    """Ask the last checkpoint everything again and hold the answers against result.json.
+
+    Writes nothing: the frozen labels are those of the run's cache, or there is no measurement.
+    """
+    run = load(out, named)
+    tasks = [snapshot.task for snapshot in run.snapshots]
+    measured = {**measure_all(run.snapshots), "labels_sha256": hash_labels(run.frozen)}
+    result = finished(out, run.config) or {}
+    about = {"task": run.config.task, "arm": result.get("arm", out.name), "seed": run.config.seed}
+    text = [show_run({**about, **measured, "m0": measure_m0(tasks, run.frozen)})]
+    for snapshot in run.snapshots:
+        if can_flip(snapshot.world):
+            text += [f"{snapshot.task.name}:", show_recovery(recovery(run.model, snapshot))]
+    text.append(f"measured at step {run.step} of {run.config.cotrain.max_steps}")
+    if result:
+        differ = [key for key, value in measured.items() if result.get(key) != value]
+        same = "as in result.json"
+        text.append(f"differs from result.json in {', '.join(differ)}" if differ else same)
+    return "\n".join(text)
+
+
+def read_config(out: Path, named: str) -> tuple[dict, Config]:
+    """The config.json of a run's folder, and the configuration that it describes."""
+    description = read_json(out / "config.json", DESCRIPTION)
+    fields = dict(description["config"])
+    task = fields.pop("task")
+    check_named(task, named)
+    if sources(task) != description["source"]:
+        raise Refused(f"{task}: its file must be as it was when the run was made")
+    return description, build(find_tasks(task), fields)
+
+
+def load(out: Path, named: str) -> Loaded:
+    """The run in a folder that train.py or eval.py wrote."""
+    description, config = read_config(out, named)
+    device = resolve_device(description["device"])
+    return load_run(out, config, out / description["cache"], device)
+
+
+def read_rows(folder: Path, named: str) -> list[dict]:
+    """The runs of the study in a folder, a line each."""
+    rows = read_lines(folder / "runs.jsonl", STUDY_ROW)
+    for row in rows:
+        check_named(row["task"], named)
+    return rows
+
+
+def tabulate_studies(folders: list[Path], named: str) -> str:
+    """The gaps of several studies, as their runs.jsonl have them."""
+    names = [folder.name for folder in folders]
+    unique = [folder.name if names.count(folder.name) == 1 else str(folder) for folder in folders]
+    studies = [study_of_rows(read_rows(folder, named)) for folder in folders]
+    return show_studies(dict(zip(unique, studies)))
+
+
+def tabulate_study(out: Path, named: str) -> str:
+    """The table of a study; where features can be flipped, also what recovers those that count."""
+    rows = read_rows(out, named)
+    text = [show_study(study_of_rows(rows))]
+    folders = [out.parent / "runs" / Path(row["folder"]).name for row in rows]
+    recoveries: dict[str, list] = {}  # arm, and task where there are several -> of each run
+    if all((folder / "config.json").exists() for folder in folders):
+        for folder, row in zip(folders, rows):
+            if not any(map(can_flip, worlds_of(read_config(folder, named)[1]).values())):
+                break
+            run = load(folder, named)
+            for snapshot in run.snapshots:
+                if can_flip(snapshot.world):
+                    several = f" {snapshot.task.name}" if len(run.snapshots) > 1 else ""
+                    name = f"{row['arm']}{several}"
+                    recoveries.setdefault(name, []).append(recovery(run.model, snapshot))
+    if recoveries:
+        text.append(show_recoveries(recoveries))
+    return "\n".join(text)
