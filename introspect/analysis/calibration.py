@@ -21,15 +21,7 @@ import numpy as np
 from introspect.report.html import aligned
 from introspect.report.summary import differences
 from introspect.report.text import number
-from introspect.stats import (
-    clustered,
-    holm,
-    interval,
-    p_value,
-    student_t,
-    verdict,
-    wilson,
-)
+from introspect.stats import clustered, holm, interval, p_value, student_t, verdict, wilson
 from introspect.streams import rng
 
 FACTS, HINTS, STAYS = 1152, 4, 4  # a hint names one of the answers, so there are as many of both

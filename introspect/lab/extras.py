@@ -15,13 +15,7 @@ from introspect.files import write_json
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.load import load_run
 from introspect.runs.pool import prepare
-from introspect.runs.study import (
-    Gathered,
-    Setting,
-    Workspace,
-    perform_settings,
-    plan_jobs,
-)
+from introspect.runs.study import Gathered, Setting, Workspace, perform_settings, plan_jobs
 
 EXTRAS = {  # name -> how it is measured, of a run's model and its task
     "circuits": lambda run: shared_circuits(run.model, run.snapshots[0].task),

@@ -9,15 +9,8 @@ from introspect.files import write_json, write_text
 from introspect.lab.claims import CLAIMS
 from introspect.lab.headlines import HEADLINES
 from introspect.lab.tables import (
-    as_dict,
-    claim_blocks,
-    claims_page,
-    count_verdicts,
-    main_row,
-    objections_page,
-    overview_rows,
-    row_label,
-    stands,
+    as_dict, claim_blocks, claims_page, count_verdicts, main_row, objections_page, overview_rows,
+    row_label, stands,
 )
 from introspect.lab.verdicts import Row, rows_of
 from introspect.report.figures import forest, overview

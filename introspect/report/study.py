@@ -13,15 +13,8 @@ from introspect.files import read_json, read_lines, write_json, write_lines, wri
 from introspect.report.figures import curves, dots, inline
 from introspect.report.html import clean, page
 from introspect.report.report import (
-    arms_table,
-    background,
-    draw_curves,
-    findings,
-    not_controlled,
-    numbers,
-    runs_table,
-    say_made_with,
-    show_examples,
+    arms_table, background, draw_curves, findings, not_controlled, numbers, runs_table,
+    say_made_with, show_examples,
 )
 from introspect.report.summary import summarize
 from introspect.runs.build import build
