@@ -57,9 +57,7 @@ def above_constant(arm: str, *within: str) -> Statistic:
 
 def at_evaluation(arm: str, key: str, evaluation: int) -> Statistic:
     """A number of one evaluation during training; evaluation 0 is before the first update."""
-    return lambda runs: read_value(
-        read_lines(runs[arm].folder / "metrics.jsonl")[evaluation], key
-    )
+    return lambda runs: read_value(read_lines(runs[arm].folder / "metrics.jsonl")[evaluation], key)
 
 
 def extra(arm: str, name: str, *keys: str) -> Statistic:

@@ -27,25 +27,19 @@ MOST_CURVES = 8  # arms; more columns cannot be read
 Arms = dict[str, list[Run]]  # the runs of each arm, in the order of the seeds
 
 
-def describe_study(
-    setting: Setting, rows: list[dict[str, Any]], failed: list[str]
-) -> dict[str, Any]:
+def describe_study(setting: Setting, rows: list[dict], failed: list[str]) -> dict[str, Any]:
     """The numbers of a study from the lines of its runs.jsonl, and in words what its arms are."""
     experiment, task = EXPERIMENTS[setting.experiment], setting.task
     seeds = sorted({row["seed"] for row in rows})
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     usual = build(find_tasks(task), {"seed": seeds[0]}).flat()
-    configs = {
-        arm: build(find_tasks(task), next(r["fields"] for r in rows if r["arm"] == arm))
-        for arm in arms
-    }
-    differing = {
-        arm: {k: v for k, v in config.flat().items() if k != "seed" and v != usual[k]}
-        for arm, config in configs.items()
-    }
+    differing = {}
+    for arm in arms:
+        config = build(find_tasks(task), next(r["fields"] for r in rows if r["arm"] == arm))
+        flat = config.flat().items()
+        differing[arm] = {k: v for k, v in flat if k != "seed" and v != usual[k]}
     first, *others = differing.values()
-    shared = {k: v for k, v in first.items() if all(k in o and o[k] == v for o in others)}
-    shared = shared if others else {}
+    shared = {k: v for k, v in first.items() if others and all((k, v) in o.items() for o in others)}
     versions = [tuple(row["versions"].items()) for row in rows]
     shown = ("arm", "seed", "self", "orig", "gap", "drift", "preference", "n_items")
     return {
@@ -53,7 +47,7 @@ def describe_study(
         "task": task,
         "question": experiment.question,
         "open": experiment.open,
-        "explained": configs[arms[0]].explained,
+        "explained": build(find_tasks(task), rows[0]["fields"]).explained,
         "seeds": seeds,
         "shared": show_fields(shared) if shared else "",
         "words": {arm: experiment.say(arm) for arm in arms},
@@ -73,9 +67,7 @@ def study_of_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return describe_study(Setting(rows[0]["experiment"], rows[0]["task"]), rows, [])
 
 
-def list_rows(
-    setting: Setting, gathered: Gathered, overrides: dict[str, Any]
-) -> list[dict[str, Any]]:
+def list_rows(setting: Setting, gathered: Gathered, overrides: dict[str, Any]) -> list[dict]:
     """The lines of runs.jsonl: each result with its arm, declared fields, folder, and Self and Orig
     before the first update."""
     experiment, rows = EXPERIMENTS[setting.experiment], []
@@ -85,9 +77,8 @@ def list_rows(
             before = read_lines(run.folder / "metrics.jsonl")[0]
             untrained = {key: before[key] for key in ("self", "orig")}
             fields = experiment.fields(arm, seed, overrides)
-            where = {"folder": run.folder.name, "untrained": untrained}
             named = {"experiment": setting.experiment, "arm": arm, "fields": fields}
-            rows.append(named | where | kept)
+            rows.append(named | {"folder": run.folder.name, "untrained": untrained} | kept)
     return rows
 
 
@@ -149,9 +140,7 @@ def write_readme(
         write_curves(out, by_arm)
 
 
-def write_report(
-    out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequence[str] = ()
-) -> None:
+def write_report(out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequence[str]) -> None:
     """report.md, report.html and their figures."""
     title = f"Introspective coupling: {study['experiment']} on {study['task']}"
     shown = {
@@ -190,10 +179,9 @@ def write_curves(out: Path, by_arm: Arms) -> tuple[list[str], list[str]]:
     arms."""
     if len(by_arm) > MOST_CURVES:
         return [], []
-    metrics = {
-        arm: [read_lines(run.folder / "metrics.jsonl") for run in runs]
-        for arm, runs in by_arm.items()
-    }
+    metrics = {}
+    for arm, runs in by_arm.items():
+        metrics[arm] = [read_lines(run.folder / "metrics.jsonl") for run in runs]
     drawn = curves(metrics, "held_out", 5.2), curves(metrics, "train", 4.2)
     if drawn[0]:
         write_text(out / "curves.svg", drawn[0])

@@ -37,12 +37,7 @@ ANCHOR = Experiment(
 JABBERWOCKY = Experiment(
     question="Are explanations true of a behavior that was taught without any explanation "
     "labels, while labels of another task were trained on?",
-    arms={
-        "reg": {},
-        "noreg": {"kl_weight": 0.0},
-        **SHUFFLED,
-        "nolabels": {"explain_weight": 0.0},
-    },
+    arms={"reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED, "nolabels": {"explain_weight": 0.0}},
     base={"anchor": "all"},
     task="hint+jabberwocky",
     open="the new behavior has the answers and the kind of cue of hint; the paper's differs more. "

@@ -153,9 +153,7 @@ def perform_settings(
     return {setting: gather(by_arm, failed) for setting, by_arm in planned.items()}
 
 
-def make_runs(
-    workspace: Workspace, jobs: Sequence[Job], plan: str, what: str
-) -> list[Failure]:
+def make_runs(workspace: Workspace, jobs: Sequence[Job], plan: str, what: str) -> list[Failure]:
     """Make those of `jobs` that are not finished; returns those that diverged.
 
     With one worker, or for one run, everything happens in this process, with the same bytes.
@@ -187,9 +185,7 @@ def make_runs(
     return [outcomes[job] for job in todo if isinstance(outcomes[job], Failure)]
 
 
-def describe_plan(
-    workspace: Workspace, settings: Sequence[Setting], seeds: Sequence[int]
-) -> str:
+def describe_plan(workspace: Workspace, settings: Sequence[Setting], seeds: Sequence[int]) -> str:
     """What is about to be run: of one study each arm in words, of several a line each."""
     words = f"seeds {', '.join(map(str, seeds))}, in {workspace.root}"
     lines = []
