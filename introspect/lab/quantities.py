@@ -10,7 +10,7 @@ from introspect.analysis.matrix import Pairwise, pairwise
 from introspect.files import read_json, read_lines
 from introspect.runs.study import Run, Runs
 
-Statistic = Callable[["Runs"], float]  # it takes the runs of one seed, by arm
+Statistic = Callable[[Runs], float]  # it takes the runs of one seed, by arm
 
 
 def read_value(result: dict[str, Any], *keys: str) -> float:
@@ -139,10 +139,8 @@ def preference_for_other(explainer: str, arm: str) -> Statistic:
 def compare_both(one: Run, two: Run) -> tuple[Pairwise, Pairwise]:
     """The explanations of each of two runs, against its own current labels and the other's."""
     a, b = read_items(one, two)
-    return (
-        pairwise(a.explanation, a.current, b.current),
-        pairwise(b.explanation, b.current, a.current),
-    )
+    first = pairwise(a.explanation, a.current, b.current)
+    return first, pairwise(b.explanation, b.current, a.current)
 
 
 def own_advantage(a: str, b: str) -> Statistic:
@@ -169,9 +167,9 @@ def above_other_model(arm: str, other: str) -> Statistic:
 
     def measure(runs: Runs) -> float:
         own, others = read_items(runs[arm], runs[other])
-        return float((own.explanation == own.current).mean()) - float(
-            (others.explanation == own.current).mean()
-        )
+        said = own.explanation, others.explanation
+        self_match, others_match = (float((each == own.current).mean()) for each in said)
+        return self_match - others_match
 
     return measure
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from introspect.runs.experiment import Experiment, Fields
+from introspect.runs.experiment import SPARSE, Experiment, Fields
 
 OTHER = 1000  # the seed of other models, orders and batches; that of no world
 
@@ -17,7 +17,6 @@ def dial(name: str, values: list[Any], key: str) -> dict[str, Fields]:
 
 
 SHUFFLED = {"shuffled": {"label_order": "shuffled"}}  # the control of every experiment
-SPARSE = {"eval_interval": 200}  # few evaluations, which do not move training, save time
 FAMILY = f"m0_seed={OTHER},n_layer=3,n_embd=96,pretrain_steps=800"  # of the same world
 
 CHANNELS = {name: {"channel": name} for name in ("tied", "same", "verbal", "probe")}
@@ -29,6 +28,7 @@ ANCHOR = Experiment(
     question="Do explanations follow the model that is, rather than the model that gave the "
     "labels, and does that need the behavioral anchor?",
     arms={"reg": {}, "noreg": {"kl_weight": 0.0}},
+    base={},
     more_tasks=("verdict", "refusal", "rules"),
     open="whether the answer head of noreg merely comes loose from what explanations still read: "
     "nothing trains it while the rest of the model changes, and behavior changes on the explained "
@@ -53,7 +53,6 @@ def shifts(flag: str, up: float, down: float, task: str) -> Experiment:
         question=f"Do explanations follow a behavior that another objective moves, {flag} to {up} "
         f"and to {down}, while the labels stay?",
         arms=arms | twins | SHUFFLED,
-        base=SPARSE,
         task=task,
         open="further training as such: the objective is trained on all subjects, and no arm has "
         "an objective that asks for no shift. Labels were not shuffled while behavior is shifted; "
@@ -63,12 +62,11 @@ def shifts(flag: str, up: float, down: float, task: str) -> Experiment:
 
 EXPERIMENTS = {
     "anchor": ANCHOR,
-    "single": Experiment(question="What does one setting of the fields give?", arms={"run": {}}),
+    "single": Experiment("What does one setting of the fields give?", arms={"run": {}}, base={}),
     "jabberwocky": JABBERWOCKY,
     "disagreement": Experiment(
         question="How much may labels disagree with the behavior, in a way that can be learned?",
         arms={"reg": {}, **dial("turned", [0.1, 0.2, 0.3, 0.4], "turned_share"), **SHUFFLED},
-        base=SPARSE,
         open="whether coupling itself has a threshold. Labels of held-out words are shifted too, "
         "and Orig is agreement with them. The gap therefore mixes words on which explanations "
         "couple with words on which they repeat the shifted labels, and it is 0 where the two "
@@ -77,14 +75,12 @@ EXPERIMENTS = {
     "noise": Experiment(
         question="Does coupling survive labels that are wrong at random?",
         arms={"reg": {}, **dial("noise", [0.1, 0.3, 0.5, 0.7], "label_noise"), **SHUFFLED},
-        base=SPARSE,
         open="what labels say on average: at noise-0.7 Self is below the best constant "
         "explanation.",
     ),
     "progress": Experiment(
         question="Does coupling survive labels of earlier checkpoints of the same model?",
         arms={"reg": {}, **dial("at", [0.95, 0.85, 0.6], "label_progress"), **SHUFFLED},
-        base=SPARSE,
         open="Orig is agreement with the labels of the checkpoint, which differ from M0's before "
         "any training. Past, agreement with M0's own labels, is controls.own in runs.jsonl.",
     ),
@@ -111,7 +107,6 @@ EXPERIMENTS = {
             "length": {"donor": "pretrain_steps=600"},
             **SHUFFLED,
         },
-        base=SPARSE,
         open="one other seed, order or size each, and the same other seed for all worlds. Another "
         "width also changes all initial weights, and another length the schedule. Orig is "
         "agreement with the donor's labels, which differ from M0's before any training; Past, "
@@ -122,19 +117,16 @@ EXPERIMENTS = {
     "capacity": Experiment(
         question="How much room does explanation training need, in ranks of low-rank adapters?",
         arms={"reg": {}, **dial("rank", [1, 4, 16, 64], "adapter_rank"), **SHUFFLED},
-        base=SPARSE,
         open="one learning rate and number of updates for all ranks.",
     ),
     "rate": Experiment(
         question="Does a higher learning rate widen the gap?",
         arms={"reg": {}, **dial("rate", [2.5e-4, 5e-4, 2e-3], "learning_rate"), **SHUFFLED},
-        base=SPARSE,
         open="one number of updates for all rates.",
     ),
     "constant": Experiment(
         question="Do labels that hardly vary collapse to the most frequent explanation?",
         arms={"reg": {}, "rare": {"hint_reliability": 0.1}, **SHUFFLED},
-        base=SPARSE,
         open="the world: labels vary less because hints count less, so there is less to explain, "
         "and other classes still make up 21.5 % of the labels. The most frequent label and the "
         "most frequent explanation need not be the same class.",
@@ -151,14 +143,12 @@ EXPERIMENTS = {
                 "donor": lambda seed: f"m0_seed={seed}",
             },
         },
-        base=SPARSE,
         open="an explainer that is not trained to answer: other is a model of its own, which "
         "follows itself.",
     ),
     "matrix": Experiment(
         question="Does a run match its own answers better than a run that drifted beside it does?",
         arms={"reg": {}, "again": {"draw_seed": OTHER}, **SHUFFLED},
-        base=SPARSE,
         items=True,
         open="how much of the gap is drift that both runs share. Two runs of one M0 differ in "
         "their batches only; runs of other recipes may drift more alike, or less.",
@@ -166,7 +156,6 @@ EXPERIMENTS = {
     "circuits": Experiment(
         question="Do explanations change with answers when one site is patched in both?",
         arms={"reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED},
-        base=SPARSE,
         extra="circuits",
         open="whether explanations read answers. Answer and explanation are patched jointly. The "
         "score subtracts explanations patched at another head, which mostly keep the old label, "
@@ -185,7 +174,6 @@ EXPERIMENTS = {
     "channels": Experiment(
         question="Does coupling depend on how explanations are read?",
         arms={"head": {}, **CHANNELS, **SHUFFLED},
-        base=SPARSE,
         open="classes: a sentence also names the answer that stays. Reported on these seeds "
         "before.",
     ),
@@ -198,7 +186,6 @@ EXPERIMENTS = {
             "frozen-held": {"anchor": "all"},
             **SHUFFLED,
         },
-        base=SPARSE,
         open="what a refreshed explanation is of: its labels are of another model every step, "
         "and their classes are other than those of frozen ones.",
     ),
@@ -212,7 +199,6 @@ EXPERIMENTS = {
             **dial("length", [500, 2000], "pretrain_steps"),
             **SHUFFLED,
         },
-        base=SPARSE,
         open="how much M0 knows. The number of updates is fixed, so with more facts each is seen "
         "less often and M0 knows less of them; width and length change what it knows too. Ratios "
         "of parts stay as they are.",
@@ -245,7 +231,6 @@ EXPERIMENTS["prediction"] = Experiment(
         ["circuits", "disagreement", "noise", "progress", "rate", "donors", "capacity", "foreign"]
         + ["refreshing", "shift", "channels", "scale"]
     ),
-    base=SPARSE,
     open="cause and effect: drift and agreement are measured after training, on the same items. "
     "Conditions of unlike kinds are hardly predicted without the arm that has no anchor. "
     "No predictor knows the channel.",
