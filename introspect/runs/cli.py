@@ -51,13 +51,9 @@ class OneLineParser(argparse.ArgumentParser):
 
 def parser_of(script: str, description: str, **more: Any) -> OneLineParser:
     """The parser of a script: its text as it stands, no abbreviated flags."""
-    return OneLineParser(
-        prog=script,
-        description=description,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        **more,
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    more |= {"prog": script, "description": description, "formatter_class": raw}
+    return OneLineParser(allow_abbrev=False, **more)
 
 
 @dataclass(frozen=True)
@@ -117,12 +113,9 @@ def parse(argv: list[str]) -> Command:
         epilog="Experiments and arms: "
         + "; ".join(f"{name}/{{{','.join(e.arms)}}}" for name, e in EXPERIMENTS.items()),
     )
+    target = "a study of all arms over several seeds, or one run of one arm (default: anchor)"
     parser.add_argument(
-        "target",
-        nargs="?",
-        default="anchor",
-        metavar="EXPERIMENT[/ARM]",
-        help="a study of all arms over several seeds, or one run of one arm (default: anchor)",
+        "target", nargs="?", default="anchor", metavar="EXPERIMENT[/ARM]", help=target
     )
     regime, flags = defaults_of(tasks), []
     worlds = {f"world of task {name}": (task, name) for name, task in tasks.items()}
@@ -176,10 +169,7 @@ def named_task(argv: list[str]) -> str:
 
 
 def add_flags(
-    group: argparse._ArgumentGroup,
-    config: type,
-    names: dict[str, str] | None = None,
-    regime: dict[str, Any] | None = None,
+    group: argparse._ArgumentGroup, config: type, names: dict = {}, regime: dict = {}
 ) -> None:
     """A flag for every field, absent from the result unless it was given.
 
@@ -187,8 +177,8 @@ def add_flags(
         names: field -> flag, where they differ. regime: flag -> default, unlike the field's own.
     """
     for f in fields(config):
-        flag = (names or {}).get(f.name, f.name)
-        usual = (regime or {}).get(flag, f.default)
+        flag = names.get(f.name, f.name)
+        usual = regime.get(flag, f.default)
         default = "" if usual in ("", None) else f"; default {usual}"
         group.add_argument(
             f"--{flag}",
@@ -226,14 +216,12 @@ def one_line(main: Callable[[list[str]], int]) -> None:
     try:
         sys.exit(main(sys.argv[1:]))
     except Refused as e:
-        print(f"refused: {e}", file=sys.stderr)
-        sys.exit(REFUSED)
+        code, why = REFUSED, f"refused: {e}"
     except BrokenProcessPool:
-        print("a worker was killed, maybe for memory; the same command continues", file=sys.stderr)
-        sys.exit(1)
+        code, why = 1, "a worker was killed, maybe for memory; the same command continues"
     except OSError as e:
-        print(f"stopped: {e.filename}: {e.strerror}; the same command continues", file=sys.stderr)
-        sys.exit(1)
+        code, why = 1, f"stopped: {e.filename}: {e.strerror}; the same command continues"
     except KeyboardInterrupt:
-        print("stopped; the same command continues", file=sys.stderr)
-        sys.exit(STOPPED)
+        code, why = STOPPED, "stopped; the same command continues"
+    print(why, file=sys.stderr)
+    sys.exit(code)
