@@ -181,10 +181,8 @@ def judge_nothing(repeats: int, seed: int, labels: str, names: Iterable[str]) ->
 def judge_planted(repeats: int, seed: int, drift: float, labels: str) -> list[Row]:
     """How often explanations that prefer the label now are called coupling."""
     judged = judge_studies(repeats, seed, drift, labels, lambda draw, m: plant(draw, m, drift))
-    return [
-        Row(PLANTED, (f"{drift}", f"{p}", labels), gap, (by_gap, by_both))
-        for p, (gap, (by_gap, _, by_both)) in judged.items()
-    ]
+    return [Row(PLANTED, (f"{drift}", f"{p}", labels), gap, (by_gap, by_both))
+            for p, (gap, (by_gap, _, by_both)) in judged.items()]
 
 
 def cover(name: str, data: str, mean: float, intervals: Iterable[tuple]) -> Row:

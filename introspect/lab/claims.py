@@ -30,18 +30,14 @@ DONORS = {
 
 def shift_claims(task: str, experiment: str, **arms: str) -> list[Claim]:
     """C8 on one task. arms: the shifted arms, "up" and "down", and what each is trained towards."""
-    gaps = [
-        gap_claim("C8", f"{task}, {says}: the gap", experiment, arm, paper=SEEN, task=task)
-        for arm, says in arms.items()
-    ]
+    gaps = [gap_claim("C8", f"{task}, {says}: the gap", experiment, arm, paper=SEEN, task=task)
+            for arm, says in arms.items()]
     said = value_difference("up", "down", "controls", "said_change")
     changed = value_difference("up-twin", "down-twin", "controls", "change")
-    where_alike = [
-        Claim("C8", f"{task}, {says}: gap where twins agree", experiment,
-              f"gap where {arm} and {arm}-twin changed alike",
-              gap_where_both_changed(arm, f"{arm}-twin"), task=task, after=True)
-        for arm, says in arms.items()
-    ]
+    where_alike = [Claim("C8", f"{task}, {says}: gap where twins agree", experiment,
+                         f"gap where {arm} and {arm}-twin changed alike",
+                         gap_where_both_changed(arm, f"{arm}-twin"), task=task, after=True)
+                   for arm, says in arms.items()]
     return [
         *gaps,
         Claim("C8", f'{task}: explanations that say "would change", up minus down', experiment,

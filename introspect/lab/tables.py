@@ -40,17 +40,14 @@ COLUMNS = """
 def as_dict(row: Row) -> dict[str, Any]:
     """A row as claims.json has it: enough to judge it again."""
     words = ("name", "says", "measured", "paper", "experiment", "task")
+    judged = {key: getattr(row, key) for key in ("also", "beside", "p", "adjusted", "verdict")}
     return {
         **{key: getattr(row.claim, key) for key in words},
         "values": {str(seed): value for seed, value in row.values.items()},
         **row.interval,
         "claimed": claimed(row.claim),
         "after": row.claim.after,
-        "also": row.also,
-        "beside": row.beside,
-        "p": row.p,
-        "adjusted": row.adjusted,
-        "verdict": row.verdict,
+        **judged,
     }
 
 

@@ -44,8 +44,8 @@ class Series(NamedTuple):
 
 def series(runs: list[Rows], key: str, split: str) -> Series:
     """The measure `key` on "held_out" or "train" items, from the metrics of an arm's runs."""
-    part_of = (lambda row: row["train"]) if split == "train" else (lambda row: row)
-    lines = [{row["step"]: part_of(row)[key] for row in rows} for rows in runs]
+    lines = [{row["step"]: (row["train"] if split == "train" else row)[key] for row in rows}
+             for rows in runs]
     steps = sorted(set().union(*lines))
     singles = [[line.get(step) for step in steps] for line in lines]
     band = [interval(list(values)) for values in zip(*singles)]
@@ -121,7 +121,7 @@ def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None
 
 
 @in_our_look
-def dots(arms: dict[str, list[dict[str, Any]]], words: dict[str, str] | None = None) -> str | None:
+def dots(arms: dict[str, list[dict]], words: dict[str, str] = {}) -> str | None:
     """An SVG file with Self, Orig and gap, a row an arm: the mean over seeds with its 95 %
     interval, and every seed.
 
@@ -140,7 +140,7 @@ def dots(arms: dict[str, list[dict[str, Any]]], words: dict[str, str] | None = N
             panel.plot(estimate["mean"], at, "o", color=color, markersize=5.5)
         constant = interval([result["majority_now"] for result in results])["mean"]
         sides.plot(constant, row - 0.12, "|", color="#777777", markersize=9)
-    names = [f"{words[arm]} ({arm})" if words and arm in words else arm for arm in arms]
+    names = [f"{words[arm]} ({arm})" if arm in words else arm for arm in arms]
     sides.set_xlim(0, 1)
     sides.set(yticks=range(len(arms)), yticklabels=names, ylim=(len(arms) - 0.5, -0.5))
     sides.set_title("share of explanations equal to a label", loc="left", fontsize=9)

@@ -11,11 +11,8 @@ from introspect.report.text import estimate, number, references, task_rows
 from introspect.report.words import GLOSSARY, NAMES
 from introspect.stats import side_of
 
-EXAMPLE = {  # columns not called as in examples.json
-    "without": "without its cue",
-    "says": "what it says",
-    "side": "true of",
-}
+# columns not called as in examples.json
+EXAMPLE = {"without": "without its cue", "says": "what it says", "side": "true of"}
 READING = (
     "A row is one held-out prompt, and the same without its cue (or with a feature flipped): what "
     "M0 answered to both, what the model answers now, and what it says that change would do. That "

@@ -51,10 +51,8 @@ def describe_study(setting: Setting, rows: list[dict], failed: list[str]) -> dic
         "seeds": seeds,
         "shared": show_fields(shared) if shared else "",
         "words": {arm: experiment.say(arm) for arm in arms},
-        "fields": {
-            arm: show_fields({k: v for k, v in fields.items() if k not in shared})
-            for arm, fields in differing.items()
-        },
+        "fields": {arm: show_fields({k: v for k, v in fields.items() if k not in shared})
+                   for arm, fields in differing.items()},
         **summarize(rows),
         "runs": [{key: row[key] for key in shown} for row in rows],
         "failed": failed,
@@ -90,12 +88,8 @@ def group_by_arm(gathered: Gathered) -> Arms:
 
 
 def write_study(
-    out: Path,
-    setting: Setting,
-    gathered: Gathered,
-    overrides: dict[str, Any] | None = None,
-    claims: Sequence[str] = (),
-    published: bool = False,
+    out: Path, setting: Setting, gathered: Gathered, overrides: dict[str, Any] = {},
+    claims: Sequence[str] = (), published: bool = False,
 ) -> dict[str, Any]:
     """Write the folder of a study and return its numbers (`describe_study`).
 
@@ -104,7 +98,6 @@ def write_study(
         published: write README.md for a repository instead of a report to open in a browser.
     """
     out.mkdir(parents=True, exist_ok=True)
-    overrides = overrides or {}
     rows, by_arm = list_rows(setting, gathered, overrides), group_by_arm(gathered)
     study = describe_study(setting, rows, gathered.failed)
     study |= {"overrides": overrides, "seeds": sorted(gathered.runs)}  # also what diverged
@@ -143,10 +136,10 @@ def write_readme(
 def write_report(out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequence[str]) -> None:
     """report.md, report.html and their figures."""
     title = f"Introspective coupling: {study['experiment']} on {study['task']}"
-    shown = {
-        arm: (run.result["seed"], read_json(run.folder / "examples.json", {"examples"})["examples"])
-        for arm, (run, *_) in by_arm.items()
-    }
+    shown = {}
+    for arm, (run, *_) in by_arm.items():
+        examples = read_json(run.folder / "examples.json", {"examples"})["examples"]
+        shown[arm] = run.result["seed"], examples
     pointer, drawing = write_curves(out, by_arm)
     link, figure = write_figure(out, study, by_arm)
     above = [f"# {clean(title)}", *findings(study)]
@@ -193,6 +186,6 @@ def write_items(out: Path, setting: Setting, gathered: Gathered) -> None:
     if not EXPERIMENTS[setting.experiment].items or not gathered.runs:
         return
     first = gathered.runs[min(gathered.runs)]
-    items = {arm: read_lines(run.folder / "items.jsonl", "item") for arm, run in first.items()}
-    rows = [{"run": arm, **item} for arm, of_arm in items.items() for item in of_arm]
+    rows = [{"run": arm, **item} for arm, run in first.items()
+            for item in read_lines(run.folder / "items.jsonl", "item")]
     write_lines(out / "items.jsonl", rows)

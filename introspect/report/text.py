@@ -41,10 +41,8 @@ def references(arms: dict[str, Any], split: str) -> list[tuple[str, str, str]]:
         if split == "held_out":
             both = (estimate(measures["untrained"][key]) for key in ("self", "orig"))
             arms_by_row.setdefault(("untrained", *both), []).append(arm)
-    return [
-        (name if len(those) == len(arms) else f"{name}, {', '.join(those)}", *both)
-        for (name, *both), those in sorted(arms_by_row.items(), key=lambda item: item[0][0])
-    ]
+    return [(name if len(those) == len(arms) else f"{name}, {', '.join(those)}", *both)
+            for (name, *both), those in sorted(arms_by_row.items(), key=lambda item: item[0][0])]
 
 
 def show_run(result: dict[str, Any]) -> str:

@@ -86,11 +86,9 @@ class Command:
 
     def configs(self) -> list[tuple[str, Config]]:
         """(arm, config) of every run, seeds in the outer loop so that M0s are shared early."""
-        return [
-            (arm, self.declared.config(arm, self.task, self.overrides, seed))
-            for seed in self.seeds
-            for arm in self.arms
-        ]
+        return [(arm, self.declared.config(arm, self.task, self.overrides, seed))
+                for seed in self.seeds
+                for arm in self.arms]
 
 
 def n_core() -> int:

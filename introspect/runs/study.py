@@ -99,11 +99,9 @@ class Gathered(NamedTuple):
 
 def settings_of(names: Iterable[str]) -> list[Setting]:
     """The experiments of these names, each on every task on which it has claims."""
-    return [
-        Setting(name, task)
-        for name in names
-        for task in (EXPERIMENTS[name].task, *EXPERIMENTS[name].more_tasks)
-    ]
+    return [Setting(name, task)
+            for name in names
+            for task in (EXPERIMENTS[name].task, *EXPERIMENTS[name].more_tasks)]
 
 
 def plan_jobs(
