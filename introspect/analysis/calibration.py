@@ -170,11 +170,9 @@ def judge_studies(repeats: int, seed: int, drift: float, labels: str, explain: C
 
 def judge_nothing(repeats: int, seed: int, labels: str, names: Iterable[str]) -> list[Row]:
     """How often explanations that do not follow the model are called coupling; drift 0.3."""
-
-    def explain(_, m: Models) -> dict:
-        return {name: EXPLAINERS[name](m) for name in names}
-
-    judged = judge_studies(repeats, seed, 0.3, labels, explain)
+    judged = judge_studies(
+        repeats, seed, 0.3, labels, lambda _, m: {name: EXPLAINERS[name](m) for name in names}
+    )
     return [Row(NOTHING, (name, labels), *result) for name, result in judged.items()]
 
 

@@ -15,10 +15,7 @@ from introspect.runs.load import load_run
 from introspect.runs.pool import start_workers
 from introspect.runs.study import Gathered, Setting, Workspace, perform_settings, plan_jobs
 
-EXTRAS = {  # name -> how it is measured, of a run's model and its task
-    "circuits": lambda run: shared_circuits(run.model, run.snapshots[0].task),
-    "probes": lambda run: where_known(run.model, run.snapshots[0].task),
-}
+EXTRAS = {"circuits": shared_circuits, "probes": where_known}  # of a run's model and first task
 
 
 def perform(
@@ -51,4 +48,4 @@ def measure_extras(workspace: Workspace, todo: dict[Path, Config]) -> None:
 
 def measure_extra(workspace: Workspace, path: Path, config: Config) -> None:
     run = load_run(path.parent, config, workspace.cache, workspace.device)
-    write_json(path, EXTRAS[path.stem](run))
+    write_json(path, EXTRAS[path.stem](run.model, run.snapshots[0].task))

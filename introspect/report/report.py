@@ -211,15 +211,6 @@ def say_made_with(study: dict[str, Any]) -> list[str]:
     return [f"Made with {clean(text)}." for text in made]
 
 
-def draw_curves(drawn: tuple[str | None, str | None]) -> tuple[list[str], list[str]]:
-    """The blocks that show the curves of held-out and of training items: in Markdown, in a page."""
-    if None in drawn:
-        return [NO_CURVES], [NO_CURVES]
-    drawing = ["## Curves", CAPTION, "### Held-out items", drawn[0], "### Training items", drawn[1]]
-    link = "![Self, Orig, gap and drift over co-training](curves.svg)"
-    return ["## Curves", CAPTION, link], drawing
-
-
 def background(study: dict[str, Any]) -> list[str]:
     """What the words mean, what was not controlled, and how to get the same again."""
     words = ["python train.py", study["experiment"], shlex.quote(f"--task={study['task']}")]

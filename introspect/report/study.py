@@ -13,7 +13,7 @@ from introspect.files import read_json, read_lines, write_json, write_lines, wri
 from introspect.report.figures import curves, dots, inline
 from introspect.report.html import clean, page
 from introspect.report.report import (
-    arms_table, background, draw_curves, findings, not_controlled, numbers, runs_table,
+    CAPTION, NO_CURVES, arms_table, background, findings, not_controlled, numbers, runs_table,
     say_made_with, show_examples,
 )
 from introspect.report.summary import summarize
@@ -176,9 +176,11 @@ def write_curves(out: Path, by_arm: Arms) -> tuple[list[str], list[str]]:
     for arm, runs in by_arm.items():
         metrics[arm] = [read_lines(run.folder / "metrics.jsonl") for run in runs]
     drawn = curves(metrics, "held_out", 5.2), curves(metrics, "train", 4.2)
-    if drawn[0]:
-        write_text(out / "curves.svg", drawn[0])
-    return draw_curves(drawn)
+    if None in drawn:
+        return [NO_CURVES], [NO_CURVES]
+    write_text(out / "curves.svg", drawn[0])
+    drawing = ["## Curves", CAPTION, "### Held-out items", drawn[0], "### Training items", drawn[1]]
+    return [*drawing[:2], "![Self, Orig, gap and drift over co-training](curves.svg)"], drawing
 
 
 def write_items(out: Path, setting: Setting, gathered: Gathered) -> None:

@@ -189,8 +189,8 @@ def describe_plan(workspace: Workspace, settings: Sequence[Setting], seeds: Sequ
     lines = []
     for setting in settings:
         experiment = EXPERIMENTS[setting.experiment]
-        arms = f"{len(experiment.arms)} arms"
-        lines.append(f"{setting.experiment} on {setting.task}: {arms}, {words}")
+        n = len(experiment.arms)
+        lines.append(f"{setting.experiment} on {setting.task}: {n} arms, {words}")
         for arm in experiment.arms if len(settings) == 1 else ():
             sets = show_fields(experiment.sets(arm, min(seeds)))
             lines.append(f"  {arm}: {experiment.say(arm)} ({sets})")
