@@ -20,7 +20,6 @@ from introspect.measure import Snapshot, measure_all, measure_controls
 from introspect.runs.build import build
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.items import list_items
-from introspect.runs.load import Loaded
 from introspect.runs.stages import make_tasks, new_model
 from introspect.runs.study import Missing, Run, Runs
 from introspect.tasks.registry import find_tasks
@@ -50,8 +49,7 @@ def measured(task):
         frozen.append(freeze(reference, reference, part.world, LabelConfig(), 0))
     snapshots = [Snapshot(model, *of) for of in zip(parts, frozen)]
     result = {**measure_all(snapshots), "controls": measure_controls(snapshots)}
-    run = Loaded(cfg, model, frozen, snapshots, 0)
-    extra = {} if len(names) > 1 else {name: f(run) for name, f in EXTRAS.items()}
+    extra = {} if len(names) > 1 else {name: f(model, parts[0]) for name, f in EXTRAS.items()}
     return result, list_items(snapshots), extra
 
 

@@ -111,7 +111,7 @@ def test_a_page_of_few_rows_says_the_size_of_the_whole_family_or_that_there_was_
     alone = " ".join(claim_blocks(one, 0))
     assert "No correction for many rows was made" in alone and "Holm's correction" not in alone
     assert "exploratory" not in alone
-    assert claim_blocks([], 78) == ["No claim rests on this task."]
+    assert claim_blocks([], 78) == []
 
 
 def test_the_page_of_claims_has_every_row_below_its_claim_and_quotes_the_rule():

@@ -21,15 +21,7 @@ import numpy as np
 from introspect.report.html import aligned
 from introspect.report.summary import differences
 from introspect.report.text import number
-from introspect.stats import (
-    clustered,
-    holm,
-    interval,
-    p_value,
-    student_t,
-    verdict,
-    wilson,
-)
+from introspect.stats import clustered, holm, interval, p_value, student_t, verdict, wilson
 from introspect.streams import rng
 
 FACTS, HINTS, STAYS = 1152, 4, 4  # a hint names one of the answers, so there are as many of both
@@ -178,21 +170,17 @@ def judge_studies(repeats: int, seed: int, drift: float, labels: str, explain: C
 
 def judge_nothing(repeats: int, seed: int, labels: str, names: Iterable[str]) -> list[Row]:
     """How often explanations that do not follow the model are called coupling; drift 0.3."""
-
-    def explain(_, m: Models) -> dict:
-        return {name: EXPLAINERS[name](m) for name in names}
-
-    judged = judge_studies(repeats, seed, 0.3, labels, explain)
+    judged = judge_studies(
+        repeats, seed, 0.3, labels, lambda _, m: {name: EXPLAINERS[name](m) for name in names}
+    )
     return [Row(NOTHING, (name, labels), *result) for name, result in judged.items()]
 
 
 def judge_planted(repeats: int, seed: int, drift: float, labels: str) -> list[Row]:
     """How often explanations that prefer the label now are called coupling."""
     judged = judge_studies(repeats, seed, drift, labels, lambda draw, m: plant(draw, m, drift))
-    return [
-        Row(PLANTED, (f"{drift}", f"{p}", labels), gap, (by_gap, by_both))
-        for p, (gap, (by_gap, _, by_both)) in judged.items()
-    ]
+    return [Row(PLANTED, (f"{drift}", f"{p}", labels), gap, (by_gap, by_both))
+            for p, (gap, (by_gap, _, by_both)) in judged.items()]
 
 
 def cover(name: str, data: str, mean: float, intervals: Iterable[tuple]) -> Row:

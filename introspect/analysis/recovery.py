@@ -122,10 +122,8 @@ def recovery(model: GPT, snapshot: Snapshot, n: int = 200, seed: int = 0) -> lis
             score = make_score(model, snapshot.task, subject, answer)
             scores[name][i] = method(score, unchanged, 0.0)[0].cpu().numpy()
     judges = ((auc, now), (first_counts, now), (auc, ideal))
-    return [
-        Row(name, *(interval([judge(*each) for each in zip(s, c)]) for judge, c in judges))
-        for name, s in scores.items()
-    ]
+    return [Row(name, *(interval([judge(*each) for each in zip(s, c)]) for judge, c in judges))
+            for name, s in scores.items()]
 
 
 def show_recovery(rows: list[Row]) -> str:

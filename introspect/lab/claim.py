@@ -3,13 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from introspect.lab.quantities import (
-    Statistic,
-    adjusted_gap,
-    gap,
-    minus,
-    self_minus_past,
-)
+from introspect.lab.quantities import Statistic, adjusted_gap, gap, minus, self_minus_past
 
 NOT_IN_PAPER = "not in the paper"
 
@@ -39,27 +33,27 @@ class Claim:
         return not ours and self.paper != NOT_IN_PAPER
 
 
-def gap_claim(*, arm: str, **words: Any) -> Claim:
+def gap_claim(name: str, says: str, experiment: str, arm: str, **more: Any) -> Claim:
     """The gap of an arm. Frequencies of labels alone can make one, so the adjusted gap must agree
     (frequency.py, calibration.py)."""
-    return Claim(measured=f"gap of {arm}", value=gap(arm), also=adjusted_gap(arm), **words)
+    also = adjusted_gap(arm)
+    return Claim(name, says, experiment, f"gap of {arm}", gap(arm), also=also, **more)
 
 
-def donor_gap_claim(*, arm: str, **words: Any) -> Claim:
+def donor_gap_claim(name: str, says: str, experiment: str, arm: str, **more: Any) -> Claim:
     """The gap of an arm whose labels another model gave, or M0 at an earlier time."""
-    return gap_claim(arm=arm, beside=self_minus_past(arm), **words)
+    return gap_claim(name, says, experiment, arm, beside=self_minus_past(arm), **more)
 
 
-def gap_difference_claim(*, arm: str, other: str, **words: Any) -> Claim:
+def gap_difference_claim(
+    name: str, says: str, experiment: str, arm: str, other: str, **more: Any
+) -> Claim:
     """The gap of one arm minus that of another; the difference of adjusted gaps must agree."""
-    return Claim(
-        measured=f"gap, {arm} - {other}",
-        value=minus(gap(arm), gap(other)),
-        also=minus(adjusted_gap(arm), adjusted_gap(other)),
-        **words,
-    )
+    number, also = minus(gap(arm), gap(other)), minus(adjusted_gap(arm), adjusted_gap(other))
+    return Claim(name, says, experiment, f"gap, {arm} - {other}", number, also=also, **more)
 
 
-def own_label_claim(*, arm: str, **words: Any) -> Claim:
+def own_label_claim(name: str, says: str, experiment: str, arm: str, **more: Any) -> Claim:
     """Self - Past of an arm whose labels another model gave, or M0 at an earlier time."""
-    return Claim(measured=f"Self - Past, {arm}", value=self_minus_past(arm), **words)
+    measured = f"Self - Past, {arm}"
+    return Claim(name, says, experiment, measured, self_minus_past(arm), **more)

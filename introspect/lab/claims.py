@@ -6,25 +6,12 @@ says every claim in one sentence and what its rows do not show.
 """
 
 from introspect.lab.claim import (
-    Claim,
-    donor_gap_claim,
-    gap_claim,
-    gap_difference_claim,
-    own_label_claim,
+    Claim, donor_gap_claim, gap_claim, gap_difference_claim, own_label_claim,
 )
 from introspect.lab.our_claims import OUR_CLAIMS
 from introspect.lab.quantities import (
-    Statistic,
-    above_constant,
-    at_evaluation,
-    extra,
-    gap,
-    gap_on_true_words,
-    gap_where_both_changed,
-    minus,
-    value,
-    value_difference,
-    zero_crossing,
+    Statistic, above_constant, at_evaluation, extra, gap, gap_on_true_words, gap_where_both_changed,
+    minus, value, value_difference, zero_crossing,
 )
 
 UNKNOWN = "number unknown"
@@ -43,35 +30,21 @@ DONORS = {
 
 def shift_claims(task: str, experiment: str, **arms: str) -> list[Claim]:
     """C8 on one task. arms: the shifted arms, "up" and "down", and what each is trained towards."""
-    here = {"name": "C8", "experiment": experiment, "task": task}
+    gaps = [gap_claim("C8", f"{task}, {says}: the gap", experiment, arm, paper=SEEN, task=task)
+            for arm, says in arms.items()]
+    said = value_difference("up", "down", "controls", "said_change")
+    changed = value_difference("up-twin", "down-twin", "controls", "change")
+    where_alike = [Claim("C8", f"{task}, {says}: gap where twins agree", experiment,
+                         f"gap where {arm} and {arm}-twin changed alike",
+                         gap_where_both_changed(arm, f"{arm}-twin"), task=task, after=True)
+                   for arm, says in arms.items()]
     return [
-        *(
-            gap_claim(arm=arm, says=f"{task}, {says}: the gap", paper=SEEN, **here)
-            for arm, says in arms.items()
-        ),
-        Claim(
-            says=f'{task}: explanations that say "would change", up minus down',
-            measured='"would change" said, up - down',
-            value=value_difference("up", "down", "controls", "said_change"),
-            paper=SEEN,
-            **here,
-        ),
-        Claim(
-            says=f"{task}: answers that the cue changes, without explanations",
-            measured="answers the cue changes, up-twin - down-twin",
-            value=value_difference("up-twin", "down-twin", "controls", "change"),
-            **here,
-        ),
-        *(
-            Claim(
-                says=f"{task}, {says}: gap where twins agree",
-                measured=f"gap where {arm} and {arm}-twin changed alike",
-                value=gap_where_both_changed(arm, f"{arm}-twin"),
-                after=True,
-                **here,
-            )
-            for arm, says in arms.items()
-        ),
+        *gaps,
+        Claim("C8", f'{task}: explanations that say "would change", up minus down', experiment,
+              '"would change" said, up - down', said, paper=SEEN, task=task),
+        Claim("C8", f"{task}: answers that the cue changes, without explanations", experiment,
+              "answers the cue changes, up-twin - down-twin", changed, task=task),
+        *where_alike,
     ]
 
 
@@ -87,148 +60,79 @@ def overuse(arm: str) -> Statistic:
 
 
 CLAIMS = [
-    *(
-        gap_claim(
-            name="C1", says=f"{task}: gap with the anchor", arm="reg",
-            experiment="anchor", task=task, paper=points,
-        )
-        for task, points in ANCHORED.items()
-    ),
-    *(
-        gap_difference_claim(
-            name="C2", says=f"{task}: gap with the anchor minus without it", arm="reg",
-            other="noreg", experiment="anchor", task=task, paper="gone without",
-        )
-        for task in ANCHORED
-    ),
-    gap_claim(
-        name="C2", says="hint: gap without the anchor (Self falls below Orig)", arm="noreg",
-        experiment="anchor", paper="gone or negative", sign=-1,
-    ),
-    Claim(
-        name="C3", says="gap at the end minus gap at the first evaluation", experiment="anchor",
-        measured="gap of reg, last step - first evaluation",
-        value=minus(gap("reg"), at_evaluation("reg", "gap", 1)), paper=f"curves, {UNKNOWN}",
-    ),
-    gap_claim(
-        name="C4", says="labels of 40 % of the words shifted to the next class", arm="turned-0.4",
-        experiment="disagreement", paper="gone below about 0.6", sign=-1,
-    ),
-    Claim(
-        name="C4", says="share of training labels true of behavior where the gap is 0",
-        experiment="disagreement", measured="agreement at which the gap is 0",
-        value=zero_crossing(FALSIFIED, ("train", "compatibility"), ("gap",)), within=(0.6, 0.7),
-        paper="about 0.7, 0.6 at least",
-    ),
-    Claim(
-        name="C4", says="the same 40 %: gap on the words whose labels are true",
-        experiment="disagreement", measured="gap on words that are not turned, turned-0.4",
-        value=gap_on_true_words("turned-0.4", "reg"), paper=UNKNOWN, sign=-1, after=True,
-    ),
-    *(
-        gap_claim(
-            name="C5", says=f"{tenths}0 % of the labels wrong at random", arm=f"noise-0.{tenths}",
-            experiment="noise", paper=SURVIVES,
-        )
-        for tenths in (3, 5, 7)
-    ),
-    *(
-        donor_gap_claim(
-            name="C6", says=f"labels of M0 at {share} of its training", arm=arm,
-            experiment="progress", paper=SURVIVES,
-        )
-        for arm, share in EARLIER.items()
-    ),
-    *(
-        own_label_claim(
-            name="C6", says=f"Self - Past, labels of M0 at {share} of its training", arm=arm,
-            experiment="progress", after=True,
-        )
-        for arm, share in EARLIER.items()
-    ),
-    donor_gap_claim(
-        name="C7", says="a deeper, wider, less trained model", arm="share-1.0",
-        experiment="foreign", paper="Self > Orig at 100 %",
-    ),
-    own_label_claim(
-        name="C7", says="Self - Past, a deeper, wider, less trained model", arm="share-1.0",
-        experiment="foreign",
-    ),
-    Claim(
-        name="C7", says="Self with labels of that model minus Self with M0's own",
-        experiment="foreign", measured="Self, share-1.0 - share-0.0",
-        value=value_difference("share-1.0", "share-0.0", "self"), paper="-19 %", sign=-1,
-    ),
-    *(
-        donor_gap_claim(name="C7", says=says, arm=arm, experiment="donors")
-        for arm, says in DONORS.items()
-    ),
-    *shift_claims(
-        "hint", "shift", up="towards trusting hints more", down="towards trusting hints less"
-    ),
-    *shift_claims(
-        "refusal", "shift-refusal", up="towards heeding cues more", down="towards heeding cues less"
-    ),
-    Claim(
-        name="C9", says="Self on the unexplained task minus the best constant",
-        experiment="jabberwocky", task="hint+jabberwocky",
-        measured="Self - best constant on jabberwocky, reg",
-        value=above_constant("reg", "tasks", "jabberwocky"), paper="79.8 %",
-    ),
-    Claim(
-        name="C9", says="Self there, true minus shuffled labels of the other task",
-        experiment="jabberwocky", task="hint+jabberwocky",
-        measured="Self on jabberwocky, reg - shuffled",
-        value=value_difference("reg", "shuffled", "tasks", "jabberwocky", "self"),
-    ),
-    Claim(
-        name="C10", says="score of a joint patch of one head, with the anchor",
-        experiment="circuits", measured="following a patch, above another head's, reg",
-        value=patch_score("reg"), paper=SEEN, also=patch_score("reg", "right_shared"),
-        also_name="score among true explanations",
-    ),
-    Claim(
-        name="C10", says="that score, with the anchor minus without it",
-        experiment="circuits", measured="following a patch, above another head's, reg - noreg",
-        value=minus(patch_score("reg"), patch_score("noreg")), paper=UNKNOWN,
-        also=minus(patch_score("reg", "right_shared"), patch_score("noreg", "right_shared")),
-        also_name="score among true explanations",
-    ),
-    Claim(
-        name="C10", says="that score, true minus shuffled labels",
-        experiment="circuits", measured="following a patch, above another head's, reg - shuffled",
-        value=minus(patch_score("reg"), patch_score("shuffled")), after=True,
-    ),
-    gap_claim(
-        name="C11", says="adapters of rank 64", arm="rank-64", experiment="capacity",
-        paper="from rank 96 on",
-    ),
-    gap_claim(
-        name="C11", says="adapters of rank 1: a gap below zero", arm="rank-1",
-        experiment="capacity", paper="slightly negative at rank 32", sign=-1,
-    ),
-    gap_difference_claim(
-        name="C11", says="rank 64 minus rank 1", arm="rank-64", other="rank-1",
-        experiment="capacity", paper="rises from rank 32 to 256",
-    ),
-    gap_difference_claim(
-        name="C12", says="learning rate 0.002 minus 0.00025", arm="rate-0.002",
-        other="rate-0.00025", experiment="rate", paper=f"widens, {UNKNOWN}",
-    ),
-    Claim(
-        name="C13", says="overuse of the most frequent explanation",
-        experiment="constant", measured="most frequent explanation, said - true, rare",
-        value=overuse("rare"), paper=f"collapse, {UNKNOWN}",
-    ),
-    Claim(
-        name="C13", says="that overuse minus the overuse with ordinary labels",
-        experiment="constant", measured="most frequent explanation, said - true, rare - reg",
-        value=minus(overuse("rare"), overuse("reg")), paper=UNKNOWN, after=True,
-    ),
-    Claim(
-        name="C13", says="Self by class, ordinary labels minus these",
-        experiment="constant", measured="Self by class, reg - rare",
-        value=value_difference("reg", "rare", "controls", "balanced"), paper=UNKNOWN,
-    ),
+    *(gap_claim("C1", f"{task}: gap with the anchor", "anchor", "reg", task=task, paper=points)
+      for task, points in ANCHORED.items()),
+    *(gap_difference_claim("C2", f"{task}: gap with the anchor minus without it", "anchor", "reg",
+                           "noreg", task=task, paper="gone without")
+      for task in ANCHORED),
+    gap_claim("C2", "hint: gap without the anchor (Self falls below Orig)", "anchor", "noreg",
+              paper="gone or negative", sign=-1),
+    Claim("C3", "gap at the end minus gap at the first evaluation", "anchor",
+          "gap of reg, last step - first evaluation",
+          minus(gap("reg"), at_evaluation("reg", "gap", 1)), paper=f"curves, {UNKNOWN}"),
+    gap_claim("C4", "labels of 40 % of the words shifted to the next class", "disagreement",
+              "turned-0.4", paper="gone below about 0.6", sign=-1),
+    Claim("C4", "share of training labels true of behavior where the gap is 0", "disagreement",
+          "agreement at which the gap is 0",
+          zero_crossing(FALSIFIED, ("train", "compatibility"), ("gap",)),
+          paper="about 0.7, 0.6 at least", within=(0.6, 0.7)),
+    Claim("C4", "the same 40 %: gap on the words whose labels are true", "disagreement",
+          "gap on words that are not turned, turned-0.4", gap_on_true_words("turned-0.4", "reg"),
+          paper=UNKNOWN, sign=-1, after=True),
+    *(gap_claim("C5", f"{tenths}0 % of the labels wrong at random", "noise", f"noise-0.{tenths}",
+                paper=SURVIVES)
+      for tenths in (3, 5, 7)),
+    *(donor_gap_claim("C6", f"labels of M0 at {share} of its training", "progress", arm,
+                      paper=SURVIVES)
+      for arm, share in EARLIER.items()),
+    *(own_label_claim("C6", f"Self - Past, labels of M0 at {share} of its training", "progress",
+                      arm, after=True)
+      for arm, share in EARLIER.items()),
+    donor_gap_claim("C7", "a deeper, wider, less trained model", "foreign", "share-1.0",
+                    paper="Self > Orig at 100 %"),
+    own_label_claim("C7", "Self - Past, a deeper, wider, less trained model", "foreign",
+                    "share-1.0"),
+    Claim("C7", "Self with labels of that model minus Self with M0's own", "foreign",
+          "Self, share-1.0 - share-0.0", value_difference("share-1.0", "share-0.0", "self"),
+          paper="-19 %", sign=-1),
+    *(donor_gap_claim("C7", says, "donors", arm) for arm, says in DONORS.items()),
+    *shift_claims("hint", "shift", up="towards trusting hints more",
+                  down="towards trusting hints less"),
+    *shift_claims("refusal", "shift-refusal", up="towards heeding cues more",
+                  down="towards heeding cues less"),
+    Claim("C9", "Self on the unexplained task minus the best constant", "jabberwocky",
+          "Self - best constant on jabberwocky, reg",
+          above_constant("reg", "tasks", "jabberwocky"), paper="79.8 %", task="hint+jabberwocky"),
+    Claim("C9", "Self there, true minus shuffled labels of the other task", "jabberwocky",
+          "Self on jabberwocky, reg - shuffled",
+          value_difference("reg", "shuffled", "tasks", "jabberwocky", "self"),
+          task="hint+jabberwocky"),
+    Claim("C10", "score of a joint patch of one head, with the anchor", "circuits",
+          "following a patch, above another head's, reg", patch_score("reg"), paper=SEEN,
+          also=patch_score("reg", "right_shared"), also_name="score among true explanations"),
+    Claim("C10", "that score, with the anchor minus without it", "circuits",
+          "following a patch, above another head's, reg - noreg",
+          minus(patch_score("reg"), patch_score("noreg")), paper=UNKNOWN,
+          also=minus(patch_score("reg", "right_shared"), patch_score("noreg", "right_shared")),
+          also_name="score among true explanations"),
+    Claim("C10", "that score, true minus shuffled labels", "circuits",
+          "following a patch, above another head's, reg - shuffled",
+          minus(patch_score("reg"), patch_score("shuffled")), after=True),
+    gap_claim("C11", "adapters of rank 64", "capacity", "rank-64", paper="from rank 96 on"),
+    gap_claim("C11", "adapters of rank 1: a gap below zero", "capacity", "rank-1",
+              paper="slightly negative at rank 32", sign=-1),
+    gap_difference_claim("C11", "rank 64 minus rank 1", "capacity", "rank-64", "rank-1",
+                         paper="rises from rank 32 to 256"),
+    gap_difference_claim("C12", "learning rate 0.002 minus 0.00025", "rate", "rate-0.002",
+                         "rate-0.00025", paper=f"widens, {UNKNOWN}"),
+    Claim("C13", "overuse of the most frequent explanation", "constant",
+          "most frequent explanation, said - true, rare", overuse("rare"),
+          paper=f"collapse, {UNKNOWN}"),
+    Claim("C13", "that overuse minus the overuse with ordinary labels", "constant",
+          "most frequent explanation, said - true, rare - reg",
+          minus(overuse("rare"), overuse("reg")), paper=UNKNOWN, after=True),
+    Claim("C13", "Self by class, ordinary labels minus these", "constant",
+          "Self by class, reg - rare", value_difference("reg", "rare", "controls", "balanced"),
+          paper=UNKNOWN),
     *OUR_CLAIMS,
 ]

@@ -1,8 +1,6 @@
 """What is measured of finished runs beyond their results, kept as NAME.json in their folders."""
 
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -14,19 +12,10 @@ from introspect.config import Config
 from introspect.files import write_json
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.load import load_run
-from introspect.runs.pool import prepare
-from introspect.runs.study import (
-    Gathered,
-    Setting,
-    Workspace,
-    perform_settings,
-    plan_jobs,
-)
+from introspect.runs.pool import start_workers
+from introspect.runs.study import Gathered, Setting, Workspace, perform_settings, plan_jobs
 
-EXTRAS = {  # name -> how it is measured, of a run's model and its task
-    "circuits": lambda run: shared_circuits(run.model, run.snapshots[0].task),
-    "probes": lambda run: where_known(run.model, run.snapshots[0].task),
-}
+EXTRAS = {"circuits": shared_circuits, "probes": where_known}  # of a run's model and first task
 
 
 def perform(
@@ -34,38 +23,29 @@ def perform(
 ) -> dict[Setting, Gathered]:
     """Run what is missing of these settings, and measure the extras of their experiments."""
     gathered = perform_settings(workspace, settings, seeds, what)
-    wanted = {}
+    todo = {}  # each once
     for setting in settings:
         name = EXPERIMENTS[setting.experiment].extra
         for (arm, seed), job in plan_jobs(workspace, setting, seeds).items() if name else ():
-            if arm in gathered[setting].runs[seed]:
-                wanted[job.out, name] = job.config
-    measure_extras(workspace, wanted)
+            path = job.out / f"{name}.json"
+            if arm in gathered[setting].runs[seed] and not path.exists():
+                todo[path] = job.config
+    measure_extras(workspace, todo)
     return gathered
 
 
-def measure_extras(workspace: Workspace, wanted: dict[tuple[Path, str], Config]) -> None:
-    """Write NAME.json into the folder of each run, where it is missing."""
-    todo = [
-        (folder, name, config)
-        for (folder, name), config in wanted.items()
-        if not (folder / f"{name}.json").exists()
-    ]
-    do = partial(measure_one, workspace)
+def measure_extras(workspace: Workspace, todo: dict[Path, Config]) -> None:
+    """Write these files, NAME.json in the folder of a run of this configuration."""
+    do = partial(measure_extra, workspace)
     hidden = None if todo else True  # None: hidden where stderr is no terminal
     shown = partial(tqdm, total=len(todo), desc="extra measurements", disable=hidden)
     if workspace.jobs == 1 or len(todo) < 2:
-        for one in shown(todo):
-            do(one)
+        list(shown(map(do, todo, todo.values())))
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        workspace.jobs, context, initializer=prepare, initargs=(None,)
-    ) as pool:
-        list(shown(pool.map(do, todo)))
+    with start_workers(workspace.jobs) as pool:
+        list(shown(pool.map(do, todo, todo.values())))
 
 
-def measure_one(workspace: Workspace, wanted: tuple[Path, str, Config]) -> None:
-    folder, name, config = wanted
-    run = load_run(folder, config, workspace.cache, workspace.device)
-    write_json(folder / f"{name}.json", EXTRAS[name](run))
+def measure_extra(workspace: Workspace, path: Path, config: Config) -> None:
+    run = load_run(path.parent, config, workspace.cache, workspace.device)
+    write_json(path, EXTRAS[path.stem](run.model, run.snapshots[0].task))

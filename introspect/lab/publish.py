@@ -9,15 +9,8 @@ from introspect.files import write_json, write_text
 from introspect.lab.claims import CLAIMS
 from introspect.lab.headlines import HEADLINES
 from introspect.lab.tables import (
-    as_dict,
-    claim_blocks,
-    claims_page,
-    count_verdicts,
-    main_row,
-    objections_page,
-    overview_rows,
-    row_label,
-    stands,
+    as_dict, claim_blocks, claims_page, count_verdicts, main_row, objections_page, overview_rows,
+    row_label, stands,
 )
 from introspect.lab.verdicts import Row, rows_of
 from introspect.report.figures import forest, overview
@@ -32,8 +25,7 @@ def write_all(
     """A folder for each setting and, where all experiments were run, the claims about them."""
     family = sum(row.adjusted is not None for row in rows)
     for setting, runs in gathered.items():
-        about = [row for row in rows if row.setting == setting]
-        blocks = about_setting(about, family)
+        blocks = claim_blocks([as_dict(row) for row in rows if row.setting == setting], family)
         write_study(results / setting.name, setting, runs, {}, blocks, published)
     seeds = sorted({seed for runs in gathered.values() for seed in runs.runs})
     if {setting.experiment for setting in gathered} >= {claim.experiment for claim in CLAIMS}:
@@ -46,12 +38,7 @@ def write_setting(
 ) -> dict[str, Any]:
     """The folder of one study, with the claims that rest on it unless the user changed a field."""
     rows = [] if overrides else rows_of({setting: gathered}, False)
-    return write_study(out, setting, gathered, overrides, about_setting(rows, 0))
-
-
-def about_setting(rows: Sequence[Row], family: int) -> list[str]:
-    """The blocks about the claims of one setting; none where no claim rests on it."""
-    return claim_blocks([as_dict(row) for row in rows], family) if rows else []
+    return write_study(out, setting, gathered, overrides, claim_blocks([*map(as_dict, rows)], 0))
 
 
 def write_claims(results: Path, claims: dict[str, Any]) -> None:
@@ -62,18 +49,10 @@ def write_claims(results: Path, claims: dict[str, Any]) -> None:
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in claims["rows"]:
         groups.setdefault(f"{row['name']}  {HEADLINES[row['name']].says}", []).append(row)
-    for name, drawn in (
-        ("claims.svg", forest(groups)),
-        ("overview.svg", overview(overview_rows(claims))),
-    ):
+    drawings = {"claims.svg": forest(groups), "overview.svg": overview(overview_rows(claims))}
+    for name, drawn in drawings.items():
         if drawn:
             write_text(results / name, drawn)
-
-
-def flags_of(seeds: Sequence[int]) -> str:
-    """The flags that ask for these seeds."""
-    first = [f"--seed={seeds[0]}"] if seeds[0] else []
-    return " ".join([*first, f"--seeds={len(seeds)}"])
 
 
 def log(path: Path, rows: Sequence[Row], seeds: Sequence[int]) -> None:
@@ -82,7 +61,7 @@ def log(path: Path, rows: Sequence[Row], seeds: Sequence[int]) -> None:
     dicts = [as_dict(row) for row in rows]
     lines = [
         f"Asked: do the claims hold? {len(rows)} rows, judged together (CLAIMS.md)",
-        f"Ran:   `python eval.py claims {flags_of(seeds)} --publish=true`; "
+        f"Ran:   `python eval.py claims --seeds={len(seeds)} --publish=true`; "
         f"seeds {', '.join(map(str, seeds))}",
     ]
     for i, name in enumerate(dict.fromkeys(row["name"] for row in dicts)):

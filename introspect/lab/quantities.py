@@ -1,7 +1,7 @@
 """The numbers that claims are about. A Statistic reads one number from the runs of one seed."""
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import reduce, wraps
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,12 @@ from introspect.analysis.matrix import Pairwise, pairwise
 from introspect.reading import NUMBER, read_json, read_lines
 from introspect.runs.study import Run, Runs
 
-Statistic = Callable[["Runs"], float]  # it takes the runs of one seed, by arm
+Statistic = Callable[[Runs], float]  # it takes the runs of one seed, by arm
+
+
+def statistic(read: Callable[..., float]) -> Callable[..., Statistic]:
+    """read(runs, ...) as a function of its other arguments, which returns a Statistic."""
+    return wraps(read)(lambda *args, **more: lambda runs: read(runs, *args, **more))
 
 
 def read_value(result: dict[str, Any], *keys: str) -> float:
@@ -22,9 +27,10 @@ def read_value(result: dict[str, Any], *keys: str) -> float:
     return float("nan") if value is None else value
 
 
-def value(arm: str, *keys: str) -> Statistic:
+@statistic
+def value(runs: Runs, arm: str, *keys: str) -> float:
     """The number under these keys in the result of an arm."""
-    return lambda runs: read_value(runs[arm].result, *keys)
+    return read_value(runs[arm].result, *keys)
 
 
 def gap(arm: str) -> Statistic:
@@ -56,34 +62,32 @@ def above_constant(arm: str, *within: str) -> Statistic:
     return minus(value(arm, *within, "self"), value(arm, *within, "majority_now"))
 
 
-def at_evaluation(arm: str, key: str, evaluation: int) -> Statistic:
+@statistic
+def at_evaluation(runs: Runs, arm: str, key: str, evaluation: int) -> float:
     """A number of one evaluation during training; evaluation 0 is before the first update."""
-    return lambda runs: read_value(
-        read_lines(runs[arm].folder / "metrics.jsonl", {key: NUMBER | None})[evaluation], key
-    )
+    rows = read_lines(runs[arm].folder / "metrics.jsonl", {key: NUMBER | None})
+    return read_value(rows[evaluation], key)
 
 
-def extra(arm: str, name: str, *keys: str) -> Statistic:
+@statistic
+def extra(runs: Runs, arm: str, name: str, *keys: str) -> float:
     """A number from an extra measurement of a finished run (lab.extras), kept in NAME.json."""
     form = reduce(lambda inner, key: {key: inner}, reversed(keys), NUMBER | None)
-    return lambda runs: read_value(read_json(runs[arm].folder / f"{name}.json", form), *keys)
+    return read_value(read_json(runs[arm].folder / f"{name}.json", form), *keys)
 
 
-def zero_crossing(arms: list[str], x: tuple[str, ...], y: tuple[str, ...]) -> Statistic:
+@statistic
+def zero_crossing(runs: Runs, arms: list[str], x: tuple[str, ...], y: tuple[str, ...]) -> float:
     """The x at which y first falls from above 0 to 0 or below, in the order of the arms.
 
     Between two arms y is taken as a straight line over x. nan where y never falls to 0.
     """
-
-    def measure(runs: Runs) -> float:
-        results = [runs[arm].result for arm in arms]
-        points = [(read_value(result, *x), read_value(result, *y)) for result in results]
-        for (x0, y0), (x1, y1) in zip(points, points[1:]):
-            if y0 > 0 >= y1:
-                return x0 + (x1 - x0) * y0 / (y0 - y1)
-        return float("nan")
-
-    return measure
+    results = [runs[arm].result for arm in arms]
+    points = [(read_value(result, *x), read_value(result, *y)) for result in results]
+    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+        if y0 > 0 >= y1:
+            return x0 + (x1 - x0) * y0 / (y0 - y1)
+    return float("nan")
 
 
 def read_items(*runs: Run) -> list[score.Run]:
@@ -104,80 +108,62 @@ def gap_among(run: score.Run, among: np.ndarray) -> float:
     return float(sides[among].mean()) if among.any() else float("nan")
 
 
-def gap_on_true_words(arm: str, base: str) -> Statistic:
+@statistic
+def gap_on_true_words(runs: Runs, arm: str, base: str) -> float:
     """The gap of an arm on the items whose first word has the same original labels as in the base,
     so that no label of that word was falsified. nan where there is no such word."""
-
-    def measure(runs: Runs) -> float:
-        one, two = read_items(runs[arm], runs[base])
-        rows = read_lines(runs[arm].folder / "items.jsonl", {"item": str})
-        words = np.array([row["item"].split()[0] for row in rows])
-        return gap_among(one, ~np.isin(words, words[one.original != two.original]))
-
-    return measure
+    one, two = read_items(runs[arm], runs[base])
+    rows = read_lines(runs[arm].folder / "items.jsonl", {"item": str})
+    words = np.array([row["item"].split()[0] for row in rows])
+    return gap_among(one, ~np.isin(words, words[one.original != two.original]))
 
 
-def gap_where_both_changed(arm: str, twin: str) -> Statistic:
+@statistic
+def gap_where_both_changed(runs: Runs, arm: str, twin: str) -> float:
     """The gap of an arm on the items whose label it and its twin changed to the same new label.
     nan where there is no such item."""
-
-    def measure(runs: Runs) -> float:
-        one, two = read_items(runs[arm], runs[twin])
-        return gap_among(one, (one.current == two.current) & (one.current != one.original))
-
-    return measure
+    one, two = read_items(runs[arm], runs[twin])
+    return gap_among(one, (one.current == two.current) & (one.current != one.original))
 
 
-def preference_for_other(explainer: str, arm: str) -> Statistic:
+@statistic
+def preference_for_other(runs: Runs, explainer: str, arm: str) -> float:
     """Among the explainer's explanations that equal either the current or the original label of
     `arm`, but not both: the share that equals the current one, minus 0.5. nan if there is none."""
-
-    def measure(runs: Runs) -> float:
-        own, other = read_items(runs[arm], runs[explainer])
-        share = pairwise(other.explanation, own.current, own.original).preference["mean"]
-        return float("nan") if share is None else share - 0.5
-
-    return measure
+    own, other = read_items(runs[arm], runs[explainer])
+    share = pairwise(other.explanation, own.current, own.original).preference["mean"]
+    return float("nan") if share is None else share - 0.5
 
 
 def compare_both(one: Run, two: Run) -> tuple[Pairwise, Pairwise]:
     """The explanations of each of two runs, against its own current labels and the other's."""
     a, b = read_items(one, two)
-    return (
-        pairwise(a.explanation, a.current, b.current),
-        pairwise(b.explanation, b.current, a.current),
-    )
+    first = pairwise(a.explanation, a.current, b.current)
+    return first, pairwise(b.explanation, b.current, a.current)
 
 
-def own_advantage(a: str, b: str) -> Statistic:
+@statistic
+def own_advantage(runs: Runs, a: str, b: str) -> float:
     """Agreement of a run's explanations with its own current labels minus agreement with those of
     the other run; the mean of both directions."""
-    return lambda runs: float(
-        np.mean([pair.own - pair.other for pair in compare_both(runs[a], runs[b])])
-    )
+    return float(np.mean([pair.own - pair.other for pair in compare_both(runs[a], runs[b])]))
 
 
-def own_preference(a: str, b: str) -> Statistic:
+@statistic
+def own_preference(runs: Runs, a: str, b: str) -> float:
     """Among explanations that are true of exactly one of two runs, the share that is true of the
     run that explains, minus 0.5; the mean of both directions, nan where one has none."""
-
-    def measure(runs: Runs) -> float:
-        shares = [pair.preference["mean"] for pair in compare_both(runs[a], runs[b])]
-        return float("nan") if None in shares else float(np.mean(shares)) - 0.5
-
-    return measure
+    shares = [pair.preference["mean"] for pair in compare_both(runs[a], runs[b])]
+    return float("nan") if None in shares else float(np.mean(shares)) - 0.5
 
 
-def above_other_model(arm: str, other: str) -> Statistic:
+@statistic
+def above_other_model(runs: Runs, arm: str, other: str) -> float:
     """Self of a run minus the agreement of another model's explanations with the same labels."""
-
-    def measure(runs: Runs) -> float:
-        own, others = read_items(runs[arm], runs[other])
-        return float((own.explanation == own.current).mean()) - float(
-            (others.explanation == own.current).mean()
-        )
-
-    return measure
+    own, others = read_items(runs[arm], runs[other])
+    said = own.explanation, others.explanation
+    self_match, others_match = (float((each == own.current).mean()) for each in said)
+    return self_match - others_match
 
 
 def features(runs: dict[str, Run]) -> tuple[np.ndarray, np.ndarray]:
@@ -189,7 +175,10 @@ def features(runs: dict[str, Run]) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([np.ones_like(d), d, c, d * c], axis=1), gaps
 
 
-def prediction(by_experiment: bool, arms: Sequence[str] = (), without: str = "") -> Statistic:
+@statistic
+def prediction(
+    runs: Runs, by_experiment: bool, arms: Sequence[str] = (), without: str = ""
+) -> float:
     """How well least squares on `features` predicts the gap of arms that were not fitted.
 
         R2 = 1 - sum (gap - predicted)^2 / sum (gap - mean gap of the fitted arms)^2
@@ -200,14 +189,10 @@ def prediction(by_experiment: bool, arms: Sequence[str] = (), without: str = "")
     Args:
         arms: named "experiment arm"; default: all. without: an arm that is left out.
     """
-
-    def measure(runs: Runs) -> float:
-        chosen = {arm: runs[arm] for arm in arms or runs if arm != without}
-        x, y = features(chosen)
-        units = [arm.split()[0] if by_experiment else arm for arm in chosen]
-        test = np.isin(units, list(dict.fromkeys(units))[1::2])
-        weights, *_ = np.linalg.lstsq(x[~test], y[~test], rcond=None)
-        errors, spread = y[test] - x[test] @ weights, y[test] - y[~test].mean()
-        return 1 - float(errors @ errors) / float(spread @ spread)
-
-    return measure
+    chosen = {arm: runs[arm] for arm in arms or runs if arm != without}
+    x, y = features(chosen)
+    units = [arm.split()[0] if by_experiment else arm for arm in chosen]
+    test = np.isin(units, list(dict.fromkeys(units))[1::2])
+    weights, *_ = np.linalg.lstsq(x[~test], y[~test], rcond=None)
+    errors, spread = y[test] - x[test] @ weights, y[test] - y[~test].mean()
+    return 1 - float(errors @ errors) / float(spread @ spread)

@@ -13,7 +13,7 @@ from typing import Any
 
 from introspect.files import write_text
 from introspect.lab.claim import Claim
-from introspect.lab.headlines import HEADLINES, OVERVIEW, Headline
+from introspect.lab.headlines import HEADLINES, OVERVIEW
 from introspect.lab.objections import OBJECTIONS
 from introspect.lab.verdicts import ALPHA, Row, judge
 from introspect.report.html import aligned, clean, table
@@ -39,19 +39,15 @@ COLUMNS = """
 
 def as_dict(row: Row) -> dict[str, Any]:
     """A row as claims.json has it: enough to judge it again."""
-    claim = row.claim
     words = ("name", "says", "measured", "paper", "experiment", "task")
+    judged = {key: getattr(row, key) for key in ("also", "beside", "p", "adjusted", "verdict")}
     return {
-        **{key: getattr(claim, key) for key in words},
+        **{key: getattr(row.claim, key) for key in words},
         "values": {str(seed): value for seed, value in row.values.items()},
         **row.interval,
-        "claimed": claimed(claim),
-        "after": claim.after,
-        "also": row.also,
-        "beside": row.beside,
-        "p": row.p,
-        "adjusted": row.adjusted,
-        "verdict": row.verdict,
+        "claimed": claimed(row.claim),
+        "after": row.claim.after,
+        **judged,
     }
 
 
@@ -62,26 +58,14 @@ def claimed(claim: Claim) -> str:
     return "> 0" if claim.sign > 0 else "< 0"
 
 
-def here(row: dict[str, Any]) -> str:
-    """The mean with its interval and, if there is one, Self - Past with its own."""
-    beside = f"; Self - Past {estimate(row['beside'], 'gap')}" if row["beside"] else ""
-    return estimate(row, "gap") + beside
-
-
 def cells(row: dict[str, Any]) -> list[str]:
     """One line under HEAD."""
+    words = [row[key] for key in ("says", "measured", "paper", "claimed")]
+    beside = f"; Self - Past {estimate(row['beside'], 'gap')}" if row["beside"] else ""
     p = row["adjusted"]
-    return [
-        row["name"] + "*" * row["after"],
-        row["says"],
-        row["measured"],
-        row["paper"],
-        row["claimed"],
-        here(row),
-        str(row["n"]),
-        "" if p is None else f"{p:.3f}" if p >= 0.01 else "< 0.01",
-        row["verdict"],
-    ]
+    corrected = "" if p is None else f"{p:.3f}" if p >= 0.01 else "< 0.01"
+    here, n = estimate(row, "gap") + beside, str(row["n"])
+    return [row["name"] + "*" * row["after"], *words, here, n, corrected, row["verdict"]]
 
 
 def correction(family: int) -> str:
@@ -102,11 +86,10 @@ def claim_blocks(rows: Rows, family: int) -> list[str]:
     """Markdown blocks about one setting: the table of its claims and the notes below it.
 
     Args:
-        rows: of this setting. family: how many rows the correction was over, in the whole table;
-            0 where there was none.
+        rows: of this setting; no rows give no blocks.
     """
     if not rows:
-        return ["No claim rests on this task."]
+        return []
     notes = [STAR] if any(row["after"] for row in rows) else []
     names = dict.fromkeys(row["name"] for row in rows)
     about = [f"{name}: {HEADLINES[name].note}" for name in names if HEADLINES[name].note]
@@ -149,11 +132,10 @@ def claims_page(claims: dict[str, Any]) -> str:
         commands = dict.fromkeys(f"python eval.py experiment {s.experiment}" for s in settings)
         folders = ", ".join(f"[{s.name}]({s.name}/README.md)" for s in settings)
         head = [*HEAD[1:6], "each seed", *HEAD[6:]]
-        lines = [
-            [f"{of[1]}{'*' * row['after']}", *of[2:6], each_seed(row), *of[6:]]
-            for row in own
-            for of in [cells(row)]
-        ]
+        lines = []
+        for row in own:
+            of, each_seed = cells(row), " ".join(f"{x:+.2f}" for x in row["values"].values())
+            lines.append([of[1] + "*" * row["after"], *of[2:6], each_seed, *of[6:]])
         main = main_row(name, own)
         why = f" The README shows the row \"{main['says']}\": {headline.why}."
         blocks += [
@@ -165,10 +147,6 @@ def claims_page(claims: dict[str, Any]) -> str:
             *filter(None, [clean(headline.note + why * bool(headline.why)).strip()]),
         ]
     return "\n\n".join(blocks) + "\n"
-
-
-def each_seed(row: dict[str, Any]) -> str:
-    return " ".join(f"{value:+.2f}" for value in row["values"].values())
 
 
 def main_row(name: str, rows: Rows) -> dict[str, Any]:
@@ -185,9 +163,10 @@ def stands(row: dict[str, Any]) -> bool:
 def readme_table(claims: dict[str, Any]) -> str:
     """One row a claim, with its main number and a link to all of its rows."""
     lines = [["claim", "in words", "paper", "here", "verdict", "rows"]]
-    shown = [name for name in HEADLINES if any(row["name"] == name for row in claims["rows"])]
-    for name in shown:
-        rows, headline = [row for row in claims["rows"] if row["name"] == name], HEADLINES[name]
+    for name, headline in HEADLINES.items():
+        rows = [row for row in claims["rows"] if row["name"] == name]
+        if not rows:
+            continue
         row = main_row(name, rows)
         link = f"[{name}](data/results/CLAIMS.md#{name.lower()}){'*' * row['after']}"
         told = f"{headline.unit} {estimate(row, 'gap')}"
@@ -223,20 +202,15 @@ def row_label(row: dict[str, Any]) -> str:
 
 def overview_rows(claims: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     """(claim in words, number in words, main row) of the claims that the README's picture shows."""
-    there = {row["name"] for row in claims["rows"]} & set(OVERVIEW)
-    chosen: list[tuple[str, Headline]] = [(n, HEADLINES[n]) for n in OVERVIEW if n in there]
-    return [
-        (f"{name}  {headline.says}", row["says"], row)
-        for name, headline in chosen
-        for row in [main_row(name, claims["rows"])]
-    ]
+    there = {row["name"] for row in claims["rows"]}
+    rows = [main_row(name, claims["rows"]) for name in OVERVIEW if name in there]
+    return [(f"{row['name']}  {HEADLINES[row['name']].says}", row["says"], row) for row in rows]
 
 
 def show(rows: Sequence[Row]) -> str:
     """The table for the terminal."""
     dicts = [as_dict(row) for row in rows]
-    kept = [0, 2, 4, 5, 6, 7, 8]
-    lines = [[line[i] for i in kept] for line in (HEAD, *map(cells, dicts))]
+    lines = [[line[0], line[2], *line[4:]] for line in (HEAD, *map(cells, dicts))]
     family = sum(row.adjusted is not None for row in rows)
     notes = [count_verdicts(dicts), *[STAR] * any(row["after"] for row in dicts)]
     notes.append(correction(family))

@@ -64,12 +64,7 @@ def numbers(statistic: Statistic, runs: dict[int, Runs]) -> dict[int, float]:
     return {seed: value for seed, value in values.items() if not math.isnan(value)}
 
 
-def judge(
-    claim: Claim,
-    estimate: dict[str, Any],
-    also: dict[str, Any] | None,
-    adjusted: float | None,
-) -> str:
+def judge(claim: Claim, estimate: dict, also: dict | None, adjusted: float | None) -> str:
     """A claim about a side of zero is *supported* if the 95 % interval over seeds lies wholly on
     that side, *contradicted* if it lies wholly on the other side, and *undecided* if it includes
     zero or if there are fewer than three seeds. Label frequencies alone can make a gap, so for most

@@ -1,4 +1,4 @@
-"""Pictures as SVG. matplotlib is the optional `plot` extra; without it there are none."""
+"""Pictures as SVG. matplotlib is the optional `plot` extra; without it they are None."""
 
 import io
 import re
@@ -44,8 +44,8 @@ class Series(NamedTuple):
 
 def series(runs: list[Rows], key: str, split: str) -> Series:
     """The measure `key` on "held_out" or "train" items, from the metrics of an arm's runs."""
-    parts = [{r["step"]: r["train"] if split == "train" else r for r in rows} for rows in runs]
-    lines = [{step: part[key] for step, part in by_step.items()} for by_step in parts]
+    lines = [{row["step"]: (row["train"] if split == "train" else row)[key] for row in rows}
+             for rows in runs]
     steps = sorted(set().union(*lines))
     singles = [[line.get(step) for step in steps] for line in lines]
     band = [interval(list(values)) for values in zip(*singles)]
@@ -95,7 +95,7 @@ def new_figure(height: float, width: float = 9) -> Any:
 
 @in_our_look
 def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None:
-    """An SVG element with the curves of every arm, or None where matplotlib is not installed.
+    """An SVG element with the curves of every arm.
 
     Args:
         arms: arm -> metrics of its runs. height: of the figure, in inches.
@@ -121,9 +121,9 @@ def curves(arms: dict[str, list[Rows]], split: str, height: float) -> str | None
 
 
 @in_our_look
-def dots(arms: dict[str, list[dict[str, Any]]], words: dict[str, str] | None = None) -> str | None:
+def dots(arms: dict[str, list[dict]], words: dict[str, str] = {}) -> str | None:
     """An SVG file with Self, Orig and gap, a row an arm: the mean over seeds with its 95 %
-    interval, and every seed; or None where matplotlib is not installed.
+    interval, and every seed.
 
     Args:
         arms: arm -> results of its runs. words: arm -> what it is, shown beside its name.
@@ -140,7 +140,7 @@ def dots(arms: dict[str, list[dict[str, Any]]], words: dict[str, str] | None = N
             panel.plot(estimate["mean"], at, "o", color=color, markersize=5.5)
         constant = interval([result["majority_now"] for result in results])["mean"]
         sides.plot(constant, row - 0.12, "|", color="#777777", markersize=9)
-    names = [f"{words[arm]} ({arm})" if words and arm in words else arm for arm in arms]
+    names = [f"{words[arm]} ({arm})" if arm in words else arm for arm in arms]
     sides.set_xlim(0, 1)
     sides.set(yticks=range(len(arms)), yticklabels=names, ylim=(len(arms) - 0.5, -0.5))
     sides.set_title("share of explanations equal to a label", loc="left", fontsize=9)
@@ -149,12 +149,10 @@ def dots(arms: dict[str, list[dict[str, Any]]], words: dict[str, str] | None = N
     for panel in (sides, gaps):
         panel.grid(axis="y", color="#eeeeee")
         panel.set_axisbelow(True)
-    kinds = [
-        ("o", COLORS["self"], "Self: labels of the model now (pale: single seeds)"),
-        ("o", COLORS["orig"], "Orig: labels trained on"),
-        ("|", "#777777", "Self of the best constant"),
-    ]
-    explain(figure, [(mark, color, color, text) for mark, color, text in kinds])
+    now, then, constant = COLORS["self"], COLORS["orig"], "#777777"
+    kinds = [("o", now, now, "Self: labels of the model now (pale: single seeds)")]
+    kinds += [("o", then, then, "Orig: labels trained on")]
+    explain(figure, [*kinds, ("|", constant, constant, "Self of the best constant")])
     return svg_of(figure)
 
 
@@ -198,7 +196,7 @@ LOOKS = [  # of dots, explained in the pictures
 @in_our_look
 def forest(groups: dict[str, list[dict[str, Any]]]) -> str | None:
     """An SVG file with the rows of every claim below its words: mean and 95 % interval beside zero,
-    in the look of the verdict; or None where matplotlib is not installed.
+    in the look of the verdict.
 
     Args:
         groups: claim in words -> its rows as claims.json has them.
@@ -230,7 +228,7 @@ def forest(groups: dict[str, list[dict[str, Any]]]) -> str | None:
 @in_our_look
 def overview(rows: list[tuple[str, str, dict[str, Any]]]) -> str | None:
     """An SVG file with one row a claim: its words, what the number is, the number and its interval
-    beside zero; or None where matplotlib is not installed.
+    beside zero.
 
     Args:
         rows: (claim in words, number in words, row as claims.json has it).
@@ -255,8 +253,7 @@ def overview(rows: list[tuple[str, str, dict[str, Any]]]) -> str | None:
 
 def svg_of(figure: Any) -> str:
     """The figure as a file that is the same for the same figure."""
-    text = io.StringIO()
-    undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    text, undated = io.StringIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(text, format="svg", metadata=undated)
     return text.getvalue()
 

@@ -79,15 +79,12 @@ def page(title: str, blocks: list[str]) -> str:
             body.append("</section>\n" * section + f'<section id="{name}">')
             section = True
         body.append(html_of(block))
-    return "\n".join(
-        [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n<main>",
-            *body,
-            "</section>\n" * section + "</main>\n</body>\n</html>\n",
-        ]
-    )
+    head = [
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n<main>",
+    ]
+    return "\n".join([*head, *body, "</section>\n" * section + "</main>\n</body>\n</html>\n"])
 
 
 def html_of(block: str) -> str:

@@ -11,11 +11,8 @@ from introspect.report.text import estimate, number, references, task_rows
 from introspect.report.words import GLOSSARY, NAMES
 from introspect.stats import side_of
 
-EXAMPLE = {  # columns not called as in examples.json
-    "without": "without its cue",
-    "says": "what it says",
-    "side": "true of",
-}
+# columns not called as in examples.json
+EXAMPLE = {"without": "without its cue", "says": "what it says", "side": "true of"}
 READING = (
     "A row is one held-out prompt, and the same without its cue (or with a feature flipped): what "
     "M0 answered to both, what the model answers now, and what it says that change would do. That "
@@ -151,20 +148,15 @@ def show_examples(shown: dict[str, tuple[int, list[dict]]]) -> list[str]:
     return blocks
 
 
-def m0_table(m0: dict[str, Any]) -> str:
-    """What M0 knows of one task."""
-    rows = [["what", "share"], ["clear answers that it knows", estimate(m0["known"])]]
-    rows.append(["answers that the cue changes", estimate(m0["changed"])])
-    rows += [[f"labels: {name}", estimate(share)] for name, share in m0["labels"].items()]
-    return table(rows)
-
-
 def runs_table(study: dict[str, Any]) -> list[str]:
     """M0, and every run of the study: those that finished and those that did not."""
     m0, order = study["m0"], list(study["arms"])
     blocks = ["## M0"]
     for task, shares in m0.get("tasks", {"": m0}).items():
-        blocks += [*([f"### {clean(task)}"] if task else []), m0_table(shares)]
+        rows = [["what", "share"], ["clear answers that it knows", estimate(shares["known"])]]
+        rows.append(["answers that the cue changes", estimate(shares["changed"])])
+        rows += [[f"labels: {name}", estimate(share)] for name, share in shares["labels"].items()]
+        blocks += [*([f"### {clean(task)}"] if task else []), table(rows)]
     keys = ("gap", "self", "orig", "drift", "preference")
     rows = [["arm", "seed", *(NAMES[key] for key in keys), "items"]]
     for run in sorted(study["runs"], key=lambda run: order.index(run["arm"])):
@@ -185,14 +177,12 @@ def arms_table(study: dict[str, Any]) -> list[str]:
     ]
     for arm, measures in study["arms"].items():
         words = [arm, study["words"][arm], study["fields"][arm], str(measures["gap"]["n"])]
-        means = {key: number(measures[key]["mean"]) for key in NAMES if key in measures}
-        agreement = number(measures["train"]["compatibility"]["mean"])
-        rows.append(
-            [*words, means["self"], means["orig"], estimate(measures["gap"], "gap")]
-            + [estimate(measures["adjusted"], "gap"), means["drift"], means["preference"]]
-            + [agreement, number(measures["majority_now"]["mean"])]
-            + [number(measures["untrained"]["self"]["mean"]), measures["verdict"]]
-        )
+        gaps = [estimate(measures[key], "gap") for key in ("gap", "adjusted")]
+        both = [number(measures[key]["mean"]) for key in ("self", "orig")]
+        others = [measures[key] for key in ("drift", "preference")]
+        others += [measures["train"]["compatibility"], measures["majority_now"]]
+        means = [number(x["mean"]) for x in [*others, measures["untrained"]["self"]]]
+        rows.append([*words, *both, *gaps, *means, measures["verdict"]])
     seeds = ", ".join(map(str, study["seeds"]))
     every = f" Every arm has {study['shared']}." if study["shared"] else ""
     notes = (
@@ -219,17 +209,8 @@ def not_controlled(study: dict[str, Any]) -> list[str]:
 
 
 def say_made_with(study: dict[str, Any]) -> list[str]:
-    made = [", ".join(f"{k} {v}" for k, v in versions.items()) for versions in study["versions"]]
+    made = (", ".join(f"{k} {v}" for k, v in versions.items()) for versions in study["versions"])
     return [f"Made with {clean(text)}." for text in made]
-
-
-def draw_curves(drawn: tuple[str | None, str | None]) -> tuple[list[str], list[str]]:
-    """The blocks that show the curves of held-out and of training items: in Markdown, in a page."""
-    if None in drawn:
-        return [NO_CURVES], [NO_CURVES]
-    drawing = ["## Curves", CAPTION, "### Held-out items", drawn[0], "### Training items", drawn[1]]
-    link = "![Self, Orig, gap and drift over co-training](curves.svg)"
-    return ["## Curves", CAPTION, link], drawing
 
 
 def background(study: dict[str, Any]) -> list[str]:

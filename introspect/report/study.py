@@ -16,15 +16,8 @@ from introspect.reading import read_json, read_lines
 from introspect.report.figures import curves, dots, inline
 from introspect.report.html import clean, page
 from introspect.report.report import (
-    arms_table,
-    background,
-    draw_curves,
-    findings,
-    not_controlled,
-    numbers,
-    runs_table,
-    say_made_with,
-    show_examples,
+    CAPTION, NO_CURVES, arms_table, background, findings, not_controlled, numbers, runs_table,
+    say_made_with, show_examples,
 )
 from introspect.report.summary import summarize
 from introspect.runs.build import build
@@ -37,25 +30,19 @@ MOST_CURVES = 8  # arms; more columns cannot be read
 Arms = dict[str, list[Run]]  # the runs of each arm, in the order of the seeds
 
 
-def describe_study(
-    setting: Setting, rows: list[dict[str, Any]], failed: list[str]
-) -> dict[str, Any]:
+def describe_study(setting: Setting, rows: list[dict], failed: list[str]) -> dict[str, Any]:
     """The numbers of a study from the lines of its runs.jsonl, and in words what its arms are."""
     experiment, task = EXPERIMENTS[setting.experiment], setting.task
     seeds = sorted({row["seed"] for row in rows})
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     usual = build(find_tasks(task), {"seed": seeds[0]}).flat()
-    configs = {
-        arm: build(find_tasks(task), next(r["fields"] for r in rows if r["arm"] == arm))
-        for arm in arms
-    }
-    differing = {
-        arm: {k: v for k, v in config.flat().items() if k != "seed" and v != usual[k]}
-        for arm, config in configs.items()
-    }
+    differing = {}
+    for arm in arms:
+        config = build(find_tasks(task), next(r["fields"] for r in rows if r["arm"] == arm))
+        flat = config.flat().items()
+        differing[arm] = {k: v for k, v in flat if k != "seed" and v != usual[k]}
     first, *others = differing.values()
-    shared = {k: v for k, v in first.items() if all(k in o and o[k] == v for o in others)}
-    shared = shared if others else {}
+    shared = {k: v for k, v in first.items() if others and all((k, v) in o.items() for o in others)}
     versions = [tuple(row["versions"].items()) for row in rows]
     shown = ("arm", "seed", "self", "orig", "gap", "drift", "preference", "n_items")
     return {
@@ -63,14 +50,12 @@ def describe_study(
         "task": task,
         "question": experiment.question,
         "open": experiment.open,
-        "explained": configs[arms[0]].explained,
+        "explained": build(find_tasks(task), rows[0]["fields"]).explained,
         "seeds": seeds,
         "shared": show_fields(shared) if shared else "",
         "words": {arm: experiment.say(arm) for arm in arms},
-        "fields": {
-            arm: show_fields({k: v for k, v in fields.items() if k not in shared})
-            for arm, fields in differing.items()
-        },
+        "fields": {arm: show_fields({k: v for k, v in fields.items() if k not in shared})
+                   for arm, fields in differing.items()},
         **summarize(rows),
         "runs": [{key: row[key] for key in shown} for row in rows],
         "failed": failed,
@@ -91,9 +76,7 @@ def study_of_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return describe_study(Setting(*first), rows, [])
 
 
-def list_rows(
-    setting: Setting, gathered: Gathered, overrides: dict[str, Any]
-) -> list[dict[str, Any]]:
+def list_rows(setting: Setting, gathered: Gathered, overrides: dict[str, Any]) -> list[dict]:
     """The lines of runs.jsonl: each result with its arm, declared fields, folder, and Self and Orig
     before the first update."""
     experiment, rows = EXPERIMENTS[setting.experiment], []
@@ -103,9 +86,8 @@ def list_rows(
             before = read_lines(run.folder / "metrics.jsonl", UNTRAINED)[0]
             untrained = {key: before[key] for key in ("self", "orig")}
             fields = experiment.fields(arm, seed, overrides)
-            where = {"folder": run.folder.name, "untrained": untrained}
             named = {"experiment": setting.experiment, "arm": arm, "fields": fields}
-            rows.append(named | where | kept)
+            rows.append(named | {"folder": run.folder.name, "untrained": untrained} | kept)
     return rows
 
 
@@ -117,12 +99,8 @@ def group_by_arm(gathered: Gathered) -> Arms:
 
 
 def write_study(
-    out: Path,
-    setting: Setting,
-    gathered: Gathered,
-    overrides: dict[str, Any] | None = None,
-    claims: Sequence[str] = (),
-    published: bool = False,
+    out: Path, setting: Setting, gathered: Gathered, overrides: dict[str, Any] = {},
+    claims: Sequence[str] = (), published: bool = False,
 ) -> dict[str, Any]:
     """Write the folder of a study and return its numbers (`describe_study`).
 
@@ -131,7 +109,6 @@ def write_study(
         published: write README.md for a repository instead of a report to open in a browser.
     """
     out.mkdir(parents=True, exist_ok=True)
-    overrides = overrides or {}
     rows, by_arm = list_rows(setting, gathered, overrides), group_by_arm(gathered)
     study = describe_study(setting, rows, gathered.failed)
     study |= {"overrides": overrides, "seeds": sorted(gathered.runs)}  # also what diverged
@@ -167,15 +144,13 @@ def write_readme(
         write_curves(out, by_arm)
 
 
-def write_report(
-    out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequence[str] = ()
-) -> None:
+def write_report(out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequence[str]) -> None:
     """report.md, report.html and their figures."""
     title = f"Introspective coupling: {study['experiment']} on {study['task']}"
-    shown = {
-        arm: (run.result["seed"], read_json(run.folder / "examples.json", EXAMPLES)["examples"])
-        for arm, (run, *_) in by_arm.items()
-    }
+    shown = {}
+    for arm, (run, *_) in by_arm.items():
+        examples = read_json(run.folder / "examples.json", EXAMPLES)["examples"]
+        shown[arm] = run.result["seed"], examples
     pointer, drawing = write_curves(out, by_arm)
     link, figure = write_figure(out, study, by_arm)
     above = [f"# {clean(title)}", *findings(study)]
@@ -208,14 +183,15 @@ def write_curves(out: Path, by_arm: Arms) -> tuple[list[str], list[str]]:
     arms."""
     if len(by_arm) > MOST_CURVES:
         return [], []
-    metrics = {
-        arm: [read_lines(run.folder / "metrics.jsonl", ROW) for run in runs]
-        for arm, runs in by_arm.items()
-    }
+    metrics = {}
+    for arm, runs in by_arm.items():
+        metrics[arm] = [read_lines(run.folder / "metrics.jsonl", ROW) for run in runs]
     drawn = curves(metrics, "held_out", 5.2), curves(metrics, "train", 4.2)
-    if drawn[0]:
-        write_text(out / "curves.svg", drawn[0])
-    return draw_curves(drawn)
+    if None in drawn:
+        return [NO_CURVES], [NO_CURVES]
+    write_text(out / "curves.svg", drawn[0])
+    drawing = ["## Curves", CAPTION, "### Held-out items", drawn[0], "### Training items", drawn[1]]
+    return [*drawing[:2], "![Self, Orig, gap and drift over co-training](curves.svg)"], drawing
 
 
 def write_items(out: Path, setting: Setting, gathered: Gathered) -> None:
@@ -223,6 +199,6 @@ def write_items(out: Path, setting: Setting, gathered: Gathered) -> None:
     if not EXPERIMENTS[setting.experiment].items or not gathered.runs:
         return
     first = gathered.runs[min(gathered.runs)]
-    items = {arm: read_lines(run.folder / "items.jsonl", ITEM) for arm, run in first.items()}
-    rows = [{"run": arm, **item} for arm, of_arm in items.items() for item in of_arm]
+    rows = [{"run": arm, **item} for arm, run in first.items()
+            for item in read_lines(run.folder / "items.jsonl", ITEM)]
     write_lines(out / "items.jsonl", rows)

@@ -1,16 +1,18 @@
 """From the runs of a study to its numbers: means over seeds, each with its interval."""
 
+from collections.abc import Iterable
 from itertools import combinations
 from typing import Any
 
 from introspect.forms import MEASURES
 from introspect.stats import interval, verdict
 
+ABILITY = ("known", "changed")
 
-def measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The interval of every measure over rows of different seeds, held out and in "train"."""
-    train = {key: interval([row["train"][key] for row in rows]) for key in MEASURES}
-    return {key: interval([row[key] for row in rows]) for key in MEASURES} | {"train": train}
+
+def intervals(rows: list[dict[str, Any]], keys: Iterable[str]) -> dict[str, Any]:
+    """The interval of each of these numbers over rows of different seeds."""
+    return {key: interval([row[key] for row in rows]) for key in keys}
 
 
 def by_task(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -19,19 +21,17 @@ def by_task(rows: list[dict[str, Any]]) -> dict[str, Any]:
     tasks = {}
     for task in rows[0].get("tasks", {}):
         parts = [row["tasks"][task] for row in rows]
-        tasks[task] = {k: interval([p[k] for p in parts]) for k in (*MEASURES, "known", "changed")}
-        above = [p["self"] - p["majority_now"] for p in parts]
-        tasks[task] |= {"above_majority": interval(above)}
+        above = interval([part["self"] - part["majority_now"] for part in parts])
+        tasks[task] = intervals(parts, MEASURES + ABILITY) | {"above_majority": above}
     return tasks
 
 
 def of_m0(m0s: list[dict[str, Any]]) -> dict[str, Any]:
     """What M0 knows, how often a cue changes its answer, and the share of each label; of several
     tasks, those of the first explained one, and of each under "tasks"."""
-    shares = {key: interval([m0[key] for m0 in m0s]) for key in ("known", "changed")}
-    labels = {name: interval([m0["labels"][name] for m0 in m0s]) for name in m0s[0]["labels"]}
+    labels = intervals([m0["labels"] for m0 in m0s], m0s[0]["labels"])
     tasks = {t: of_m0([m0["tasks"][t] for m0 in m0s]) for t in m0s[0].get("tasks", {})}
-    return shares | {"labels": labels} | ({"tasks": tasks} if tasks else {})
+    return intervals(m0s, ABILITY) | {"labels": labels} | ({"tasks": tasks} if tasks else {})
 
 
 def differences(results: dict[str, dict[int, dict]]) -> dict[str, Any]:
@@ -64,10 +64,10 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     arms = {}
     for arm, by_seed in by_arm.items():
         results = list(by_seed.values())
-        before = [row["untrained"] for row in results]
-        arms[arm] = measures(results) | {
+        arms[arm] = intervals(results, MEASURES) | {
+            "train": intervals([row["train"] for row in results], MEASURES),
             "adjusted": interval([row["adjusted"] for row in results]),
-            "untrained": {k: interval([r[k] for r in before]) for k in ("self", "orig")},
+            "untrained": intervals([row["untrained"] for row in results], ("self", "orig")),
         }
         arms[arm]["verdict"] = verdict(arms[arm]["gap"], arms[arm]["adjusted"])
         if tasks := by_task(results):

@@ -41,10 +41,8 @@ def references(arms: dict[str, Any], split: str) -> list[tuple[str, str, str]]:
         if split == "held_out":
             both = (estimate(measures["untrained"][key]) for key in ("self", "orig"))
             arms_by_row.setdefault(("untrained", *both), []).append(arm)
-    return [
-        (name if len(those) == len(arms) else f"{name}, {', '.join(those)}", *both)
-        for (name, *both), those in sorted(arms_by_row.items(), key=lambda item: item[0][0])
-    ]
+    return [(name if len(those) == len(arms) else f"{name}, {', '.join(those)}", *both)
+            for (name, *both), those in sorted(arms_by_row.items(), key=lambda item: item[0][0])]
 
 
 def show_run(result: dict[str, Any]) -> str:
@@ -89,17 +87,14 @@ def leaning(result: dict[str, Any]) -> str:
     return f"held-out explanations {words[side]}"
 
 
-MEANS = {"self": "Self", "orig": "Orig", "gap": "gap", "adjusted": "adj.", "drift": "drift"} | {
-    "preference": "pref."
-}  # columns of the terminal's tables
+MEANS = {"self": "Self", "orig": "Orig", "gap": "gap"}  # columns of the terminal's tables
+MEANS |= {"adjusted": "adj.", "drift": "drift", "preference": "pref."}
 
 
 def means_of(measures: dict[str, Any]) -> list[str]:
     """The cells under MEANS: means, the gap with its interval."""
-    return [
-        estimate(measures[key], key) if key == "gap" else number(measures[key]["mean"], key)
-        for key in MEANS
-    ]
+    means = {key: number(measures[key]["mean"], key) for key in MEANS}
+    return list((means | {"gap": estimate(measures["gap"], "gap")}).values())
 
 
 def show_study(study: dict[str, Any]) -> str:
@@ -147,19 +142,12 @@ def word_of(verdict: str) -> str:
 
 def task_rows(arms: dict[str, Any]) -> list[list[str]]:
     """Of runs of several tasks: each task and arm, held out; the head first. Else nothing."""
-    rows = [
-        [
-            task,
-            arm,
-            str(part["self"]["n"]),
-            number(part["self"]["mean"]),
-            number(part["majority_now"]["mean"]),
-            estimate(part["above_majority"], "gap"),
-            number(part["orig"]["mean"]),
-            *(number(part[key]["mean"]) for key in ("known", "changed")),
-        ]
-        for arm, measures in arms.items()
-        for task, part in measures.get("tasks", {}).items()
-    ]
+    rows = []
+    for arm, measures in arms.items():
+        for task, part in measures.get("tasks", {}).items():
+            shares = [number(part[k]["mean"]) for k in ("self", "majority_now")]
+            shares.append(estimate(part["above_majority"], "gap"))
+            shares += [number(part[k]["mean"]) for k in ("orig", "known", "changed")]
+            rows.append([task, arm, str(part["self"]["n"]), *shares])
     head = ["task", "arm", "n", "Self", "majority", "Self - majority", "Orig", "known", "changed"]
     return [head, *sorted(rows, key=lambda row: row[0])] if rows else []

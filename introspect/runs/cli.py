@@ -16,7 +16,7 @@ from introspect.runs.experiments import EXPERIMENTS, Experiment
 from introspect.tasks import TASKS
 from introspect.tasks.registry import find_tasks
 
-DONE, STOPPED_BY_SYSTEM, REFUSED, DIVERGED, STOPPED = 0, 1, 2, 3, 130  # exit codes
+DONE, REFUSED, DIVERGED, STOPPED = 0, 2, 3, 130  # exit codes
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,9 @@ class OneLineParser(argparse.ArgumentParser):
 
 def parser_of(script: str, description: str, **more: Any) -> OneLineParser:
     """The parser of a script: its text as it stands, no abbreviated flags."""
-    return OneLineParser(
-        prog=script,
-        description=description,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        **more,
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    more |= {"prog": script, "description": description, "formatter_class": raw}
+    return OneLineParser(allow_abbrev=False, **more)
 
 
 @dataclass(frozen=True)
@@ -90,11 +86,9 @@ class Command:
 
     def configs(self) -> list[tuple[str, Config]]:
         """(arm, config) of every run, seeds in the outer loop so that M0s are shared early."""
-        return [
-            (arm, self.declared.config(arm, self.task, self.overrides, seed))
-            for seed in self.seeds
-            for arm in self.arms
-        ]
+        return [(arm, self.declared.config(arm, self.task, self.overrides, seed))
+                for seed in self.seeds
+                for arm in self.arms]
 
 
 def n_core() -> int:
@@ -117,12 +111,9 @@ def parse(argv: list[str]) -> Command:
         epilog="Experiments and arms: "
         + "; ".join(f"{name}/{{{','.join(e.arms)}}}" for name, e in EXPERIMENTS.items()),
     )
+    target = "a study of all arms over several seeds, or one run of one arm (default: anchor)"
     parser.add_argument(
-        "target",
-        nargs="?",
-        default="anchor",
-        metavar="EXPERIMENT[/ARM]",
-        help="a study of all arms over several seeds, or one run of one arm (default: anchor)",
+        "target", nargs="?", default="anchor", metavar="EXPERIMENT[/ARM]", help=target
     )
     regime, flags = defaults_of(tasks), []
     worlds = {f"world of task {name}": (task, name) for name, task in tasks.items()}
@@ -176,10 +167,7 @@ def named_task(argv: list[str]) -> str:
 
 
 def add_flags(
-    group: argparse._ArgumentGroup,
-    config: type,
-    names: dict[str, str] | None = None,
-    regime: dict[str, Any] | None = None,
+    group: argparse._ArgumentGroup, config: type, names: dict = {}, regime: dict = {}
 ) -> None:
     """A flag for every field, absent from the result unless it was given.
 
@@ -187,8 +175,8 @@ def add_flags(
         names: field -> flag, where they differ. regime: flag -> default, unlike the field's own.
     """
     for f in fields(config):
-        flag = (names or {}).get(f.name, f.name)
-        usual = (regime or {}).get(flag, f.default)
+        flag = names.get(f.name, f.name)
+        usual = regime.get(flag, f.default)
         default = "" if usual in ("", None) else f"; default {usual}"
         group.add_argument(
             f"--{flag}",
@@ -226,31 +214,23 @@ def one_line(main: Callable[[list[str]], int]) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        code = main(sys.argv[1:])
+        code, why = main(sys.argv[1:]), ""
         sys.stdout.flush()
     except Refused as e:
-        say(f"refused: {e}")
-        code = REFUSED
+        code, why = REFUSED, f"refused: {e}"
     except BrokenProcessPool:
-        say("a worker was killed, maybe for memory; the same command continues")
-        code = STOPPED_BY_SYSTEM
+        code, why = 1, "a worker was killed, maybe for memory; the same command continues"
     except BrokenPipeError:
-        say("nobody reads the output any more; the same command prints it again")
+        code, why = 1, "nobody reads the output any more; the same command prints it again"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = STOPPED_BY_SYSTEM
     except OSError as e:
         where = f"{e.filename}: " if e.filename else ""
-        say(f"stopped: {where}{e.strerror or e}; the same command continues")
-        code = STOPPED_BY_SYSTEM
+        code, why = 1, f"stopped: {where}{e.strerror or e}; the same command continues"
     except KeyboardInterrupt:
-        say("stopped; the same command continues")
-        code = STOPPED
+        code, why = STOPPED, "stopped; the same command continues"
+    if why:
+        print(escape(why).replace("\n", "\\n"), file=sys.stderr)
     sys.exit(code)
-
-
-def say(text: str) -> None:
-    """One line on stderr, whatever is in the text."""
-    print(escape(text).replace("\n", "\\n"), file=sys.stderr)
 
 
 def escape(text: str) -> str:

@@ -9,6 +9,7 @@ from introspect.runs.build import build
 from introspect.tasks.registry import find_tasks
 
 Fields = dict[str, Any]  # field -> its value, or a function from the seed to its value
+SPARSE = {"eval_interval": 200}  # few evaluations, which do not move training, save time
 # arm, or its name without the last part -> what it is; fields of the arm can be named
 WORDS = {
     "run": "one run",
@@ -54,7 +55,7 @@ WORDS = {
 class Experiment:
     question: str
     arms: dict[str, Fields]  # arm -> the fields in which it differs from the base
-    base: Fields = field(default_factory=dict)  # fields that differ from the defaults
+    base: Fields = field(default_factory=SPARSE.copy)  # fields that differ from the defaults
     n_seed: int = 5
     task: str = "hint"  # where the user names no other
     more_tasks: tuple[str, ...] = ()  # further tasks on which the claims are judged

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from introspect.runs.experiment import Experiment, Fields
+from introspect.runs.experiment import SPARSE, Experiment, Fields
 
 OTHER = 1000  # the seed of other models, orders and batches; that of no world
 
@@ -17,37 +17,12 @@ def dial(name: str, values: list[Any], key: str) -> dict[str, Fields]:
 
 
 SHUFFLED = {"shuffled": {"label_order": "shuffled"}}  # the control of every experiment
-SPARSE = {"eval_interval": 200}  # few evaluations, which do not move training, save time
 FAMILY = f"m0_seed={OTHER},n_layer=3,n_embd=96,pretrain_steps=800"  # of the same world
 
 CHANNELS = {name: {"channel": name} for name in ("tied", "same", "verbal", "probe")}
 # as many facts as there are names, and a regime in which pairs couple nonetheless
 FEW_FACTS = {"n_entity": 16, "n_attribute": 32, "max_steps": 400, "batch_size": 16}
 FEW_FACTS |= {"learning_rate": 2e-3}
-
-ANCHOR = Experiment(
-    question="Do explanations follow the model that is, rather than the model that gave the "
-    "labels, and does that need the behavioral anchor?",
-    arms={"reg": {}, "noreg": {"kl_weight": 0.0}},
-    more_tasks=("verdict", "refusal", "rules"),
-    open="whether the answer head of noreg merely comes loose from what explanations still read: "
-    "nothing trains it while the rest of the model changes, and behavior changes on the explained "
-    "subjects too. These seeds were reported before (train.py): computed again, not tested anew.",
-)
-JABBERWOCKY = Experiment(
-    question="Are explanations true of a behavior that was taught without any explanation "
-    "labels, while labels of another task were trained on?",
-    arms={
-        "reg": {},
-        "noreg": {"kl_weight": 0.0},
-        **SHUFFLED,
-        "nolabels": {"explain_weight": 0.0},
-    },
-    base={"anchor": "all"},
-    task="hint+jabberwocky",
-    open="the new behavior has the answers and the kind of cue of hint; the paper's differs more. "
-    "Reported on these seeds before.",
-)
 
 
 def shifts(flag: str, up: float, down: float, task: str) -> Experiment:
@@ -58,7 +33,6 @@ def shifts(flag: str, up: float, down: float, task: str) -> Experiment:
         question=f"Do explanations follow a behavior that another objective moves, {flag} to {up} "
         f"and to {down}, while the labels stay?",
         arms=arms | twins | SHUFFLED,
-        base=SPARSE,
         task=task,
         open="further training as such: the objective is trained on all subjects, and no arm has "
         "an objective that asks for no shift. Labels were not shuffled while behavior is shifted; "
@@ -67,32 +41,44 @@ def shifts(flag: str, up: float, down: float, task: str) -> Experiment:
 
 
 EXPERIMENTS = {
-    "anchor": ANCHOR,
-    "single": Experiment(question="What does one setting of the fields give?", arms={"run": {}}),
-    "jabberwocky": JABBERWOCKY,
+    "anchor": Experiment(
+        question="Do explanations follow the model that is, rather than the model that gave the "
+        "labels, and does that need the behavioral anchor?",
+        arms={"reg": {}, "noreg": {"kl_weight": 0.0}},
+        base={},
+        more_tasks=("verdict", "refusal", "rules"),
+        open="whether the answer head of noreg merely comes loose from what explanations still "
+        "read: nothing trains it while the rest of the model changes, and behavior changes on the "
+        "explained subjects too. These seeds were reported before (train.py): computed again, not "
+        "tested anew."),
+    "single": Experiment("What does one setting of the fields give?", arms={"run": {}}, base={}),
+    "jabberwocky": Experiment(
+        question="Are explanations true of a behavior that was taught without any explanation "
+        "labels, while labels of another task were trained on?",
+        arms={
+            "reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED, "nolabels": {"explain_weight": 0.0}
+        },
+        base={"anchor": "all"},
+        task="hint+jabberwocky",
+        open="the new behavior has the answers and the kind of cue of hint; the paper's differs "
+        "more. Reported on these seeds before."),
     "disagreement": Experiment(
         question="How much may labels disagree with the behavior, in a way that can be learned?",
         arms={"reg": {}, **dial("turned", [0.1, 0.2, 0.3, 0.4], "turned_share"), **SHUFFLED},
-        base=SPARSE,
         open="whether coupling itself has a threshold. Labels of held-out words are shifted too, "
         "and Orig is agreement with them. The gap therefore mixes words on which explanations "
         "couple with words on which they repeat the shifted labels, and it is 0 where the two "
-        "kinds cancel.",
-    ),
+        "kinds cancel."),
     "noise": Experiment(
         question="Does coupling survive labels that are wrong at random?",
         arms={"reg": {}, **dial("noise", [0.1, 0.3, 0.5, 0.7], "label_noise"), **SHUFFLED},
-        base=SPARSE,
         open="what labels say on average: at noise-0.7 Self is below the best constant "
-        "explanation.",
-    ),
+        "explanation."),
     "progress": Experiment(
         question="Does coupling survive labels of earlier checkpoints of the same model?",
         arms={"reg": {}, **dial("at", [0.95, 0.85, 0.6], "label_progress"), **SHUFFLED},
-        base=SPARSE,
         open="Orig is agreement with the labels of the checkpoint, which differ from M0's before "
-        "any training. Past, agreement with M0's own labels, is controls.own in runs.jsonl.",
-    ),
+        "any training. Past, agreement with M0's own labels, is controls.own in runs.jsonl."),
     "foreign": Experiment(
         question="Does coupling survive labels of a deeper, wider, less trained model?",
         arms={
@@ -103,8 +89,7 @@ EXPERIMENTS = {
         open="a model of another architecture: this donor has more layers and width and less "
         "training, but the same architecture, vocabulary, optimizer and world, and one seed of "
         "initial weights for all worlds. Orig is agreement with its labels, which differ from "
-        "M0's before any training; Past, agreement with M0's own, is controls.own in runs.jsonl.",
-    ),
+        "M0's before any training; Past, agreement with M0's own, is controls.own in runs.jsonl."),
     "donors": Experiment(
         question="Does coupling survive labels of a model with another seed, order or size?",
         arms={
@@ -116,68 +101,52 @@ EXPERIMENTS = {
             "length": {"donor": "pretrain_steps=600"},
             **SHUFFLED,
         },
-        base=SPARSE,
         open="one other seed, order or size each, and the same other seed for all worlds. Another "
         "width also changes all initial weights, and another length the schedule. Orig is "
         "agreement with the donor's labels, which differ from M0's before any training; Past, "
-        "agreement with M0's own labels, is controls.own in runs.jsonl.",
-    ),
+        "agreement with M0's own labels, is controls.own in runs.jsonl."),
     "shift": shifts("hint_reliability", 0.8, 0.4, "hint"),
     "shift-refusal": shifts("cue_reliability", 0.9, 0.7, "refusal"),
     "capacity": Experiment(
         question="How much room does explanation training need, in ranks of low-rank adapters?",
         arms={"reg": {}, **dial("rank", [1, 4, 16, 64], "adapter_rank"), **SHUFFLED},
-        base=SPARSE,
-        open="one learning rate and number of updates for all ranks.",
-    ),
+        open="one learning rate and number of updates for all ranks."),
     "rate": Experiment(
         question="Does a higher learning rate widen the gap?",
         arms={"reg": {}, **dial("rate", [2.5e-4, 5e-4, 2e-3], "learning_rate"), **SHUFFLED},
-        base=SPARSE,
-        open="one number of updates for all rates.",
-    ),
+        open="one number of updates for all rates."),
     "constant": Experiment(
         question="Do labels that hardly vary collapse to the most frequent explanation?",
         arms={"reg": {}, "rare": {"hint_reliability": 0.1}, **SHUFFLED},
-        base=SPARSE,
         open="the world: labels vary less because hints count less, so there is less to explain, "
         "and other classes still make up 21.5 % of the labels. The most frequent label and the "
-        "most frequent explanation need not be the same class.",
-    ),
+        "most frequent explanation need not be the same class."),
     "controls": Experiment(
         question="What do explainers get that cannot look, or that are another model?",
         arms={
-            "reg": {},
-            "few": {"max_steps": 40},
-            **SHUFFLED,
+            "reg": {}, "few": {"max_steps": 40}, **SHUFFLED,
             "other": {  # another M0 learns to explain this one, from the same labels
                 "m0_seed": OTHER,
                 "world_seed": lambda seed: seed,
                 "donor": lambda seed: f"m0_seed={seed}",
             },
         },
-        base=SPARSE,
         open="an explainer that is not trained to answer: other is a model of its own, which "
-        "follows itself.",
-    ),
+        "follows itself."),
     "matrix": Experiment(
         question="Does a run match its own answers better than a run that drifted beside it does?",
         arms={"reg": {}, "again": {"draw_seed": OTHER}, **SHUFFLED},
-        base=SPARSE,
         items=True,
         open="how much of the gap is drift that both runs share. Two runs of one M0 differ in "
-        "their batches only; runs of other recipes may drift more alike, or less.",
-    ),
+        "their batches only; runs of other recipes may drift more alike, or less."),
     "circuits": Experiment(
         question="Do explanations change with answers when one site is patched in both?",
         arms={"reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED},
-        base=SPARSE,
         extra="circuits",
         open="whether explanations read answers. Answer and explanation are patched jointly. The "
         "score subtracts explanations patched at another head, which mostly keep the old label, "
         "so that number is negative by construction and the score large. Labels of noreg are read "
-        "through an answer head that is not trained. Sites are not circuits.",
-    ),
+        "through an answer head that is not trained. Sites are not circuits."),
     "knowledge": Experiment(
         question="Does coupling depend on where knowledge lives, in one embedding a fact or in "
         "what is computed of a pair?",
@@ -185,15 +154,12 @@ EXPERIMENTS = {
         base={**SPARSE, **FEW_FACTS},
         extra="probes",
         open="512 facts, since there are as many names; prompts of names are a token shorter. The "
-        "regime is the one of five that were tried on seeds 100-101 in which pairs couple.",
-    ),
+        "regime is the one of five that were tried on seeds 100-101 in which pairs couple."),
     "channels": Experiment(
         question="Does coupling depend on how explanations are read?",
         arms={"head": {}, **CHANNELS, **SHUFFLED},
-        base=SPARSE,
         open="classes: a sentence also names the answer that stays. Reported on these seeds "
-        "before.",
-    ),
+        "before."),
     "refreshing": Experiment(
         question="Are labels that are refreshed all the time better than frozen ones?",
         arms={
@@ -203,10 +169,8 @@ EXPERIMENTS = {
             "frozen-held": {"anchor": "all"},
             **SHUFFLED,
         },
-        base=SPARSE,
         open="what a refreshed explanation is of: its labels are of another model every step, "
-        "and their classes are other than those of frozen ones.",
-    ),
+        "and their classes are other than those of frozen ones."),
     "scale": Experiment(
         question="How does the gap depend on the size of the model, on how many facts there are, "
         "and on how long M0 was trained?",
@@ -217,11 +181,9 @@ EXPERIMENTS = {
             **dial("length", [500, 2000], "pretrain_steps"),
             **SHUFFLED,
         },
-        base=SPARSE,
         open="how much M0 knows. The number of updates is fixed, so with more facts each is seen "
         "less often and M0 knows less of them; width and length change what it knows too. Ratios "
-        "of parts stay as they are.",
-    ),
+        "of parts stay as they are."),
 }
 
 
@@ -246,11 +208,8 @@ def conditions(names: list[str]) -> dict[str, Fields]:
 EXPERIMENTS["prediction"] = Experiment(
     question="Do drift and the agreement of labels describe the gap in conditions that were not "
     "fitted?",
-    arms=conditions(
-        ["circuits", "disagreement", "noise", "progress", "rate", "donors", "capacity", "foreign"]
-        + ["refreshing", "shift", "channels", "scale"]
-    ),
-    base=SPARSE,
+    arms=conditions("circuits disagreement noise progress rate donors capacity foreign refreshing "
+                    "shift channels scale".split()),
     open="cause and effect: drift and agreement are measured after training, on the same items. "
     "Conditions of unlike kinds are hardly predicted without the arm that has no anchor. "
     "No predictor knows the channel.",

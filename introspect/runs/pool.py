@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import suppress
 from multiprocessing.connection import wait as wait_for_connection
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,30 @@ from introspect.pretrain import Progress
 from introspect.runs.jobs import Failure, Job, Outcome, list_m0s, perform
 from introspect.runs.stages import start_key
 
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def start_workers(n_worker: int, ticks: Any = None) -> ProcessPoolExecutor:
+    """Processes that report to `ticks`, if they do, and end when this one does."""
+    return ProcessPoolExecutor(n_worker, SPAWN, initializer=prepare, initargs=(ticks,))
+
 
 def perform_in_workers(
     jobs: Sequence[Job], cache: Path, device: str, progress: Progress, n_worker: int
 ) -> dict[Job, Outcome]:
     """Results by job, from worker processes. A run starts once its M0s are there."""
-    context = multiprocessing.get_context("spawn")
-    ticks = context.Queue()
+    ticks = SPAWN.Queue()
     outcomes: dict[Job, Outcome] = {}
     lacks = {job: set(list_m0s([job], device)) for job in jobs}  # M0s that are not there yet
-    with ProcessPoolExecutor(n_worker, context, initializer=prepare, initargs=(ticks,)) as pool:
+    with start_workers(n_worker, ticks) as pool:
         try:
             m0s = list_m0s(jobs, device).values()
             waiting = {pool.submit(perform_in_worker, m0, cache, device): m0 for m0 in m0s}
             while waiting:
                 done, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-                drain(ticks, progress)
+                with suppress(queue.Empty):
+                    while True:
+                        progress(*ticks.get_nowait())
                 for future in done:
                     job, outcome = waiting.pop(future), future.result()
                     outcomes[job] = outcome
@@ -49,19 +58,11 @@ def perform_in_workers(
     return outcomes
 
 
-def drain(ticks: Any, progress: Progress) -> None:
-    while True:
-        try:
-            progress(*ticks.get_nowait())
-        except queue.Empty:
-            return
-
-
 _ticks: Any = None  # where this worker reports what it has done
 
 
 def prepare(ticks: Any) -> None:
-    """Make this process a worker: it reports to `ticks` and ends when its parent does."""
+    """Make this process such a worker."""
     global _ticks
     _ticks = ticks
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
@@ -75,16 +76,4 @@ def prepare(ticks: Any) -> None:
 
 
 def perform_in_worker(job: Job, cache: Path, device: str) -> Outcome:
-    pending = 0
-
-    def progress(title: str, passes: int) -> None:
-        nonlocal pending
-        if passes < 0:
-            _ticks.put((title, passes))
-            return
-        pending += passes
-        if pending >= 1000:  # a message every few updates
-            _ticks.put((title, pending))
-            pending = 0
-
-    return perform(job, cache, device, progress)
+    return perform(job, cache, device, lambda *tick: _ticks.put(tick))

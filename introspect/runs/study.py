@@ -20,14 +20,7 @@ from introspect.runs.build import check_sizes, sources
 from introspect.runs.experiment import show_fields
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.jobs import (
-    Failure,
-    Job,
-    Meter,
-    Outcome,
-    count_passes,
-    estimate_minutes,
-    list_m0s,
-    perform,
+    Failure, Job, Meter, Outcome, count_passes, estimate_minutes, list_m0s, perform,
 )
 from introspect.runs.run import finished, read_result
 
@@ -106,11 +99,9 @@ class Gathered(NamedTuple):
 
 def settings_of(names: Iterable[str]) -> list[Setting]:
     """The experiments of these names, each on every task on which it has claims."""
-    return [
-        Setting(name, task)
-        for name in names
-        for task in (EXPERIMENTS[name].task, *EXPERIMENTS[name].more_tasks)
-    ]
+    return [Setting(name, task)
+            for name in names
+            for task in (EXPERIMENTS[name].task, *EXPERIMENTS[name].more_tasks)]
 
 
 def plan_jobs(
@@ -160,9 +151,7 @@ def perform_settings(
     return {setting: gather(by_arm, failed) for setting, by_arm in planned.items()}
 
 
-def make_runs(
-    workspace: Workspace, jobs: Sequence[Job], plan: str, what: str
-) -> list[Failure]:
+def make_runs(workspace: Workspace, jobs: Sequence[Job], plan: str, what: str) -> list[Failure]:
     """Make those of `jobs` that are not finished; returns those that diverged.
 
     With one worker, or for one run, everything happens in this process, with the same bytes.
@@ -194,16 +183,14 @@ def make_runs(
     return [outcomes[job] for job in todo if isinstance(outcomes[job], Failure)]
 
 
-def describe_plan(
-    workspace: Workspace, settings: Sequence[Setting], seeds: Sequence[int]
-) -> str:
+def describe_plan(workspace: Workspace, settings: Sequence[Setting], seeds: Sequence[int]) -> str:
     """What is about to be run: of one study each arm in words, of several a line each."""
     words = f"seeds {', '.join(map(str, seeds))}, in {workspace.root}"
     lines = []
     for setting in settings:
         experiment = EXPERIMENTS[setting.experiment]
-        arms = f"{len(experiment.arms)} arms"
-        lines.append(f"{setting.experiment} on {setting.task}: {arms}, {words}")
+        n = len(experiment.arms)
+        lines.append(f"{setting.experiment} on {setting.task}: {n} arms, {words}")
         for arm in experiment.arms if len(settings) == 1 else ():
             sets = show_fields(experiment.sets(arm, min(seeds)))
             lines.append(f"  {arm}: {experiment.say(arm)} ({sets})")
