@@ -19,6 +19,7 @@ from introspect.analysis.score import read, score, show
 from introspect.fields import Refused
 from introspect.metrics import coupling, majority_share
 from introspect.stats import clustered, wilson
+from tests.cases import each
 
 ROOT = Path(__file__).parents[1]
 
@@ -133,7 +134,7 @@ def test_one_run_is_one_column(tmp_path, capsys):
     assert free.splitlines()[1].split() == ["groups", "none"] and "over lines" in free
 
 
-@pytest.mark.parametrize(
+@each(
     "turned, side", [({}, "now"), ({"current": "original", "original": "current"}, "then")]
 )
 def test_the_side_is_that_of_the_interval(tmp_path, capsys, turned, side):
@@ -258,7 +259,7 @@ BAD = [  # the text of a second line, what the refusal says of it
 ]
 
 
-@pytest.mark.parametrize("text, says", BAD, ids=range(len(BAD)))
+@each("text, says", BAD)
 def test_a_bad_line_is_refused_and_the_refusal_says_where_and_why(tmp_path, text, says):
     path = tmp_path / "lines"
     path.write_bytes("\n".join([GOOD, text, GOOD, ""]).encode())
@@ -304,7 +305,7 @@ def test_what_is_in_the_lines_of_one_file_is_in_those_of_all(tmp_path):
         evaluation.main(["score", *map(str, paths)])
 
 
-@pytest.mark.parametrize(
+@each(
     "content, says",
     [
         (b"", "a: is empty; must have lines with explanation, current, original"),
