@@ -45,7 +45,7 @@ def refusal_of(do, *parts):
     line = str(refusal.value)
     assert "\n" not in line and len(line) < 250
     for part in parts:
-        assert part in line
+        assert part in line, line
     return line
 
 

@@ -16,6 +16,7 @@ from introspect.analysis.attribution import (
     leave_one_out,
     shapley,
 )
+from tests.cases import each
 
 METHODS = {leave_one_out: "FeatureAblation", shapley: "ShapleyValues",  # and Captum's names
            integrated_gradients: "IntegratedGradients", gradient_x_input: "InputXGradient"}
@@ -46,7 +47,7 @@ def test_leave_one_out_and_flips_are_their_definitions(n, seed):
         assert flipped[k, i] == ((x[k] @ w).argmax() != (ablated[0] @ w).argmax())
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@each("n", [1, 2, 3, 5])
 def test_shapley_is_the_mean_over_orders_of_what_each_adds_in_its_turn(n):
     (x, b, score), orders = network(n), list(permutations(range(n)))
     phi = torch.zeros_like(x)
@@ -69,7 +70,7 @@ def test_gradient_methods_are_a_fine_sum_of_difference_quotients():
         close(method(score, x, b), (x - b) * torch.stack(slope, 1), atol=1e-8)
 
 
-@pytest.mark.parametrize("score, x, b, expected", [
+@each("score, x, b, expected", [
     # affine: 2 (3 - 1) = 4 and -3 (1 - 2) = 3, by leave-one-out, Shapley and both gradient methods
     (lambda z: 2 * z[:, 0] - 3 * z[:, 1] + 5, [3, 1], [1, 2], [[4, 3]] * 4),
     # and: each removal loses all; a third each; int t^2 dt = 1/3; slope y z = 1
@@ -83,7 +84,7 @@ def test_gradient_methods_are_a_fine_sum_of_difference_quotients():
     (lambda z: z[:, 0] * z.sum(1), [2, 3], 0, [[10, 6], [7, 3], [7, 3], [14, 6]]),
     # threshold, 3 x + y + z >= 4: x decides unless it is first, 2/3; y in the order x y z, 1/6
     (lambda z: (z @ of([3, 1, 1]) >= 4).double(), [1] * 3, 0, [[1, 0, 0], [2 / 3, 1 / 6, 1 / 6]]),
-], ids="affine and or parity quadratic threshold".split())
+], name=lambda case: f"the one with {case[3]}")
 def test_closed_forms_in_which_the_methods_differ(score, x, b, expected):
     for method, values in zip(METHODS, expected):
         close(method(score, of([x]), of(b)), of([values]))
@@ -127,7 +128,7 @@ def test_the_error_falls_at_a_kink_as_1_over_n_step_and_a_jump_goes_unseen():
         assert 1e-6 < abs(a.item() - 0.7) < 1 / n
 
 
-@pytest.mark.parametrize("ours, theirs", METHODS.items())
+@each("ours, theirs", METHODS.items())
 def test_agrees_with_captum(ours, theirs):
     captum, (x, b, score) = pytest.importorskip("captum.attr"), network(4)
     b, options = (0 * b, {}) if ours is gradient_x_input else (b, {"baselines": b})
@@ -136,7 +137,7 @@ def test_agrees_with_captum(ours, theirs):
     close(ours(score, x, b), expected.double(), atol=1e-6 if single else 1e-12)
 
 
-@pytest.mark.parametrize("function, cost", [  # rows an item of 5 features
+@each("function, cost", [  # rows an item of 5 features
     (leave_one_out, 6), (flips, 6), (shapley, 32), (integrated_gradients, 50),
     (gradient_x_input, 1), (lambda f, x, b, **chunk: completeness(f, x, b, x, **chunk), 2)
 ])
@@ -173,7 +174,7 @@ def test_a_baseline_may_be_a_number_or_broadcast_and_takes_the_dtype_of_x():
         assert torch.equal(method(score, x, b), method(score, x, zeros))
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+@each("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_gradients_are_taken_whatever_the_caller_has_set_and_leave_no_trace(mode):
     with mode():
         x = torch.tensor([[0.3, 0.7]], requires_grad=mode is torch.enable_grad)
@@ -184,7 +185,7 @@ def test_gradients_are_taken_whatever_the_caller_has_set_and_leave_no_trace(mode
         assert not completeness(lambda z: z @ W, x, 0, W[None]).requires_grad
 
 
-@pytest.mark.parametrize("call, message", [
+@each("call, message", [
     (lambda: shapley(total, torch.ones(1, 17), 0), "F <= 16, got F = 17"),
     (lambda: integrated_gradients(total, X, 0, n_step=0), "n_step must be at least 1, got 0"),
     (lambda: leave_one_out(total, X, 0, chunk=0), "chunk must be at least 1 row, got 0"),
@@ -200,7 +201,7 @@ def test_gradients_are_taken_whatever_the_caller_has_set_and_leave_no_trace(mode
     (lambda: gradient_x_input(lambda z: total(z > 0).float(), X, 0), "no gradient in x"),
     (lambda: integrated_gradients(lambda z: W * 2, X, 0, n_step=1), "no gradient in x"),
     (lambda: completeness(total, X, 0, X[0]), r"attribution is \(3,\), but x is \(2, 3\)"),
-])
+], name=lambda case: case[1])
 def test_what_is_refused_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -4,10 +4,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from introspect.tasks.registry import make_world
 from introspect.tasks.world import with_cues
+from tests.cases import each
 from tests.own import refusal_of
 
 GOOD = with_cues(
@@ -81,7 +81,7 @@ WORLD_WRONG = [
 ]
 
 
-@pytest.mark.parametrize("part, wrong, says", WORLD_WRONG, ids=[c[0] + c[2] for c in WORLD_WRONG])
+@each("part, wrong, says", WORLD_WRONG, lambda case: f"{case[0]} {case[2]}")
 def test_a_world_that_contradicts_the_protocol_is_refused_by_the_name_of_its_part(
     part, wrong, says
 ):
@@ -90,7 +90,7 @@ def test_a_world_that_contradicts_the_protocol_is_refused_by_the_name_of_its_par
     assert line.startswith(f"task own.py:Own: {part}: ")
 
 
-@pytest.mark.parametrize("right", [
+@each("right", [
     {},
     dict(pairs=((0, 1), (2, 1))),
     dict(prompts=(*GOOD.prompts[:2], (0, 2, 1, 3))),

@@ -15,6 +15,7 @@ from introspect.fields import Refused
 from introspect.runs.cli import RunConfig, parse
 from introspect.runs.study import Setting
 from introspect.tasks import TASKS
+from tests.cases import each
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,17 +78,18 @@ BAD = [  # arguments, what the line has to name: what was given, and what is all
 ]
 
 
-@pytest.mark.parametrize("arguments, given, allowed", BAD, ids=[case[0] for case in BAD])
+@each("arguments, given, allowed", BAD, lambda case: case[0])
 def test_bad_input_is_refused_in_one_line_before_anything_is_written(
     arguments, given, allowed, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
+    before = list(tmp_path.iterdir())
     with pytest.raises(Refused) as refusal:
         train.main(arguments.split())
     line = str(refusal.value)
     assert given in line and allowed in line
     assert "\n" not in line and len(line) < 200
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == before
 
 
 def test_good_input_is_not_refused():

@@ -9,6 +9,7 @@ from introspect.fields import Refused, allowed
 from introspect.runs.build import build
 from introspect.runs.stages import make_tasks, new_model
 from introspect.tasks.hint import Hint
+from tests.cases import each
 
 
 def config(**overrides):
@@ -28,7 +29,7 @@ def test_each_override_reaches_its_field_and_no_other():
     assert {k: v for k, v in cfg.items() if v != before[k]} == given | dict(m0_seed=3, world_seed=3)
 
 
-@pytest.mark.parametrize("given, seeds", [
+@each("given, seeds", [
     ({}, (0, 0, 0)), (dict(seed=2), (2, 2, 2)), (dict(seed=2, m0_seed=5), (2, 5, 5)),
     (dict(seed=2, world_seed=5), (2, 2, 5)), (dict(seed=2, m0_seed=0, world_seed=1), (2, 0, 1))])
 def test_a_seed_that_is_not_given_is_that_of_the_stage_after_it(given, seeds):
@@ -42,7 +43,7 @@ def test_flat_has_every_field_of_every_group_once():
     assert len(set(names)) == len(names) and set(config().flat()) == set(names)
 
 
-@pytest.mark.parametrize("wrong", [
+@each("wrong", [
     dict(n_layer=0), dict(n_layer=97), dict(n_layer=2.0), dict(n_layer="2"), dict(n_layer=True),
     dict(kl_weight=-0.1), dict(kl_weight=float("nan")), dict(kl_weight=float("inf")),
     dict(kl_weight="1"), dict(kl_weight=None), dict(kl_weight=True), dict(label_noise=1.0001),
@@ -55,7 +56,7 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_flag(wrong):
         config(**wrong)
 
 
-@pytest.mark.parametrize("right", [
+@each("right", [
     dict(n_layer=1), dict(n_layer=96), dict(kl_weight=0.0), dict(kl_weight=2), dict(label_noise=1),
     dict(draw_seed=None), dict(draw_seed=0), dict(max_steps=0), dict(channel="probe")])
 def test_the_ends_of_what_is_allowed_are_allowed(right):

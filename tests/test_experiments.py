@@ -5,9 +5,10 @@ import pytest
 from introspect.fields import Refused
 from introspect.runs.cli import parse
 from introspect.runs.experiments import EXPERIMENTS
+from tests.cases import each
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@each("name", EXPERIMENTS)
 def test_arms_differ_in_the_declared_fields_only(name):
     experiment = EXPERIMENTS[name]
     flat = {a: experiment.config(a, experiment.task, {}, 0).flat() for a in experiment.arms}

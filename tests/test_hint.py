@@ -12,6 +12,7 @@ from introspect.fields import Refused
 from introspect.tasks.hint import Hint
 from introspect.tasks.pairs import Facts, agreeing, evidence, fact_prior
 from introspect.tokenizer import ANSWER, EXPLAIN, encode, encode_words, names
+from tests.cases import each
 
 SMALL = Hint(n_entity=5, n_attribute=6, n_answer=3)
 WORLD = SMALL.world(0)
@@ -42,8 +43,8 @@ def told(fact, c, r, absent, K):
     return table
 
 
-@pytest.mark.parametrize("c", [Fraction(0), Fraction(1, 10), Fraction(9, 10)])
-@pytest.mark.parametrize("r", [Fraction(0), Fraction(6, 10), Fraction(1)])
+@each("c, r", product([Fraction(0), Fraction(1, 10), Fraction(9, 10)],
+                      [Fraction(0), Fraction(6, 10), Fraction(1)]))
 def test_posterior_is_bayes_rule_over_every_coin_of_the_story(c, r):
     K, absent, facts = 3, Fraction(3, 10), np.array([2, 0])
     ideal, shown = posterior(facts, np.full(2, float(c)), float(r), float(absent))
@@ -102,8 +103,8 @@ def test_train_and_held_out_subjects_are_disjoint_and_all_and_mixed():
     assert not np.array_equal(train, other)
 
 
-@pytest.mark.parametrize("rates", [dict(hint_reliability=0.2), dict(hint_absent=0.9),
-                                   dict(guess_share=0.9), dict(low_confidence=0.5)])
+@each("rates", [dict(hint_reliability=0.2), dict(hint_absent=0.9),
+                dict(guess_share=0.9), dict(low_confidence=0.5)])
 def test_worlds_that_differ_in_rates_only_share_facts_and_split(rates):
     here, there = LARGE.world(0), replace(LARGE, **rates).world(0)
     (facts, c), (other_facts, other_c) = facts_and_confidence(here), facts_and_confidence(there)
@@ -152,7 +153,7 @@ def test_a_subject_is_two_names_and_a_cue_is_the_hint_of_its_variant():
     assert WORLD.pairs == ((1, 0), (2, 0), (3, 0)) and WORLD.answers == ("A", "B", "C")
 
 
-@pytest.mark.parametrize("wrong", [
+@each("wrong", [
     dict(n_entity=HALF + 1), dict(n_attribute=HALF + 1), dict(n_answer=27), dict(n_entity=1),
     dict(explained_share=0.0), dict(explained_share=1.0), dict(explained_share=0.01),
     dict(guess_share=1.1), dict(hint_reliability=-0.1)])

@@ -13,6 +13,7 @@ from introspect.fields import Refused
 from introspect.tasks import TASKS
 from introspect.tasks.jabberwocky import Jabberwocky
 from introspect.tokenizer import names
+from tests.cases import each
 
 RELIABILITY, ABSENT = Fraction(6, 10), Fraction(3, 10)
 SMALL = Jabberwocky(n_creature=5, n_habit=6, n_answer=5, word_reliability=0.6, word_absent=0.3)
@@ -49,7 +50,7 @@ def told(meaning, answers, fact, c):
     return table
 
 
-@pytest.mark.parametrize("n_answer", [2, 5, 26])
+@each("n_answer", [2, 5, 26])
 def test_each_word_stands_for_an_answer_of_its_own(n_answer):
     world = replace(SMALL, n_answer=n_answer).world(0)
     assert sorted(meaning_of(world).values()) == sorted(world.answers)
@@ -92,8 +93,8 @@ def test_truth_is_what_the_counted_story_says():
     assert len(seen) == 6
 
 
-@pytest.mark.parametrize("rates", [dict(word_reliability=0.2), dict(word_absent=0.9),
-                                   dict(guess_share=0.9), dict(rewritten_share=0.5)])
+@each("rates", [dict(word_reliability=0.2), dict(word_absent=0.9),
+                dict(guess_share=0.9), dict(rewritten_share=0.5)])
 def test_worlds_that_differ_in_rates_only_share_facts_meaning_and_split(rates):
     other = replace(SMALL, **rates).world(0)
     same = np.array_equal(facts_and_confidence(WORLD)[0], facts_and_confidence(other)[0])
@@ -125,8 +126,8 @@ def test_it_alone_is_taught():
     assert [name for name, task in TASKS.items() if is_taught(task())] == ["jabberwocky"]
 
 
-@pytest.mark.parametrize("wrong", [dict(word_reliability=1.1), dict(word_absent=-0.1),
-                                   dict(n_answer=27), dict(n_answer=1), dict(n_habit=1)])
+@each("wrong", [dict(word_reliability=1.1), dict(word_absent=-0.1),
+                dict(n_answer=27), dict(n_answer=1), dict(n_habit=1)])
 def test_impossible_constants_are_refused_by_name(wrong):
     with pytest.raises(Refused, match=f"^--{next(iter(wrong))}="):
         replace(SMALL, **wrong)

@@ -1,6 +1,7 @@
 """`--knowledge=names`: the same world, but each fact is about one name of its own."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,14 +14,14 @@ from introspect.runs.cli import parse
 from introspect.runs.stages import make_tasks, new_model
 from introspect.tasks.hint import Hint
 from introspect.tokenizer import ANSWER, EXPLAIN, encode, encode_words, names
+from tests.cases import each
 
 PAIRS = Hint(n_entity=5, n_attribute=6, n_answer=3, explained_share=0.4)
 NAMES = replace(PAIRS, knowledge="names")
 PAIRS_OR_NAMES = "pairs", "names"
 
 
-@pytest.mark.parametrize("seed", [0, 7])
-@pytest.mark.parametrize("rates", [{}, dict(hint_reliability=0.1), dict(rewritten_share=0.5)])
+@each("seed, rates", product([0, 7], [{}, dict(hint_reliability=0.1), dict(rewritten_share=0.5)]))
 def test_facts_hints_and_split_are_those_of_pairs(seed, rates):
     pairs, single = (replace(task, **rates).world(seed) for task in (PAIRS, NAMES))
     for field in ("ideal", "shown", "explained", "rests_on"):
@@ -78,7 +79,7 @@ def test_there_may_be_as_many_facts_as_there_are_names():
     assert Hint(n_entity=2, n_attribute=half - 1, first_name=1, knowledge="names").world(0)
 
 
-@pytest.mark.parametrize("sizes, first", [((3, 200), 0), ((48, 48), 0), ((4, 127), 5)])
+@each("sizes, first", [((3, 200), 0), ((48, 48), 0), ((4, 127), 5)])
 def test_more_facts_than_names_are_refused_in_a_line_that_says_how_many_there_may_be(sizes, first):
     wanted = dict(n_entity=sizes[0], n_attribute=sizes[1], first_name=first)
     Hint(**wanted)  # as pairs they are possible
@@ -90,7 +91,7 @@ def test_more_facts_than_names_are_refused_in_a_line_that_says_how_many_there_ma
     )
 
 
-@pytest.mark.parametrize("flags, says", [
+@each("flags, says", [
     (["--knowledge=names"], f"must be at most {len(names())} facts"),
     (["--knowledge=words"], "--knowledge=words: must be one of pairs, names")])
 def test_the_command_refuses_too_many_facts_and_other_knowledge_in_one_line(flags, says):

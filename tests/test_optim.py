@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from introspect.config import GPTConfig, PretrainConfig
 from introspect.model import GPT
 from introspect.optim import muon_and_adamw, set_rates, trapezoid
+from tests.cases import each
 
 
 def gpt():
@@ -67,8 +68,8 @@ def test_decay_shrinks_the_matrices_only():
         torch.testing.assert_close(extra, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("step, factor", [(0, 1 / 4), (1, 2 / 4), (3, 1), (4, 1), (12, 1),
-                                          (13, 7 / 8), (16, 4 / 8), (19, 1 / 8)])
+@each("step, factor", [(0, 1 / 4), (1, 2 / 4), (3, 1), (4, 1), (12, 1),
+                       (13, 7 / 8), (16, 4 / 8), (19, 1 / 8)])
 def test_trapezoid_of_20_updates_by_hand(step, factor):
     """Up over 0.2 * 20 = 4 updates, down over 0.4 * 20 = 8."""
     assert trapezoid(step, 20, warmup=0.2, cooldown=0.4) == pytest.approx(factor, abs=1e-12)

@@ -19,6 +19,7 @@ from introspect.tasks.refusal import Refusal
 from introspect.tasks.rules import Rules
 from introspect.tasks.verdict import Verdict
 from introspect.tokenizer import ANSWER, EXPLAIN, encode, encode_words, names
+from tests.cases import each
 
 SMALL = {
     "hint": Hint(n_entity=5, n_attribute=6, n_answer=3),
@@ -53,7 +54,7 @@ def changed(world):
     return 1 - counts[-1], counts.max()
 
 
-@pytest.mark.parametrize("name", TASKS)
+@each("name", TASKS)
 def test_truth_is_the_likeliest_answer_without_the_cue_or_that_it_stays(name):
     world, seen = WORLDS[name], Counter()
     for s, (p, pair) in product(range(world.n_subject), enumerate(world.pairs)):
@@ -65,14 +66,13 @@ def test_truth_is_the_likeliest_answer_without_the_cue_or_that_it_stays(name):
     assert len(seen) == world.n_explanation  # each class occurs
 
 
-@pytest.mark.parametrize("name", ["hint", "verdict", "refusal", "rules"])
-@pytest.mark.parametrize("seed", range(3))
+@each("name, seed", product(["hint", "verdict", "refusal", "rules"], range(3)))
 def test_cues_of_the_worlds_as_shipped_change_many_answers_and_not_most(name, seed):
     share, largest = changed(TASKS[name]().world(seed))
     assert 0.35 <= share <= 0.65 and largest <= 0.7
 
 
-@pytest.mark.parametrize("name", TASKS)
+@each("name", TASKS)
 def test_prompts_and_questions_are_text_whose_tokens_are_the_slots(name):
     world = WORLDS[name]
     ids, lengths = encode_words(world.slots), set()
@@ -87,7 +87,7 @@ def test_prompts_and_questions_are_text_whose_tokens_are_the_slots(name):
     assert world.longest_prompt == max(lengths)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@each("name", TASKS)
 def test_the_same_prompt_has_the_same_ideal_answer(name):
     world, known = WORLDS[name], {}
     for s, v in product(range(world.n_subject), range(len(world.prompts))):
@@ -96,7 +96,7 @@ def test_the_same_prompt_has_the_same_ideal_answer(name):
     assert (len(known) < world.ideal[..., 0].size) == (name == "rules")
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if name != "rules"])
+@each("name", [name for name in TASKS if name != "rules"])
 def test_cues_neither_add_nor_take_belief_on_average(name):
     world = WORLDS[name]
     expected = (world.shown[..., None] * world.ideal).sum(1)
@@ -104,7 +104,7 @@ def test_cues_neither_add_nor_take_belief_on_average(name):
     assert abs(world.ideal[:, 1:] - world.ideal[:, :1]).max() > 0.2
 
 
-@pytest.mark.parametrize("name", TASKS)
+@each("name", TASKS)
 def test_a_world_is_a_function_of_its_seed(name):
     here, again, other = WORLDS[name], SMALL[name].world(0), SMALL[name].world(1)
     for field in ("slots", "ideal", "shown", "explained", "rests_on"):
@@ -122,8 +122,7 @@ def test_tasks_of_one_seed_have_facts_of_their_own():
         assert sure[0] != sure[1]
 
 
-@pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("share", [0.25, 0.5, 0.7])
+@each("name, share", product(TASKS, [0.25, 0.5, 0.7]))
 def test_no_pair_of_names_is_on_both_sides_of_the_split(name, share):
     world = replace(SMALL[name], explained_share=share).world(0)
     explained, held_out = sides(world)
@@ -135,7 +134,7 @@ def test_no_pair_of_names_is_on_both_sides_of_the_split(name, share):
         assert n_pair == SMALL[name].n_pair and len(explained) == round(share * n_pair)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@each("name", TASKS)
 def test_names_are_taken_from_first_name_on_out_of_each_half(name):
     task = SMALL[name]
     n, m = (getattr(task, size) for size in task.SIZES)
@@ -155,8 +154,7 @@ def test_tasks_that_start_where_the_one_before_ends_share_no_name():
         getattr(task, size) for task in SMALL.values() for size in task.SIZES)
 
 
-@pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("which", [0, 1])
+@each("name, which", product(TASKS, [0, 1]))
 def test_more_names_than_are_left_are_refused_by_name(name, which):
     size = SMALL[name].SIZES[which]
     longest = replace(SMALL[name], first_name=HALF - 20, **{size: 20})
@@ -166,14 +164,13 @@ def test_more_names_than_are_left_are_refused_by_name(name, which):
         replace(longest, first_name=-1)
 
 
-@pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("share", [0.0, 1.0])
+@each("name, share", product(TASKS, [0.0, 1.0]))
 def test_a_split_with_an_empty_side_is_refused(name, share):
     with pytest.raises(Refused, match=f"^--explained_share={share}: leaves "):
         replace(SMALL[name], explained_share=share)
 
 
-@pytest.mark.parametrize("n", [2, 3])
+@each("n", [2, 3])
 def test_a_side_of_one_pair_is_enough(n):
     for one in (1 / n**2, 1 - 1 / n**2):
         task = Hint(n_entity=n, n_attribute=n, explained_share=one)
@@ -241,7 +238,7 @@ def test_evidence_is_bayes_rule_whatever_the_cues(data, n_answer, n_cue, absent)
         np.testing.assert_allclose(ideal[row, 0], prior[row], atol=0)
 
 
-@pytest.mark.parametrize("name", WITH_FACTS)
+@each("name", WITH_FACTS)
 def test_a_world_drawn_anew_asks_the_same_questions(name):
     """So that a shift of the facts is a shift of the answers only."""
     anew = replace(SMALL[name], rewritten_share=0.5).world(0)

@@ -1,25 +1,19 @@
-"""Interchange interventions: identities, brute force one prompt at a time, and built circuits."""
+"""Interchange interventions: identities, and brute force one prompt at a time."""
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
-import scipy.stats
 import torch
 from torch import nn
 
 from introspect.analysis import patching
 from introspect.analysis.patching import (
     TOKENS,
-    Interchange,
     Site,
     find_nodes,
     in_last_block,
     interchange,
     list_sites,
-    shared_circuits,
-    spearman,
-    summarize,
 )
 from introspect.config import GPTConfig
 from introspect.interview import Interview, RunTask
@@ -197,162 +191,3 @@ def test_hooks_do_not_stay_not_even_after_an_error():
     assert not any(module._forward_hooks for module in model.modules())
     for a, b in zip(part.interview.both(model, SUBJECTS), before):
         assert torch.equal(a, b)
-
-
-def built(reads):
-    """One block without norms, four heads, each of which fetches the fact of a subject by itself.
-
-    The answer is the hint, or without one the fact of head 0; the explanation is right, and reads
-    the facts of the heads in `reads`. Channels 8 h + k of the embedding hold "the fact is k".
-    """
-    cfg = GPTConfig(n_layer=1, n_head=4, n_embd=32, block_size=8)
-    model = GPT(cfg, vocab_size(), 3, 4).double().requires_grad_(False)
-    for p in model.parameters():
-        p.zero_()
-    block, C = model.blocks[0], 32
-    model.norm = block.norm_1 = block.norm_2 = nn.Identity()
-    block.attn.qkv.weight[2 * C :] = torch.eye(C)  # queries and keys 0: an even look at all tokens
-    block.attn.proj.weight[:] = torch.eye(C)
-    for i, word in enumerate(dict.fromkeys(WORLD.slots[:, 0])):  # the fact of an entity
-        model.token.weight[encode_words([word])[0], i % 3 + 8 * torch.arange(4)] = 1.0
-    k = torch.arange(3)
-    for i, word in enumerate(["hint:A", "hint:B", "hint:C"]):
-        model.token.weight[encode_words([word])[0], 4 + i] = 1.0
-        model.token.weight[encode_words([word])[0], 7] = 0.75  # makes "would stay" likely enough
-    model.task_head.weight[k, k] = 1.0
-    model.task_head.weight[k, 4 + k] = 2.0
-    for h in reads:
-        model.explain_head.weight[k, 8 * h + k] = 2.0 / len(reads)
-    model.explain_head.weight[k, 4 + k] = -2.0
-    model.explain_head.weight[3, 7] = 1.0
-    return model
-
-
-def of_built(reads):
-    model, part = built(reads), part_of()
-    subjects = torch.arange(24)
-    sites = [s for s in list_sites(model) if s.place == "blocks.0.attn.proj query"]
-    found = interchange(model, part, subjects, subjects.roll(7), sites)
-    assert torch.equal(found.said, found.labels)  # every explanation is true
-    return summarize(found, {sites[0].place})
-
-
-def test_an_explanation_that_reads_what_the_answer_reads_follows():
-    found = of_built([0])
-    assert found["n_items"] > 20
-    assert (found["follow"], found["follow_null"], found["follow_shared"]) == (1, -1, 2)
-    assert (found["right"], found["right_null"], found["right_shared"]) == (1, -1, 2)
-    assert (found["moved"], found["moved_null"], found["moved_shared"]) == (1, 0, 1)
-    assert found["labels_changed"] == pytest.approx(found["n_items"] / (4 * 24 * 3))
-    assert found["overlap"] > 0.99 and found["overlap_null"] == 0
-
-
-def test_an_explanation_that_reads_elsewhere_does_not_and_on_average_it_is_the_null():
-    apart = [of_built([h]) for h in (1, 2, 3)]
-    for found in apart:
-        assert (found["follow"], found["moved"]) == (-1, 0)
-        assert found["follow_null"] == pytest.approx(-1 / 3)  # one of three sites moves it
-        assert found["moved_null"] == pytest.approx(1 / 3)
-        assert found["overlap"] < 0
-    all_places = [of_built([0]), *apart]
-    for name in ("follow_shared", "right_shared", "moved_shared"):
-        assert sum(found[name] for found in all_places) == pytest.approx(0)
-
-
-def made(labels, said, patched_labels, patched_said, places, sources=None):
-    n = len(labels)
-    sites = [Site(p, "query", s, s + 1) for s, p in enumerate(places)]
-    tensors = (torch.tensor(t).view(-1, n, 1) for t in (patched_labels, patched_said))
-    plain = [torch.tensor(t).view(n, 1) for t in (labels, said)]
-    source = [torch.tensor(t).view(n, 1) for t in sources or (labels, said)]
-    return Interchange(sites, *plain, *source, *tensors)
-
-
-def test_every_number_of_a_small_example_by_hand():
-    found = made(
-        labels=[0, 0, 0, 0], said=[0, 0, 1, 2],
-        patched_labels=[[1, 1, 0, 2], [0, 1, 2, 0], [1, 1, 1, 1]],
-        patched_said=[[1, 0, 1, 2], [0, 1, 1, 2], [1, 1, 3, 1]],
-        places=["a", "a", "b"],
-        sources=([0, 0, 0, 0], [0, 1, 0, 0]),
-    )
-    a = summarize(found, ["a query", "a query"])
-    # site 0 changes items 0, 1, 3, of which the explanation goes to 1, stays at 0, is the label;
-    # site 1 changes items 1, 2: goes, and is neither
-    assert a["n_items"] == 5
-    assert a["follow"] == (1 - 1 + 1 + 1 + 0) / 5
-    assert a["follow_null"] == (-1 + 1 + 1 - 1 + 0) / 5
-    assert a["follow_shared"] == pytest.approx(a["follow"] - a["follow_null"])
-    assert (a["moved"], a["moved_null"]) == (2 / 5, 1 / 5)
-    assert a["moved_shared"] == pytest.approx(1 / 5)
-    assert (a["right"], a["right_null"], a["right_shared"]) == (1, -1, 2)  # item 0 at site 0 only
-    assert a["labels_changed"] == (3 / 4 + 2 / 4) / 2 and a["explanations_changed"] == 1 / 4
-    assert a["overlap"] is a["overlap_null"] is None  # both sites change as many explanations
-    both = summarize(found, ["b query", "a query"])
-    assert both["n_items"] == 9 and both["follow"] == (2 + 3) / 9
-    assert both["follow_null"] is both["follow_shared"] is None  # no other site than the one of b
-    assert both["moved_null"] is both["right_null"] is None
-    assert both["overlap"] == pytest.approx(scipy.stats.spearmanr([3, 2, 4], [1, 1, 4])[0])
-
-
-def test_where_no_label_changes_there_is_nothing_to_say():
-    still = summarize(made([0, 1], [0, 1], [[0, 1]] * 2, [[1, 1], [0, 0]], "aa"), ["a query"])
-    assert still["n_items"] == 0 and still["labels_changed"] == 0
-    assert still["explanations_changed"] == 0.5
-    names = ("follow", "follow_null", "follow_shared", "moved", "right_shared", "overlap")
-    assert {still[name] for name in names} == {None}
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_spearman_is_scipys_with_ties_and_its_null_the_mean_over_permutations(seed):
-    draw = np.random.default_rng(seed)
-    x, y = draw.integers(4, size=7), draw.random(7).round(1)
-    groups = np.repeat([0, 1, 2], [3, 2, 2])
-    assert spearman(x, y) == pytest.approx(scipy.stats.spearmanr(x, y)[0])
-    draws = []
-    for _ in range(4000):
-        order = np.concatenate([draw.permutation(np.flatnonzero(groups == g)) for g in range(3)])
-        draws.append(spearman(x, y[order]))
-    assert spearman(x, y, groups) == pytest.approx(np.mean(draws), abs=0.03)
-    assert spearman(x, y, np.zeros(7)) == pytest.approx(0)
-    assert spearman(x, y, np.arange(7)) == pytest.approx(spearman(x, y))
-    assert spearman(x, np.ones(7)) is None
-
-
-@pytest.mark.parametrize("channel", ["head", "verbal"])
-def test_a_run_has_a_row_for_all_for_each_kind_of_token_and_for_each_place(channel):
-    model, part = gpt(), part_of(channel=channel)
-    rows = shared_circuits(model, part, 8)
-    places = list(dict.fromkeys(s.place for s in list_sites(model)))
-    assert list(rows) == ["all", *TOKENS, *places]
-    for tokens in TOKENS:
-        of = [rows[p]["n_items"] for p in places if p.endswith(f" {tokens}")]
-        assert rows[tokens]["n_items"] == sum(of)
-    assert rows["all"]["n_items"] == sum(rows[t]["n_items"] for t in TOKENS) > 0
-    assert rows["embed query"]["n_items"] == rows["embed cue"]["n_items"] == 0  # nobody's own
-    assert all(-2 <= v <= 2 for r in rows.values() for k, v in r.items() if v and k != "n_items")
-
-
-def test_it_depends_on_the_seed_and_on_held_out_subjects_only(monkeypatch):
-    model, part, asked = gpt(), part_of(), []
-    rows = shared_circuits(model, part, 6, seed=1)
-    assert rows == shared_circuits(model, part, 6, seed=1)
-    assert rows != shared_circuits(model, part, 6, seed=2)
-    whole = patching.interchange
-    monkeypatch.setattr(patching, "interchange", lambda *a: asked.append(a) or whole(*a))
-    shared_circuits(model, part, 5)  # an odd number: nobody is left in the middle
-    shared_circuits(model, part, 1000)
-    assert all((sources != subjects).all() for _, _, subjects, sources, _ in asked)
-    assert len(asked[0][2]) == 5
-    _, _, subjects, sources, _ = asked[1]
-    held_out = part.subjects("held_out").tolist()
-    assert sorted(subjects.tolist()) == held_out == sorted(sources.tolist())
-    with pytest.raises(ValueError, match="at least 2 held-out subjects, got 1"):
-        shared_circuits(model, part, 1)
-
-
-def test_with_one_head_or_one_layer_it_still_runs():
-    cfg = GPTConfig(n_layer=1, n_head=1, n_embd=16, block_size=8)
-    rows = shared_circuits(GPT(cfg, vocab_size(), 3, 4), part_of(), 6)
-    assert {row["follow_null"] for row in rows.values()} == {None}
-    assert "blocks.0.resid query" in rows and "blocks.0.resid cue" not in rows

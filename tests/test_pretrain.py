@@ -13,7 +13,7 @@ from introspect.streams import rng
 from introspect.tasks.registry import find_tasks
 from introspect.tokenizer import ANSWER, encode
 from tests.several import SIZES, TINY
-from tests.test_cotrain import adamw_by_hand
+from tests.test_cotrain_by_hand import adamw_by_hand
 from tests.tiny import SIZE, STEPS, folder_of, run_folder, weights, without_time
 
 TASKS = ["--hint.n_entity=6", "--hint.n_attribute=6"]

@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
 
 import eval as eval_script
 import introspect
@@ -27,6 +26,7 @@ from introspect.runs.experiments import CLAIMED, EXPERIMENTS
 from introspect.runs.study import settings_of
 from introspect.stats import holm, interval
 from introspect.tasks.registry import find_task
+from tests.cases import each
 from tests.tiny import TINY
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +71,7 @@ def marked(kind: str) -> list[tuple[list[str], str]]:
     return [(names.split(), text.rstrip("\n")) for names, text in found]
 
 
-@pytest.mark.parametrize("name", ["anchor", "anchor-verdict", "anchor-refusal", "anchor-rules"])
+@each("name", ["anchor", "anchor-verdict", "anchor-refusal", "anchor-rules"])
 def test_every_m0_is_competent_its_cue_matters_and_no_explanation_is_nearly_always_true(name):
     m0 = committed(name)["m0"]
     assert m0["known"]["mean"] > 0.8
@@ -149,7 +149,7 @@ def test_past_beside_the_gaps_of_donors_is_that_of_the_committed_runs():
     assert (low, high) == (0.064, 0.183)
 
 
-@pytest.mark.parametrize("study", settings_of(CLAIMED), ids=lambda study: study.name)
+@each("study", settings_of(CLAIMED), lambda study: study.name)
 def test_the_committed_page_of_every_setting_has_its_claims_and_the_whole_family(study):
     rows = [r for r in CLAIMS_JSON["rows"] if (r["experiment"], r["task"]) == study]
     text = (RESULTS / study.name / "README.md").read_text()
@@ -159,7 +159,7 @@ def test_the_committed_page_of_every_setting_has_its_claims_and_the_whole_family
     assert EXPERIMENTS[study.experiment].open in text and "uncorrected" not in text
 
 
-@pytest.mark.parametrize("study", settings_of(CLAIMED), ids=lambda study: study.name)
+@each("study", settings_of(CLAIMED), lambda study: study.name)
 def test_the_committed_values_are_those_of_the_committed_runs(study):
     lines = read_lines(RESULTS / study.name / "runs.jsonl", {})
     about = [r for r in CLAIMS_JSON["rows"] if (r["experiment"], r["task"]) == study]
@@ -198,7 +198,7 @@ def test_the_lines_of_the_readme_can_be_scored(folder, capsys):
 COMMANDS = re.findall(r"^python train\.py ?(.*?)(?:\s+#.*)?$", "".join(blocks("sh")), flags=re.M)
 
 
-@pytest.mark.parametrize("arguments", [c for c in COMMANDS if "--help" not in c])
+@each("arguments", [c for c in COMMANDS if "--help" not in c])
 def test_every_command_parses(arguments):
     assert parse(arguments.split()).configs()
 

@@ -10,6 +10,7 @@ import scipy.stats
 
 from introspect.fields import Refused
 from introspect.tasks.refusal import Refusal
+from tests.cases import each
 
 FITS = {"deadly": "refuse", "explosive": "refuse", "fictional": "comply", "classroom": "comply"}
 SMALL = Refusal(n_action=5, n_object=6, cue_reliability=0.8, cue_absent=0.3)
@@ -50,8 +51,8 @@ def given(table, word):
     return {a: p / sum(row.values()) for a, p in row.items()}
 
 
-@pytest.mark.parametrize("r", [Fraction(0), Fraction(1, 4), Fraction(8, 10), Fraction(1)])
-@pytest.mark.parametrize("sure", [False, True])
+@each("r, sure", product([Fraction(0), Fraction(1, 4), Fraction(8, 10), Fraction(1)],
+                         [False, True]))
 def test_answers_are_bayes_rule_over_every_coin_of_the_story(r, sure):
     rates = dict(guess_share=0.0, low_confidence=1.0) if sure else {}
     world = replace(SMALL, cue_reliability=float(r), cue_absent=0.25, **rates).world(0)
@@ -65,7 +66,7 @@ def test_answers_are_bayes_rule_over_every_coin_of_the_story(r, sure):
         np.testing.assert_allclose(world.ideal[s, v], expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("r", [Fraction(0), Fraction(1, 3), Fraction(1)])
+@each("r", [Fraction(0), Fraction(1, 3), Fraction(1)])
 def test_likelihood_of_words_is_that_of_a_sure_narrator(r):
     found = replace(SMALL, cue_reliability=float(r)).likelihood()
     np.testing.assert_allclose(found.sum(0), [1, 1], rtol=0, atol=1e-12)
@@ -114,8 +115,8 @@ def test_half_of_the_requests_are_harmful_with_a_certainty_of_its_own():
     assert scipy.stats.kstest((certainty[~low] - 0.1) / 0.9, "uniform").pvalue > 0.001
 
 
-@pytest.mark.parametrize("rates", [dict(cue_reliability=0.2), dict(cue_absent=0.9),
-                                   dict(guess_share=0.9), dict(low_confidence=0.5)])
+@each("rates", [dict(cue_reliability=0.2), dict(cue_absent=0.9),
+                dict(guess_share=0.9), dict(low_confidence=0.5)])
 def test_worlds_that_differ_in_rates_only_share_harm_and_split(rates):
     other = replace(SMALL, **rates).world(0)
     (harm, certainty), (same, other_certainty) = map(harm_and_certainty, (WORLD, other))
@@ -138,8 +139,8 @@ def test_a_request_is_an_action_and_an_object_and_a_cue_is_a_word_behind_them():
         assert WORLD.slots[s, list(WORLD.questions[p])][:-1].tolist() == WORLD.text(s, x).split()
 
 
-@pytest.mark.parametrize("wrong", [dict(cue_reliability=1.1), dict(cue_absent=-0.1),
-                                   dict(n_action=1), dict(n_object=1)])
+@each("wrong", [dict(cue_reliability=1.1), dict(cue_absent=-0.1),
+                dict(n_action=1), dict(n_object=1)])
 def test_impossible_constants_are_refused_by_name(wrong):
     with pytest.raises(Refused, match=f"^--{next(iter(wrong))}="):
         replace(SMALL, **wrong)

@@ -13,6 +13,7 @@ import scipy.stats
 from introspect.fields import Refused
 from introspect.streams import rng
 from introspect.tasks.rules import KINDS, Rules
+from tests.cases import each
 
 CUES = ("big/small red/blue old/new wet/dry loud/quiet soft/hard "
         "hot/cold fast/slow light/dark round/flat sweet/sour near/far").split()
@@ -80,7 +81,7 @@ def rules_of(world, subjects, rules):
     return None
 
 
-@pytest.mark.parametrize("kind", SAYS)
+@each("kind", SAYS)
 def test_a_kind_says_what_its_formula_says_and_needs_every_feature_it_looks_at(kind):
     n, formula = SAYS[kind]
     number, found = KINDS[kind]
@@ -91,8 +92,7 @@ def test_a_kind_says_what_its_formula_says_and_needs_every_feature_it_looks_at(k
         assert any(table[row] != table[(*row[:i], not row[i], *row[i + 1:])] for row in values)
 
 
-@pytest.mark.parametrize("k", [6, 8, 12])
-@pytest.mark.parametrize("number", range(5))
+@each("k, number", product([6, 8, 12], range(5)))
 def test_a_table_is_the_rule_of_the_features_and_values_drawn(k, number):
     """Bit i of an input's number is feature i; the fifth rule is of the first kind again."""
     draw, kind = np.random.default_rng(number), KIND_NAMES[number % 4]
@@ -106,7 +106,7 @@ def test_a_table_is_the_rule_of_the_features_and_values_drawn(k, number):
     assert matter == sorted(order[:SAYS[kind][0]])
 
 
-@pytest.mark.parametrize("k, ablation", SIZES)
+@each("k, ablation", SIZES)
 def test_every_topic_answers_all_its_prompts_by_a_rule_of_its_own(k, ablation):
     """Or another one, the less often the higher its confidence; a missing word is half of each."""
     task = replace(SMALL, n_feature=k, ablation=ablation, n_rule=4)
@@ -119,7 +119,7 @@ def test_every_topic_answers_all_its_prompts_by_a_rule_of_its_own(k, ablation):
     assert np.allclose(world.shown, 1 / (1 + 2 * k), rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("k, ablation", SIZES)
+@each("k, ablation", SIZES)
 def test_truth_is_what_the_rule_says_without_the_feature(k, ablation):
     """Where yes and no are equally likely without it, the first answer counts: no."""
     task = replace(SMALL, n_feature=k, ablation=ablation, n_rule=4)
@@ -144,7 +144,7 @@ def test_truth_is_what_the_rule_says_without_the_feature(k, ablation):
     assert seen == {"would stay", *both}
 
 
-@pytest.mark.parametrize("k, ablation", SIZES)
+@each("k, ablation", SIZES)
 def test_a_cue_is_a_word_that_is_flipped_or_missing(k, ablation):
     world = replace(SMALL, n_feature=k, ablation=ablation).world(0)
     words = set()
@@ -168,7 +168,7 @@ def test_a_cue_is_a_word_that_is_flipped_or_missing(k, ablation):
     assert world.answers == ("no", "yes") and world.cues == tuple(CUES[:k])
 
 
-@pytest.mark.parametrize("n_input", [1, 5, 64])
+@each("n_input", [1, 5, 64])
 def test_inputs_of_a_topic_differ_and_a_topic_is_on_one_side(n_input):
     world = replace(SMALL, n_input=n_input).world(0)
     topics = topics_of(world)
@@ -193,7 +193,7 @@ def tables_of(world):
     return tables
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@each("seed", [0, 1])
 def test_topics_go_by_all_the_rules_drawn_and_no_other_and_evenly(seed):
     task = replace(SMALL, n_first=12, n_second=13, n_input=64)
     counts = Counter(tables_of(task.world(seed)).values())
@@ -204,7 +204,7 @@ def test_topics_go_by_all_the_rules_drawn_and_no_other_and_evenly(seed):
     assert len(counts) == 8 and scipy.stats.chisquare(list(counts.values())).pvalue > 0.001
 
 
-@pytest.mark.parametrize("seed", [3, 7])
+@each("seed", [3, 7])
 def test_no_two_rules_are_equal(seed):
     """Of eight rules drawn one by one, these seeds give two that are equal."""
     task = replace(SMALL, n_first=10, n_second=10, n_input=64, guess_share=0.0)
@@ -257,7 +257,7 @@ def test_confidences_are_a_mixture_of_two_uniforms_and_inputs_are_uniform():
     assert len(inputs) == 64 and scipy.stats.chisquare(list(inputs.values())).pvalue > 0.001
 
 
-@pytest.mark.parametrize("rates", [dict(guess_share=0.9), dict(low_confidence=0.5)])
+@each("rates", [dict(guess_share=0.9), dict(low_confidence=0.5)])
 def test_worlds_that_differ_in_rates_only_share_rules_inputs_and_split(rates):
     here, there = SMALL.world(0), replace(SMALL, **rates).world(0)
     assert np.array_equal(here.slots, there.slots)
@@ -275,7 +275,7 @@ def test_what_is_explained_moves_nothing_but_the_questions():
     assert not set(flipped.pairs) & set(removed.pairs)
 
 
-@pytest.mark.parametrize("wrong", [
+@each("wrong", [
     dict(n_feature=5), dict(n_feature=13), dict(n_rule=0), dict(n_input=0), dict(n_input=65),
     dict(ablation="both"), dict(n_first=1), dict(n_second=1), dict(guess_share=1.1)])
 def test_impossible_constants_are_refused_by_name(wrong):

@@ -1,4 +1,4 @@
-"""Lines of anyone's model: read as they are or refused, and scored as our own runs are."""
+"""Lines of anyone's model are scored as our own runs are."""
 
 import json
 import subprocess
@@ -19,6 +19,7 @@ from introspect.analysis.score import read, score, show
 from introspect.fields import Refused
 from introspect.metrics import coupling, majority_share
 from introspect.stats import clustered, wilson
+from tests.cases import each
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,32 +31,6 @@ def line(explanation="a", current="a", original="a", **more):
 def write(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
-
-
-def same(a, b):
-    """Equality of JSON scalars, from its words: of one kind, numbers being one kind, and equal."""
-    numbers = [type(x) in (int, float) for x in (a, b)]
-    return a == b if all(numbers) else type(a) is type(b) and a == b
-
-
-values = st.one_of(
-    st.sampled_from([1, 1.0, True, "1", "true", 0, -0.0, False, "", "a", 1.5, 2**53 + 1, 2.0**53]),
-    st.text(max_size=2),
-)
-rows = st.lists(st.tuples(values, values, values, values), min_size=1, max_size=20)
-
-
-@given(rows)
-def test_values_are_equal_as_json_values_are(tmp_path_factory, items):
-    path = tmp_path_factory.mktemp("lines") / "a.jsonl"
-    write(path, [line(*row[:3], group=row[3]) for row in items])
-    (run,) = read([path]).values()
-    ids = np.array([run.explanation, run.current, run.original])  # (3, n)
-    flat = [value for key in range(3) for value in list(zip(*items))[key]]
-    expected = [[same(a, b) for b in flat] for a in flat]
-    assert (ids.ravel()[:, None] == ids.ravel()).tolist() == expected
-    groups = [[same(a[3], b[3]) for b in items] for a in items]
-    assert (run.groups[:, None] == run.groups).tolist() == groups
 
 
 items = st.lists(st.tuples(*[st.integers(0, 2)] * 3, st.integers(0, 3)), min_size=1, max_size=25)
@@ -133,9 +108,7 @@ def test_one_run_is_one_column(tmp_path, capsys):
     assert free.splitlines()[1].split() == ["groups", "none"] and "over lines" in free
 
 
-@pytest.mark.parametrize(
-    "turned, side", [({}, "now"), ({"current": "original", "original": "current"}, "then")]
-)
+@each("turned, side", [({}, "now"), ({"current": "original", "original": "current"}, "then")])
 def test_the_side_is_that_of_the_interval(tmp_path, capsys, turned, side):
     rows = [{turned.get(k, k): v for k, v in row.items()} for row in made_up(0)]
     assert f"follows         {side}\n" in said_by(capsys, write(tmp_path / "a", rows))
@@ -188,17 +161,6 @@ def test_identical_runs_have_no_advantage(tmp_path, capsys):
     assert "advantage of one's own labels  +0.000 [+0.000, +0.000]" in said_by(capsys, *paths)
 
 
-def test_runs_that_cannot_be_told_apart_by_short_names_have_long_ones(tmp_path):
-    (tmp_path / "deeper").mkdir()
-    paths = [write(tmp_path / at, [line()]) for at in ("a.jsonl", "deeper/a.jsonl")]
-    assert list(read(paths)) == [json.dumps(str(path)) for path in paths]
-    names = [1, "1", True, "true", "two\nlines", ""]
-    path = write(tmp_path / "b", [line(run=name) for name in names])
-    assert list(read([path])) == [json.dumps(name) for name in names]
-    write(path, [line(run=name) for name in names[1:3] + names[4:]])
-    assert list(read([path])) == ["1", "true", '"two\\nlines"', '""']
-
-
 def test_many_runs_have_no_matrix_and_too_many_are_refused(tmp_path, capsys):
     rows = [row for k in range(13) for row in made_up(k, n=8, run=k)]
     said = said_by(capsys, write(tmp_path / "a", rows))
@@ -224,99 +186,6 @@ def test_windows_files_are_read_and_so_is_one_without_a_last_line_break(tmp_path
     ):
         other.write_bytes(changed)
         assert show(read([other])) == expected
-
-
-GOOD = json.dumps(line())
-BAD = [  # the text of a second line, what the refusal says of it
-    ("{", r"not JSON \(.*, column 2\)"),
-    (GOOD + GOOD, "not JSON"),
-    (GOOD + ",", "not JSON"),
-    ("\ufeff" + GOOD, "not JSON"),
-    ("", "blank"),
-    ("  \t", "blank"),
-    ("3", "not an object"),
-    ("null", "not an object"),
-    (f"[{GOOD}]", "not an object"),
-    ("{}", "no explanation"),
-    ('{"explanation": 1, "original": 1}', "no current"),
-    ('{"explanation": 1, "current": 1}', "no original"),
-    (json.dumps(line(label=1)), 'unknown key "label"; optional are group, item, run'),
-    (json.dumps(line(**{"x" * 99: 1})), r'unknown key "x{35} \.\.\.; optional'),
-    (json.dumps(line(**{"two\nlines": 1})), r'unknown key "two\\nlines"; optional'),
-    (json.dumps(line(None)), "explanation is null"),
-    (json.dumps(line(current=[1])), "current is a list"),
-    (json.dumps(line(original={})), "original is an object"),
-    (json.dumps(line(float("nan"))), "explanation is no finite number"),
-    (json.dumps(line(float("-inf"))), "explanation is no finite number"),
-    (GOOD.replace('"a"', "1e999"), "explanation is no finite number"),
-    (GOOD.replace('"a"', "1" * 5000), "too many digits"),
-    (GOOD.replace("}", ', "current": "b"}'), "a key is there twice"),
-    (GOOD.replace('"a"', "[" * 100_000), "nested too deeply"),
-    (json.dumps(line(group=1)), "has group, unlike the lines before it"),
-    (json.dumps(line(run=1)), "has run, unlike the lines before it"),
-    (json.dumps(line(item=1)), "has item, unlike the lines before it"),
-]
-
-
-@pytest.mark.parametrize("text, says", BAD, ids=range(len(BAD)))
-def test_a_bad_line_is_refused_and_the_refusal_says_where_and_why(tmp_path, text, says):
-    path = tmp_path / "lines"
-    path.write_bytes("\n".join([GOOD, text, GOOD, ""]).encode())
-    with pytest.raises(Refused, match=f"lines: 1 of 3 lines is bad: line 2: {says}") as refusal:
-        evaluation.main(["score", str(path)])
-    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
-
-
-@pytest.mark.parametrize("key", ["group", "item", "run"])
-@pytest.mark.parametrize("value, says", [(None, "null"), ([], "a list"), (1e999, "no finite")])
-def test_what_is_optional_is_a_value_too_and_in_all_lines(tmp_path, key, value, says):
-    path = write(tmp_path / "lines", [line(**{key: 1}), line(), line(**{key: value})])
-    with pytest.raises(Refused) as refusal:
-        read([path])
-    expected = f"line 2: no {key}, unlike the lines before it; line 3: {key} is {says}"
-    assert expected in str(refusal.value)
-
-
-def test_of_many_bad_lines_the_first_are_described_and_all_are_counted(tmp_path):
-    (tmp_path / "lines").write_bytes(b"\xff\n" + b"[]\n" * 2000 + (GOOD + "\n").encode())
-    with pytest.raises(Refused, match="lines: 2,001 of 2,002 lines are bad: line 1: not UTF-8; "
-                       "line 2: not an object; line 3: not an object; and 1,998 more$"):
-        read([tmp_path / "lines"])
-
-
-def test_an_item_is_in_a_run_once_and_may_be_in_another(tmp_path):
-    path = write(tmp_path / "a", [line(item=1, run="x"), line(item=1, run="y")])
-    assert len(read([path])) == 2
-    again = write(tmp_path / "b", [line(item="1", run="x"), line(item=1.0, run="y")])
-    with pytest.raises(Refused, match="b: 1 of 2 lines is bad: line 2: item 1.0 again in its run"):
-        read([path, again])
-
-
-def test_what_is_in_the_lines_of_one_file_is_in_those_of_all(tmp_path):
-    paths = [write(tmp_path / "a", [line(item=1)]), write(tmp_path / "b", [line()])]
-    with pytest.raises(Refused, match="b: item must be in all files or in none"):
-        read(paths)
-    write(paths[0], [line(item=1, group=1)]), write(paths[1], [line(item=1)])
-    with pytest.raises(Refused, match="b: group must be in all files or in none; see .*a$"):
-        read(paths)
-    write(paths[1], [line(item=1, group=2)])
-    with pytest.raises(Refused, match="an item must be of the same group in all runs"):
-        evaluation.main(["score", *map(str, paths)])
-
-
-@pytest.mark.parametrize(
-    "content, says",
-    [
-        (b"", "a: is empty; must have lines with explanation, current, original"),
-        (b"\xef\xbb\xbf", "line 1: blank"),
-        (b"\n", "line 1: blank"),
-        ((GOOD + "\n\n").encode(), "a: 1 of 2 lines is bad: line 2: blank"),
-    ],
-)
-def test_a_file_without_a_line_is_refused_and_so_is_a_blank_one(tmp_path, content, says):
-    (tmp_path / "a").write_bytes(content)
-    with pytest.raises(Refused, match=says):
-        read([tmp_path / "a"])
 
 
 def run_script(*arguments):

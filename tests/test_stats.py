@@ -20,6 +20,7 @@ from introspect.stats import (
     t_quantile,
     wilson,
 )
+from tests.cases import each
 
 positive = st.floats(0.05, 200)
 confidences = st.sampled_from([0.5, 0.8, 0.95, 0.999])
@@ -70,7 +71,7 @@ def test_student_t_of_three_values_by_hand():
     assert student_t([1, 2, 3]) == pytest.approx((2, 2 - half, 2 + half, 3), abs=1e-9)
 
 
-@pytest.mark.parametrize("n", [3, 5, 10])
+@each("n", [3, 5, 10])
 def test_student_t_covers_the_true_mean_of_normal_data_95_times_in_100(n):
     """20,000 experiments: the share covered is known to sqrt(.95 * .05 / 20,000) = 0.15 %. The
     module gives the half width of one experiment; it is the same number of s / sqrt(n) in all."""
@@ -121,7 +122,7 @@ def test_wilson_is_scipys_and_stays_within_0_and_1(k, more, confidence):
     assert wilson(k, n) == wilson(k, n, 0.95)
 
 
-@pytest.mark.parametrize("values", [[], [1.0]])
+@each("values", [[], [1.0]])
 def test_fewer_than_two_values_are_refused(values):
     with pytest.raises(ValueError, match=f"at least 2 values, got {len(values)}"):
         student_t(values)
@@ -129,7 +130,7 @@ def test_fewer_than_two_values_are_refused(values):
         p_value(values)
 
 
-@pytest.mark.parametrize("k, n", [(-1, 3), (4, 3), (0, 0)])
+@each("k, n", [(-1, 3), (4, 3), (0, 0)])
 def test_impossible_counts_are_refused(k, n):
     with pytest.raises(ValueError, match=f"got {k} of {n}"):
         wilson(k, n)
@@ -174,7 +175,7 @@ def test_holm_of_four_by_hand():
     assert holm([0.6, 0.7]) == [1, 1] and holm([]) == []
 
 
-@pytest.mark.parametrize("wrong", [-0.1, 1.1, math.nan])
+@each("wrong", [-0.1, 1.1, math.nan])
 def test_what_is_no_probability_is_refused(wrong):
     with pytest.raises(ValueError, match=f"in 0..1, got {wrong}"):
         holm([0.5, wrong])

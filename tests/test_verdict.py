@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from introspect.fields import Refused
 from introspect.tasks.verdict import Verdict
+from tests.cases import each
 
 VERDICTS = ("right", "wrong", "shared")
 SMALL = Verdict(n_actor=4, n_act=5, n_story=60, margin=0.45, width=0.4, view_reliability=0.7,
@@ -72,7 +73,7 @@ def test_verdicts_are_logistic_in_the_sum_of_values(values, n_deed, margin, widt
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("values, verdict", [
+@each("values, verdict", [
     ((2, 1), "right"), ((-2, -1), "wrong"), ((2, -2), "shared"), ((0.1, 0), "shared"),
     ((3, -0.5, -0.5), "right"), ((-1, -1, 1, -1), "wrong")])
 def test_good_deeds_make_a_story_right_and_balanced_ones_shared(values, verdict):
@@ -80,7 +81,7 @@ def test_good_deeds_make_a_story_right_and_balanced_ones_shared(values, verdict)
     assert VERDICTS[found.argmax()] == verdict and found.max() > 0.5
 
 
-@pytest.mark.parametrize("n_deed", [1, 2, 4])
+@each("n_deed", [1, 2, 4])
 def test_at_a_margin_a_verdict_is_as_likely_as_not(n_deed):
     at = np.full((1, n_deed), 0.45 / sqrt(n_deed))
     task = replace(SMALL, margin=0.45, width=0.3)
@@ -88,7 +89,7 @@ def test_at_a_margin_a_verdict_is_as_likely_as_not(n_deed):
     assert task.verdicts(-at)[0, 1] == pytest.approx(1 / 2, abs=1e-12)
 
 
-@pytest.mark.parametrize("margin, width", [(0.0, 0.4), (0.05, 0.01), (0.45, 1e-6)])
+@each("margin, width", [(0.0, 0.4), (0.05, 0.01), (0.45, 1e-6)])
 def test_verdicts_of_any_margin_and_width_are_probabilities(margin, width):
     task = replace(SMALL, margin=margin, width=width)
     found = task.verdicts(np.random.default_rng(0).standard_normal((10_000, 2)))
@@ -104,7 +105,7 @@ def test_narrow_margins_overflow_nowhere():
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("n_deed", [2, 3, 4])
+@each("n_deed", [2, 3, 4])
 def test_every_deed_has_one_value_in_all_the_stories_that_tell_of_it(n_deed):
     task = replace(SMALL, n_deed=n_deed, width=1.0)
     world = task.world(0)
@@ -126,8 +127,8 @@ def test_values_are_standard_normal_and_deeds_are_told_of_evenly():
         assert scipy.stats.chisquare(frequencies).pvalue > 0.001
 
 
-@pytest.mark.parametrize("rates", [{}, dict(view_reliability=0.0), dict(view_reliability=1.0),
-                                   dict(view_absent=0.75, view_reliability=0.2)])
+@each("rates", [{}, dict(view_reliability=0.0), dict(view_reliability=1.0),
+                dict(view_absent=0.75, view_reliability=0.2)])
 def test_answers_are_bayes_rule_over_every_verdict_and_view(rates):
     task = replace(SMALL, **rates)
     world, (values, _) = task.world(0), values_of(WORLD, SMALL)
@@ -168,7 +169,7 @@ def test_no_deed_is_told_of_on_both_sides_and_no_story_twice():
         assert all(len(set(story)) == 2 for story in told_of)
 
 
-@pytest.mark.parametrize("share, n_story", [(0.5, 60), (0.3, 60), (0.7, 61)])
+@each("share, n_story", [(0.5, 60), (0.3, 60), (0.7, 61)])
 def test_sides_have_their_share_of_the_stories(share, n_story):
     world = replace(SMALL, explained_share=share, n_story=n_story).world(0)
     assert world.explained.sum() == round(share * n_story) and world.n_subject == n_story
@@ -183,7 +184,7 @@ def test_stories_rest_on_the_deeds_of_their_text():
     assert len(set(number.values())) == len(number)
 
 
-@pytest.mark.parametrize("n_deed", [1, 2, 3, 4])
+@each("n_deed", [1, 2, 3, 4])
 def test_a_prompt_is_two_names_a_deed_and_a_view(n_deed):
     world = replace(SMALL, n_deed=n_deed, n_story=20).world(0)
     assert world.cues == tuple(f"view:{v}" for v in VERDICTS) and world.answers == VERDICTS
@@ -195,7 +196,7 @@ def test_a_prompt_is_two_names_a_deed_and_a_view(n_deed):
     assert len({actor for actor, _ in deeds}) == 4 and len({act for _, act in deeds}) == 5
 
 
-@pytest.mark.parametrize("rates", [
+@each("rates", [
     dict(view_reliability=0.2), dict(view_absent=0.9), dict(margin=0.1), dict(width=0.9)])
 def test_worlds_that_differ_in_rates_only_share_values_stories_and_split(rates):
     task = replace(SMALL, **rates)
@@ -232,7 +233,7 @@ def test_as_many_stories_as_there_are_can_be_told():
     assert len(set(stories(one_deed))) == 576
 
 
-@pytest.mark.parametrize("share", [0.1, 0.9])
+@each("share", [0.1, 0.9])
 def test_a_side_with_fewer_deeds_than_a_story_is_refused(share):
     assert Verdict(n_actor=4, n_act=5, n_story=20, n_deed=2, explained_share=share)
     with pytest.raises(Refused, match="^--n_deed=3: one side of the split has 2 deeds$"):
@@ -241,7 +242,7 @@ def test_a_side_with_fewer_deeds_than_a_story_is_refused(share):
         Verdict(n_actor=4, n_act=5, n_story=4, n_deed=2, explained_share=share)
 
 
-@pytest.mark.parametrize("wrong", [
+@each("wrong", [
     dict(n_deed=0), dict(n_deed=5), dict(n_story=1), dict(margin=-0.1), dict(width=0.0),
     dict(view_reliability=1.1), dict(view_absent=-0.1), dict(n_actor=1), dict(n_act=1),
     dict(rewritten_share=1.1)])

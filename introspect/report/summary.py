@@ -22,7 +22,7 @@ def by_task(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for task in rows[0].get("tasks", {}):
         parts = [row["tasks"][task] for row in rows]
         above = interval([part["self"] - part["majority_now"] for part in parts])
-        tasks[task] = intervals(parts, MEASURES + ABILITY) | {"above_majority": above}
+        tasks[task] = intervals(parts, (*MEASURES, *ABILITY)) | {"above_majority": above}
     return tasks
 
 
