@@ -245,12 +245,13 @@ def test_no_folder_makes_a_file_run_that_the_user_did_not_name(own, capsys):
     (own / "nice").mkdir()
     (own / "nice" / "canary.py").write_text(f"open({str(own / 'sang')!r}, 'w')\n{SOURCE}")
     task = "nice/canary.py:Weather"
-    source = f"{task}={hashlib.sha256((own / 'nice' / 'canary.py').read_bytes()).hexdigest()[:12]}"
-    described = {"device": "cpu", "source": source, "cache": "cache", "config": {"task": task}}
-    (own / "nice" / "config.json").write_text(json.dumps(described))
     digest = hashlib.sha256((own / "nice" / "canary.py").read_bytes()).hexdigest()
     source = f"{task}={digest[:12]}"
-        refusal_of(lambda: evaluation.main(["run", "nice", named]), "would run as a program")
+    described = {"device": "cpu", "source": source, "cache": "cache", "config": {"task": task}}
+    (own / "nice" / "config.json").write_text(json.dumps(described))
+    for named in ("", "hint", "nice/canary.py:Other", "weather.py:Weather"):
+        measure = ["run", "nice", f"--task={named}"]
+        refusal_of(lambda: evaluation.main(measure), "would run as a program")
     refusal_of(lambda: evaluation.main(["run", "nice"]), "would run as a program")
     assert not (own / "sang").exists()
     described["source"] = source[:-1]
