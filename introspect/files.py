@@ -120,7 +120,10 @@ def claim_folder(out: Path, config: dict[str, Any]) -> None:
     """
     known = out / "config.json"
     try:
-        if known.exists():
+        foreign = out.exists() and not (
+            out.is_dir() and all(is_aside(f.name) for f in out.iterdir())
+        )
+        if known.exists():  # asked last: another process may have just claimed the folder
             there, here = flatten(read_json(known, {"config": dict})), flatten(config)
             for name in {**here, **there}:
                 if there.get(name) != here.get(name):
@@ -128,7 +131,7 @@ def claim_folder(out: Path, config: dict[str, Any]) -> None:
                         f"--out_dir={out}: holds another run, with {name}={there.get(name)} and "
                         f"not {here.get(name)}; give another --out_dir"
                     )
-        elif out.exists() and not (out.is_dir() and all(is_aside(f.name) for f in out.iterdir())):
+        elif foreign:
             raise Refused(f"--out_dir={out}: is not empty and not a run; give another --out_dir")
         out.mkdir(parents=True, exist_ok=True)
         write_json(known, config)

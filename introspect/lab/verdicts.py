@@ -40,11 +40,16 @@ def rows_of(gathered: dict[Setting, Gathered], corrected: bool) -> list[Row]:
         if setting not in gathered:
             continue
         runs = gathered[setting].runs
-        values, also = numbers(claim.value, runs), claim.also and numbers(claim.also, runs)
-        beside = claim.beside and interval(list(numbers(claim.beside, runs).values()))
+        values = numbers(claim.value, runs)
+        also, beside = (
+            statistic and numbers(statistic, runs) for statistic in (claim.also, claim.beside)
+        )
         ps = [p_value(list(v.values())) for v in (values, also) if v and len(v) > 2]
         p = max(ps) if ps and not claim.within else None
-        judged.append((claim, setting, values, also and interval(list(also.values())), beside, p))
+        also, beside = (
+            None if each is None else interval(list(each.values())) for each in (also, beside)
+        )
+        judged.append((claim, setting, values, also, beside, p))
     tested = iter(holm([p for *_, p in judged if p is not None]) if corrected else ())
     rows = []
     for claim, setting, values, also, beside, p in judged:

@@ -13,6 +13,7 @@ from introspect.config import GROUPS, LAST_SEED, Config, name_flag
 from introspect.fields import Refused, allowed, base_type, check_fields, nearest, option
 from introspect.runs.build import check_sizes, defaults_of
 from introspect.runs.experiments import EXPERIMENTS, Experiment
+from introspect.runs.share import Unfinished, find_share
 from introspect.tasks import TASKS
 from introspect.tasks.registry import find_tasks
 
@@ -92,8 +93,9 @@ class Command:
 
 
 def n_core() -> int:
-    """Cores that this process may use."""
-    return len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
+    """Cores that this process may use: its part of them, where several share the runs here."""
+    n = len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))
+    return max(1, n // find_share().here)
 
 
 def parse(argv: list[str]) -> Command:
@@ -218,6 +220,8 @@ def one_line(main: Callable[[list[str]], int]) -> None:
         sys.stdout.flush()
     except Refused as e:
         code, why = REFUSED, f"refused: {e}"
+    except Unfinished as e:
+        code, why = DONE, str(e)
     except BrokenProcessPool:
         code, why = 1, "a worker was killed, maybe for memory; the same command continues"
     except BrokenPipeError:

@@ -14,6 +14,7 @@ from introspect.cotrain import passes_of_update
 from introspect.pretrain import Diverged, Progress, silent
 from introspect.runs.build import donor_of
 from introspect.runs.run import run
+from introspect.runs.share import Share
 from introspect.runs.stages import m0_key, make_start, start_key
 
 PASSES_A_SECOND = 6000  # passes over a subject of the default model on one core, measured
@@ -64,6 +65,20 @@ def count_passes(job: Job) -> int:
         return cfg.cotrain.max_steps * passes_of_update(cfg.cotrain)
     taught = cfg.cotrain.teach_steps if len(cfg.learned) < len(cfg.tasks) else 0
     return (cfg.pretrain.pretrain_steps + taught) * cfg.pretrain.pretrain_batch_size
+
+
+def deal(jobs: Sequence[Job], device: str, share: Share) -> list[Job]:
+    """The jobs that fall to a process: every job to exactly one, those with one M0 to the same,
+    and about as much work to each. All processes must deal the same jobs."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(start_key(job.config, device), []).append(job)
+    loads, dealt = [0] * share.size, []
+    for group in sorted(groups.values(), key=lambda group: -sum(map(count_passes, group))):
+        rank = loads.index(min(loads))
+        loads[rank] += sum(map(count_passes, group))
+        dealt += group if rank == share.rank else []
+    return dealt
 
 
 def estimate_minutes(jobs: Sequence[Job], cache: Path, device: str, n_worker: int) -> float:

@@ -20,9 +20,10 @@ from introspect.runs.build import check_sizes, sources
 from introspect.runs.experiment import show_fields
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.jobs import (
-    Failure, Job, Meter, Outcome, count_passes, estimate_minutes, list_m0s, perform,
+    Failure, Job, Meter, Outcome, count_passes, deal, estimate_minutes, list_m0s, perform,
 )
 from introspect.runs.run import finished, read_result
+from introspect.runs.share import Unfinished, find_share
 
 
 class Setting(NamedTuple):
@@ -155,18 +156,37 @@ def make_runs(workspace: Workspace, jobs: Sequence[Job], plan: str, what: str) -
     """Make those of `jobs` that are not finished; returns those that diverged.
 
     With one worker, or for one run, everything happens in this process, with the same bytes.
+
+    Raises:
+        Unfinished: runs that fall to other processes are missing; those of this one are there.
     """
     for job in jobs:
         check_sizes(job.config)
     for job in jobs:
         claim_folder(job.out, describe(workspace, job))
-    todo = [job for job in jobs if not finished(job.out, job.config)]
     cache, device, n_worker = workspace.cache, workspace.device, workspace.jobs
+    share = find_share()
+    own = deal(jobs, device, share)
+    todo = [job for job in own if not finished(job.out, job.config)]
     minutes = estimate_minutes(todo, cache, device, n_worker)
-    made = f"{len(jobs) - len(todo)} of {len(jobs)} runs are there already"
+    made = f"{len(own) - len(todo)} of {len(own)} runs are there already"
+    if share.size > 1:
+        plan += f"\nprocess {share.rank} of {share.size} has {len(own)} of {len(jobs)} runs"
     print(f"{plan}\n{made}; {len(todo)} to make, about {minutes:.1f} min", file=sys.stderr)
-    if not todo:
-        return []
+    failures = make_todo(todo, workspace, what) if todo else []
+    diverged = {failure.job for failure in failures}
+    rest = [job for job in jobs if job not in diverged and not finished(job.out, job.config)]
+    if rest:
+        raise Unfinished(
+            f"process {share.rank} of {share.size} is done; {len(rest)} runs of other processes "
+            "are missing; the last process, or this command alone, writes the report"
+        )
+    return failures
+
+
+def make_todo(todo: Sequence[Job], workspace: Workspace, what: str) -> list[Failure]:
+    """Make these runs; returns those that diverged."""
+    cache, device, n_worker = workspace.cache, workspace.device, workspace.jobs
     totals = [count_passes(job) for job in todo]
     m0s = sum(map(count_passes, list_m0s(todo, device).values()))
     meter = Meter(what, sum(totals) + m0s)
