@@ -14,6 +14,7 @@ from hypothesis import settings  # noqa: E402
 
 from tests.made_up import COUPLED, REVERSED, write_study  # noqa: E402
 from tests.own import SOURCE  # noqa: E402
+from tests.suite import table  # noqa: E402
 
 torch.set_num_threads(1)
 settings.register_profile("introspect", derandomize=True, deadline=None)
@@ -56,3 +57,12 @@ def own(folder):
     """A task of one's own, right."""
     (folder / "weather.py").write_text(SOURCE)
     return folder
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The trials of tests/test_reliability.py, if there were some, as a table."""
+    reports = [r for each in terminalreporter.stats.values() for r in each]
+    given = [p for r in reports for p in getattr(r, "user_properties", ()) if r.when == "call"]
+    if rows := [row for name, row in given if name == "trials"]:
+        terminalreporter.section("what faults did")
+        terminalreporter.write_line("\n".join(table(rows)))
