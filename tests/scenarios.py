@@ -20,6 +20,7 @@ from tests.tiny import SIZE, STEPS, WORLD
 
 USUAL = [*STEPS, *SIZE, "--eval_interval=2", "--device=cpu", "--jobs=1", "--out_dir=out"]
 LAB = ["--device=cpu", "--jobs=1", "--out_dir=out"]
+SHORT = ["--pretrain_steps=4", "--max_steps=2"]  # what is longer is in the other scenarios
 OTHER_WORLD = ["--jabberwocky.n_creature=4", "--jabberwocky.n_habit=3"]
 MARKED = "# Ours\n\n<!-- claims -->\n<!-- /claims -->\n"
 
@@ -94,7 +95,7 @@ SCENARIOS = {
         + [flag.replace("--", "--hint.") for flag in WORLD] + OTHER_WORLD,
         save_often,
     ),  # fmt: skip
-    "study": Scenario("train", ["anchor", "--seeds=1", *USUAL, *WORLD], draw_nothing),
+    "study": Scenario("train", ["anchor", "--seeds=1", *USUAL, *WORLD, *SHORT], draw_nothing),
     "extras": Scenario(
         "eval",
         ["experiment", "knowledge", "--seeds=1", *LAB],
