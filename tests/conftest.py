@@ -14,7 +14,6 @@ from hypothesis import settings  # noqa: E402
 
 from tests.made_up import COUPLED, REVERSED, write_study  # noqa: E402
 from tests.own import SOURCE  # noqa: E402
-from tests.suite import table  # noqa: E402
 
 torch.set_num_threads(1)
 settings.register_profile("introspect", derandomize=True, deadline=None)
@@ -64,5 +63,7 @@ def pytest_terminal_summary(terminalreporter):
     reports = [r for each in terminalreporter.stats.values() for r in each]
     given = [p for r in reports for p in getattr(r, "user_properties", ()) if r.when == "call"]
     if rows := [row for name, row in given if name == "trials"]:
+        from tests.suite import table
+
         terminalreporter.section("what faults did")
         terminalreporter.write_line("\n".join(table(rows)))
