@@ -66,4 +66,4 @@ def pytest_terminal_summary(terminalreporter):
         from tests.suite import table
 
         terminalreporter.section("what faults did")
-        terminalreporter.write_line("\n".join(table(rows)))
+        terminalreporter.write_line("\n".join(table(sorted(rows))))

@@ -104,7 +104,7 @@ class Suite:
         [again] = self.run(Trial(name, str(folder)))
         late = compare(contents(folder / "out"), right)
         if again.code:
-            late["lost"].append(f"the command: exit {again.code}, {again.stderr[-200:]}")
+            late["lost"].insert(0, f"exit {again.code}: {again.stderr[-200:]}")
         words = f"{name}: {fault.how} {' '.join(map(str, events[fault.at]))}"
         landed = bool(first.landed) and first.code in EXITS.get(fault.how, ())
         unclear = say_unclear(first) if fault.how in ERRORS else []
@@ -132,7 +132,7 @@ class Suite:
         hidden = [path for path in differs["left over"] if "/." in path]  # old checkpoints may stay
         shutil.rmtree(folder)
         words = f"{name}: two on one {share}"
-        return Outcome(words, True, differs["lost"] + exits, differs["wrong"], hidden)
+        return Outcome(words, True, exits + differs["lost"], differs["wrong"], hidden)
 
     def refer_pair(self, name: str, trial: Trial) -> dict[str, Any]:
         """The end of one of two processes that runs alone."""
