@@ -56,3 +56,14 @@ def own(folder):
     """A task of one's own, right."""
     (folder / "weather.py").write_text(SOURCE)
     return folder
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The trials of tests/test_reliability.py, if there were some, as a table."""
+    reports = [r for each in terminalreporter.stats.values() for r in each]
+    given = [p for r in reports for p in getattr(r, "user_properties", ()) if r.when == "call"]
+    if rows := [row for name, row in given if name == "trials"]:
+        from tests.suite import table
+
+        terminalreporter.section("what faults did")
+        terminalreporter.write_line("\n".join(table(sorted(rows))))
