@@ -27,7 +27,7 @@ from introspect.losses import behavior_kl, explanation_loss
 from introspect.measure import Snapshot, measure_all
 from introspect.model import GPT
 from introspect.optim import set_rates
-from introspect.pretrain import Progress, check_finite, largest_weight, sampled_world_loss, silent
+from introspect.pretrain import Progress, check_finite, sampled_world_loss, silent, weight_norm
 from introspect.restore import newest_of_run, restore
 from introspect.streams import rng
 from introspect.tasks.world import World
@@ -207,7 +207,7 @@ def cotrain(
         set_rates([optimizer], [c.learning_rate], min(1.0, (step + 1) / max(1, c.warmup_steps)))
         optimizer.step()
         step += 1
-        check_finite(step, title, weights=largest_weight(model))
+        check_finite(step, title, weights=weight_norm(model))
         progress(title, passes)
     write_lines(out / "metrics.jsonl", rows)
     return Trained(rows, snapshots or take_snapshots())  # a finished one is asked once more

@@ -39,9 +39,9 @@ def check_finite(step: int, stage: str, **values: torch.Tensor) -> None:
             raise Diverged(f"{stage}: {name} is not finite at step {step}; try a lower rate")
 
 
-def largest_weight(model: GPT) -> torch.Tensor:
-    """The largest absolute value of all weights; NaN if any of them is."""
-    return torch.nn.utils.get_total_norm([p.detach() for p in model.parameters()], torch.inf)
+def weight_norm(model: GPT) -> torch.Tensor:
+    """The norm of all weights together, which is not finite where any of them is not."""
+    return torch.nn.utils.get_total_norm([p.detach() for p in model.parameters()])
 
 
 def sampled_world_loss(
@@ -114,7 +114,7 @@ def learn(
         for optimizer in optimizers:
             optimizer.step()
         step += 1
-        check_finite(step, stage.title, weights=largest_weight(model))
+        check_finite(step, stage.title, weights=weight_norm(model))
         progress(stage.title, passes)
 
         # 3. save: what continues a killed run, and in the end the model itself
