@@ -4,6 +4,7 @@
     python train.py anchor/reg --seed=3    one run of one arm
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -35,18 +36,23 @@ def main(argv: list[str]) -> int:
 
 
 def train_one(command: Command, workspace, setting) -> int:
-    """One run of one arm, in this process."""
+    """One run of one arm, in this process, or in all those that torchrun started."""
+    from introspect.parallel import check_parts, join
     from introspect.runs.run import read_result
     from introspect.report.text import show_run
     from introspect.runs.study import make_runs, plan_jobs
 
     [job] = plan_jobs(workspace, setting, command.seeds, command.arms).values()
+    rank, size = join(workspace.device, os.environ)
+    check_parts(job.config.shares_of_batches(), size)
     title = f"{command.experiment}/{job.arm} on {command.task}, seed {job.config.seed}"
     failures = make_runs(workspace, [job], title, title)
     for failure in failures:
         print(f"diverged: {failure.error}; checkpoints before it are kept", file=sys.stderr)
     if failures:
         return DIVERGED
+    if rank:
+        return DONE
     print(show_run(read_result(job.out, job.config) | {"arm": job.arm}))
     print(f"in {job.out}: result.json, metrics.jsonl, examples.json")
     return DONE

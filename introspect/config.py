@@ -166,6 +166,14 @@ class Config:
         without = self.cotrain.unexplained.split("+")
         return [name for name in self.learned if name not in without]
 
+    def shares_of_batches(self) -> dict[str, int]:
+        """The subjects of one task in a batch, by the flag of the batch's size."""
+        p, c = self.pretrain.pretrain_batch_size, self.cotrain.batch_size
+        return {
+            "pretrain_batch_size": p // len(self.learned),
+            "batch_size": c // len(self.explained),
+        }
+
     def flat(self) -> dict[str, Any]:
         """Every field by the name of its flag."""
         flat = {k: getattr(self, k) for k in ("task", "seed", "m0_seed", "world_seed")}

@@ -27,6 +27,7 @@ from introspect.losses import behavior_kl, explanation_loss
 from introspect.measure import Snapshot, measure_all
 from introspect.model import GPT
 from introspect.optim import set_rates
+from introspect.parallel import average, part
 from introspect.pretrain import Progress, check_finite, sampled_world_loss, silent, weight_norm
 from introspect.restore import newest_of_run, restore
 from introspect.streams import rng
@@ -82,16 +83,14 @@ def anchor_term(model: GPT, tasks: list[Supervised], n: int, draw: Generator) ->
     return sum(kls) / len(kls)
 
 
-def shift_term(
-    model: GPT, shifted: list[tuple[RunTask, World]], n: int, draw: Generator
-) -> Tensor:
+def shift_term(model: GPT, shifted: list[tuple[RunTask, World]], n: int, draw: Generator) -> Tensor:
     """The concurrent objective: to answer as other worlds do, on n subjects of each task."""
     losses = [sampled_world_loss(model, t.interview, world, n, draw) for t, world in shifted]
     return sum(losses) / len(losses)
 
 
 def draw_subjects(among: np.ndarray | int, n: int, draw: Generator, device: torch.device) -> Tensor:
-    return torch.from_numpy(draw.choice(among, n, replace=False)).to(device)
+    return torch.from_numpy(part(draw.choice(among, n, replace=False))).to(device)
 
 
 def loss_of_update(
@@ -164,9 +163,7 @@ def cotrain(
     device, batch_seed = model.token.weight.device, seed if c.draw_seed is None else c.draw_seed
     supervised = [supervise(task, labels, device) for task, labels in zip(tasks, frozen)]
     moved = [(task, shifted[task.name]) for task in tasks if task.name in shifted]
-    optimizer = torch.optim.AdamW(
-        trained, lr=c.learning_rate, weight_decay=c.weight_decay, fused=True
-    )
+    optimizer = torch.optim.AdamW(trained, c.learning_rate, weight_decay=c.weight_decay, fused=True)
     step, rows, seconds = 0, [], 0.0
     if saved := newest_of_run(out, model, c.max_steps // c.eval_interval + 2, made_of):
         step, state, meta = saved
@@ -202,6 +199,7 @@ def cotrain(
         # 3. one update
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        average([p.grad for p in trained if p.grad is not None] + [loss, *terms.values()])
         norm = torch.nn.utils.clip_grad_norm_(trained, c.grad_clip)
         check_finite(step, title, loss=loss, gradient=norm)
         set_rates([optimizer], [c.learning_rate], min(1.0, (step + 1) / max(1, c.warmup_steps)))

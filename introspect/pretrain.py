@@ -14,6 +14,7 @@ from introspect.interview import Interview, RunTask
 from introspect.losses import world_loss
 from introspect.model import GPT
 from introspect.optim import muon_and_adamw, set_rates, trapezoid
+from introspect.parallel import average, part
 from introspect.restore import count_bytes, restore
 from introspect.streams import rng
 from introspect.tasks.world import World
@@ -50,8 +51,9 @@ def sampled_world_loss(
     """`world_loss` on n subjects drawn without replacement, with an answer to every variant of
     their prompts drawn from the world."""
     batch = draw.choice(world.n_subject, n, replace=False)
+    batch, answers = part(batch), part(world.draw(batch, draw))
     device = interview.pairs.device
-    answers = torch.from_numpy(world.draw(batch, draw)).to(device)  # (B, V)
+    answers = torch.from_numpy(answers).to(device)  # (B, V)
     shown = torch.from_numpy(world.shown[batch]).float().to(device)  # (B, V)
     subjects = torch.from_numpy(batch).to(device)  # (B,)
     return world_loss(interview.answers(model, subjects), answers, shown)
@@ -107,6 +109,7 @@ def learn(
         model.zero_grad(set_to_none=True)
         loss.backward()
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        average([*gradients, loss])
         norm = torch.nn.utils.get_total_norm(gradients)
         check_finite(step, stage.title, loss=loss, gradient=norm)
         factor = trapezoid(step, stage.steps, c.pretrain_warmup, c.pretrain_cooldown)

@@ -90,7 +90,7 @@ def test_two_shares_one_after_the_other_end_as_one_process(alone, tmp_path, monk
     assert results(out) == alone
 
 
-@pytest.mark.slow
+@pytest.mark.reliability
 @pytest.mark.parametrize("size", [2, 4])
 def test_processes_side_by_side_one_of_them_killed_end_as_one_process(alone, tmp_path, size):
     out = tmp_path / "out"

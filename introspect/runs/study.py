@@ -23,7 +23,7 @@ from introspect.runs.jobs import (
     Failure, Job, Meter, Outcome, count_passes, deal, estimate_minutes, list_m0s, perform,
 )
 from introspect.runs.run import finished, read_result
-from introspect.runs.share import Unfinished, find_share
+from introspect.runs.share import Share, Unfinished, find_share
 
 
 class Setting(NamedTuple):
@@ -147,13 +147,16 @@ def perform_settings(
     planned = {setting: plan_jobs(workspace, setting, seeds) for setting in settings}
     jobs = {job.out: job for by_arm in planned.values() for job in by_arm.values()}  # each run once
     plan = describe_plan(workspace, settings, seeds)
-    failures = make_runs(workspace, list(jobs.values()), plan, what)
+    failures = make_runs(workspace, list(jobs.values()), plan, what, find_share())
     failed = {failure.job.out: failure for failure in failures}
     return {setting: gather(by_arm, failed) for setting, by_arm in planned.items()}
 
 
-def make_runs(workspace: Workspace, jobs: Sequence[Job], plan: str, what: str) -> list[Failure]:
-    """Make those of `jobs` that are not finished; returns those that diverged.
+def make_runs(
+    workspace: Workspace, jobs: Sequence[Job], plan: str, what: str, share: Share = Share(0, 1)
+) -> list[Failure]:
+    """Make those of `jobs` that fall to this process and are not finished; returns those that
+    diverged.
 
     With one worker, or for one run, everything happens in this process, with the same bytes.
 
@@ -165,7 +168,6 @@ def make_runs(workspace: Workspace, jobs: Sequence[Job], plan: str, what: str) -
     for job in jobs:
         claim_folder(job.out, describe(workspace, job))
     cache, device, n_worker = workspace.cache, workspace.device, workspace.jobs
-    share = find_share()
     own = deal(jobs, device, share)
     todo = [job for job in own if not finished(job.out, job.config)]
     minutes = estimate_minutes(todo, cache, device, n_worker)

@@ -1,0 +1,54 @@
+"""Saves the gradients of one update of each stage: python -m tests.parallel_gradients FILE.
+
+Started by torchrun, every process computes those of its part of the batch, and they are averaged.
+"""
+
+import os
+import sys
+
+import torch
+
+from introspect.cotrain import loss_of_update, supervise
+from introspect.parallel import average, join
+from introspect.pretrain import sampled_world_loss
+from introspect.runs.build import build
+from introspect.runs.stages import make_labels, make_tasks, new_model
+from introspect.streams import rng
+from introspect.tasks.registry import find_tasks
+from tests.several import SIZES, TINY
+
+FIELDS = dict(batch_size=4, anchor="all", kl_weight=0.7)
+
+
+def compute(cache):
+    """(terms and gradients of pretraining, those of co-training), each as one vector."""
+    cfg = build(find_tasks("hint"), TINY | SIZES["hint"] | FIELDS)
+    tasks = make_tasks(cfg, "cpu")
+    [task] = tasks
+    model, other = new_model(cfg, tasks).double(), new_model(cfg, tasks)
+    frozen = make_labels(cfg, tasks, other, cache, "cpu")
+    supervised = [supervise(task, labels, torch.device("cpu")) for labels in frozen]
+    for p in model.parameters():  # away from M0, so that the anchor has a gradient
+        p.data += 0.1 * torch.sin(torch.arange(p.numel())).view_as(p)
+    vectors = []
+    for stage in ("pretrain", "cotrain"):
+        model.zero_grad()
+        if stage == "pretrain":
+            loss = sampled_world_loss(model, task.interview, task.world, 8, rng(0, stage, 3))
+            terms = {}
+        else:
+            loss, terms = loss_of_update(model, 3, supervised, [], cfg.cotrain, 0, False)
+        loss.backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        every = [loss.detach(), *terms.values(), *gradients]
+        average(every)
+        vectors.append(torch.cat([tensor.flatten() for tensor in every]))
+    return vectors
+
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    rank, _ = join("cpu", os.environ)
+    computed = compute(Path(sys.argv[1]).parent / f"cache-{rank}")
+    torch.save(computed, f"{sys.argv[1]}.{rank}")
