@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import scipy.stats
 
 import eval as eval_script
 import introspect.lab.publish as publish_module
@@ -13,17 +12,13 @@ import train
 from introspect.analysis.score import read
 from introspect.fields import Refused
 from introspect.files import claim_folder, name_aside, write_json
-from introspect.lab.claim import Claim
 from introspect.lab.claims import CLAIMS
 from introspect.lab.extras import perform
 from introspect.lab.publish import write_all
-from introspect.lab.quantities import gap, value, value_difference
-from introspect.lab.verdicts import judge, rows_of
 from introspect.reading import read_json, read_lines
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.jobs import list_m0s
-from introspect.runs.study import Runs, Setting, Workspace, plan_jobs, settings_of
-from introspect.stats import holm, interval
+from introspect.runs.study import Setting, Workspace, plan_jobs, settings_of
 
 TINY = dict(
     n_entity=6, n_attribute=6, n_embd=16, n_head=2, pretrain_steps=12, pretrain_batch_size=8,
@@ -31,11 +26,6 @@ TINY = dict(
     adamw_learning_rate=0.03,
 )  # fmt: skip
 MATRIX = Setting("matrix", "hint")
-CLAIMED = [  # of runs so small that some of the real claims have no number
-    Claim("C1", "one", "matrix", "", gap("reg"), also=value("reg", "self"), beside=gap("again")),
-    Claim("C2", "two", "matrix", "", value_difference("reg", "again", "self")),
-    Claim("C3", "three", "matrix", "", value("shuffled", "drift"), sign=-1),
-]
 
 
 def lab_in(folder: Path, jobs: int = 1) -> Workspace:
@@ -121,103 +111,6 @@ def test_every_study_has_a_folder_of_its_own():
     assert len({study.name for study in studies}) == len(studies)
     assert {"anchor", "anchor-verdict", "anchor-refusal"} <= {study.name for study in studies}
     assert {(c.experiment, c.task) for c in CLAIMS} <= set(studies)
-
-
-def claim(sign=1, within=None, paper="seen", **words) -> Claim:
-    return Claim("C1", "", "matrix", "", gap("reg"), paper, sign=sign, within=within, **words)
-
-
-@pytest.mark.parametrize("values, sign, adjusted, word", [
-    ([0.1, 0.11, 0.12], 1, 0.01, "supported"), ([0.1, 0.11, 0.12], -1, 0.01, "contradicted"),
-    ([-0.1, -0.11, -0.12], -1, 0.01, "supported"), ([-0.1, -0.11, -0.12], 1, 0.01, "contradicted"),
-    ([0.1, 0.11, 0.12], 1, 0.05, "supported (not after correction)"),
-    ([0.1, 0.11, 0.12], 1, None, "supported"), ([-0.1, -0.11, -0.12], 1, None, "contradicted"),
-    ([-0.1, -0.11, -0.12], 1, 0.3, "contradicted (not after correction)"),
-    ([0.1, -0.11, 0.12], 1, 0.8, "undecided (interval includes 0)"),
-    ([0.0, 0.0, 0.0, 0.0], 1, 1.0, "undecided (interval includes 0)"),
-    ([0.1, 0.1], 1, 0.0, "undecided (n = 2)"), ([], 1, None, "undecided (n = 0)"),
-])  # fmt: skip
-def test_the_verdict_is_that_of_the_interval(values, sign, adjusted, word):
-    assert judge(claim(sign), interval(values), None, adjusted) == word
-
-
-@pytest.mark.parametrize("gaps, adjusted_gaps, word", [
-    ([0.1, 0.11, 0.12], [0.1, 0.11, 0.13], "supported"),
-    ([-0.1, -0.11, -0.12], [-0.1, -0.11, -0.13], "contradicted"),
-    ([0.1, 0.11, 0.12], [0.0, 0.0, 0.0], "undecided (adjusted gap disagrees)"),
-    ([0.1, 0.11, 0.12], [-0.1, -0.11, -0.13], "undecided (adjusted gap disagrees)"),
-    ([0.1, -0.11, 0.12], [0.1, 0.11, 0.13], "undecided (interval includes 0)"),
-    ([0.1, -0.11, 0.12], [0.1, -0.11, 0.13], "undecided (interval includes 0)"),
-])  # fmt: skip
-def test_a_gap_is_on_a_side_where_the_adjusted_gap_is_too(gaps, adjusted_gaps, word):
-    assert judge(claim(), interval(gaps), interval(adjusted_gaps), 0.01) == word
-
-
-def test_what_has_to_lean_as_well_needs_as_many_seeds():
-    assert judge(claim(), interval([0.1, 0.11, 0.12]), interval([0.1]), 0.01) == (
-        "undecided (n = 1)"
-    )
-
-
-@pytest.mark.parametrize("values, word", [
-    ([0.64, 0.65, 0.66], "supported"), ([0.70, 0.71, 0.72], "overlaps"),
-    ([0.58, 0.59, 0.60], "overlaps"), ([0.79, 0.80, 0.81], "contradicted"),
-    ([0.39, 0.40, 0.41], "contradicted"), ([0.5, 0.65, 0.8], "overlaps"),
-])  # fmt: skip
-def test_a_range_is_supported_where_it_holds_the_whole_interval(values, word):
-    assert judge(claim(within=(0.6, 0.7)), interval(values), None, None) == word
-
-
-def test_claims_of_our_own_hold_and_a_second_number_that_disagrees_is_named():
-    up, wide = interval([0.1, 0.11, 0.12]), interval([0.5, -0.4, 0.1])
-    ours = claim(paper="not in the paper", also_name="score")
-    assert judge(ours, up, up, 0.01) == "holds"
-    assert judge(ours, up, up, 0.2) == "holds (not after correction)"
-    assert judge(ours, up, wide, 0.2) == "undecided (score disagrees)"
-    assert judge(replace(ours, sign=-1), up, up, 0.01) == "contradicted"
-    assert judge(replace(claim(), name="C15"), up, None, 0.01) == "holds"
-
-
-def test_rows_are_paired_by_seed_and_corrected_over_the_table(made, monkeypatch):
-    _, found = made
-    monkeypatch.setattr(verdicts_module, "CLAIMS", CLAIMED)
-    rows = rows_of(found, corrected=True)
-    assert [row.claim for row in rows] == CLAIMED and len(rows) > 1
-    for row in rows:
-        runs = found[MATRIX].runs
-        values = {s: row.claim.value(runs[s]) for s in runs}
-        assert row.values == values and row.interval == interval(list(values.values()))
-        also = [row.claim.also(runs[s]) for s in runs] if row.claim.also else None
-        assert row.also == (interval(also) if also else None)
-        beside = [row.claim.beside(runs[s]) for s in runs] if row.claim.beside else None
-        assert row.beside == (interval(beside) if beside else None)
-        both = [v for v in (list(values.values()), also) if v]
-        ps = [scipy.stats.ttest_1samp(v, 0).pvalue for v in both]
-        assert row.p == pytest.approx(max(ps))
-    assert [row.adjusted for row in rows] == holm([row.p for row in rows])
-    alone = rows_of(found, corrected=False)
-    assert [(row.p, row.adjusted) for row in alone] == [(row.p, None) for row in rows]
-
-
-def test_a_seed_without_a_number_is_left_out(made, monkeypatch):
-    _, found = made
-    monkeypatch.setattr(verdicts_module, "CLAIMS", [replace(CLAIMED[1], value=only_of_seed_2)])
-    (row,) = rows_of(found, corrected=True)
-    assert row.values == {2: 0.5} and row.p is None and row.verdict == "undecided (n = 1)"
-
-
-def only_of_seed_2(runs):
-    return 0.5 if runs["reg"].result["seed"] == 2 else float("nan")
-
-
-def test_a_seed_without_an_arm_is_left_out_of_the_claims_about_it(made, monkeypatch):
-    _, found = made
-    runs = {s: Runs(by_arm) for s, by_arm in found[MATRIX].runs.items()}
-    del runs[1]["again"]
-    monkeypatch.setattr(verdicts_module, "CLAIMS", CLAIMED)
-    rows = rows_of({MATRIX: found[MATRIX]._replace(runs=runs)}, corrected=True)
-    assert [list(row.values) for row in rows] == [[0, 1, 2], [0, 2], [0, 1, 2]]
-    assert rows[1].verdict == "undecided (n = 2)" and rows[1].p is None
 
 
 @pytest.fixture
