@@ -16,13 +16,20 @@ import os
 import re
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from introspect.fields import Refused
-from introspect.files import name_aside, remove, remove_leftovers, write_bytes
+from introspect.files import (
+    name_aside,
+    remove,
+    remove_leftovers,
+    sync_directory,
+    write_bytes,
+)
 from introspect.reading import MB, parse_json, read_bytes, read_json
 
 KEEP = 2  # how many checkpoints of a run are kept; the older one is a reserve
@@ -59,7 +66,8 @@ def save(folder: Path, state: State, meta: Meta, made_of: str = "") -> None:
             write_bytes(aside / name, data, folder / name)
         os.replace(aside, folder)
     except OSError:  # the disk; or another process wrote the folder, or it was there before
-        remove(aside)
+        with suppress(OSError):
+            remove(aside)
         if not folder.is_dir():
             raise
     sync_directory(folder.parent)
@@ -183,13 +191,3 @@ def discard(folder: Path) -> None:
     except FileNotFoundError:  # another process removed it
         return
     remove(aside)
-
-
-def sync_directory(folder: Path) -> None:
-    """Make renames in `folder` survive a power loss, if the system can do that."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

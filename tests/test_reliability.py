@@ -106,6 +106,7 @@ def test_a_sample_of_kills_over_all_stages_loses_nothing(suite):
     outcomes = suite.try_all("taught", [*spread, *torn[-5:], *opened[-5:]])
     check_landed(outcomes)
     check_nothing_lost(outcomes)
+    check_nothing_left(outcomes)
 
 
 def test_a_fault_that_does_not_land_is_seen(suite):
