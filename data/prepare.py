@@ -15,18 +15,18 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from introspect.config import LAST_SEED, Config, is_taught  # noqa: E402
-from introspect.fields import Refused, check_fields, option  # noqa: E402
-from introspect.files import write_json, write_lines, write_text  # noqa: E402
-from introspect.report.html import aligned  # noqa: E402
-from introspect.report.text import number  # noqa: E402
-from introspect.runs.build import build, check_sizes, worlds_of  # noqa: E402
-from introspect.runs.cli import DONE, add_flags, one_line, parser_of  # noqa: E402
-from introspect.streams import rng  # noqa: E402
-from introspect.tasks import TASKS  # noqa: E402
-from introspect.tasks.registry import find_tasks  # noqa: E402
-from introspect.tasks.world import World  # noqa: E402
-from introspect.tokenizer import encode_words, encoding, vocabulary  # noqa: E402
+from introspect.config import LAST_SEED, Config, is_taught
+from introspect.fields import Refused, check_fields, option
+from introspect.files import write_json, write_lines, write_text
+from introspect.report.html import aligned
+from introspect.report.text import number
+from introspect.runs.build import build, check_sizes, worlds_of
+from introspect.runs.cli import DONE, add_flags, one_line, parser_of
+from introspect.streams import rng
+from introspect.tasks import TASKS
+from introspect.tasks.registry import find_tasks
+from introspect.tasks.world import World
+from introspect.tokenizer import encode_words, encoding, vocabulary
 
 SAMPLES = 20  # subjects in the sample prompts
 

@@ -8,12 +8,12 @@ import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import pytest
+import torch
+from hypothesis import settings
 
-from tests.made_up import COUPLED, REVERSED, write_study  # noqa: E402
-from tests.own import SOURCE  # noqa: E402
+from tests.made_up import COUPLED, REVERSED, write_study
+from tests.own import SOURCE
 
 torch.set_num_threads(1)
 settings.register_profile("introspect", derandomize=True, deadline=None)

@@ -215,3 +215,12 @@ def test_the_committed_table_is_what_the_command_prints():
 
 
 HEADS_AFTER = dict(zip(HEADS, (1, 4, 3)))  # columns that follow the case
+
+
+def test_what_the_interval_says_of_its_coverage_is_in_the_committed_table():
+    rows = re.findall(r"^student_t +(\w+).* ([\d.]+) %$", COMMITTED.read_text(), flags=re.M)
+    skewed = [float(covers) for kind, covers in rows if kind != "normal"]
+    assert len(skewed) == 6 and len(rows) == 9
+    words = " ".join(calibration.student_t.__doc__.split())
+    assert f"{min(skewed)} to {max(skewed)} % for the skewed data" in words
+    assert all(round(float(covers)) == 95 for kind, covers in rows if kind == "normal")

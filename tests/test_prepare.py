@@ -17,7 +17,7 @@ from tests.tiny import TINY
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "data"))
 
-import prepare  # noqa: E402
+import prepare
 
 
 @pytest.fixture(scope="module")
