@@ -85,16 +85,19 @@ def test_what_is_taught_later_is_learned_and_its_cue_matters():
     assert of["majority_now"]["mean"] < 0.7
 
 
-def test_the_task_of_ones_own_is_short_and_runs_as_the_readme_has_it(folder, capsys):
-    text = (ROOT / "data" / "weather.py").read_text()
-    assert f"complete one, in {len(text.splitlines())} lines" in README
-    (folder / "data").mkdir()
-    (folder / "data" / "weather.py").write_text(text)
-    command = next(line for line in README.split("`") if "--task=data/weather.py:Weather" in line)
+def test_the_task_of_ones_own_is_short_and_runs_as_the_readme_has_it(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(ROOT)
+    name = "data/example_task.py:Weather"
+    n_line = len(Path("data/example_task.py").read_text().splitlines())
+    assert f"complete one, in {n_line} lines" in README
+    command = next(line for line in README.split("`") if f"--task={name}" in line)
     sizes = ["--n_town=8", "--n_month=8", *(f for f in TINY if not f.startswith("--n_"))]
-    assert train.main([*command.split()[2:], *sizes, "--seeds=2", "--jobs=1"]) == 0
-    assert "data/weather.py:Weather" in capsys.readouterr().out
-    world = find_task("data/weather.py:Weather")().world(0)
+    flags = [*sizes, "--seeds=2", "--jobs=1", f"--out_dir={tmp_path}"]
+    assert train.main([*command.split()[2:], *flags]) == 0
+    assert name in capsys.readouterr().out
+    world = find_task(name)().world(0)
     changed = (world.truth != len(world.answers)).mean()
     assert 0.2 < changed < 0.65
 
