@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import torch
 import train
 from introspect.config import GROUPS
 from introspect.fields import Refused
-from introspect.runs.cli import RunConfig, parse
+from introspect.runs.cli import RunConfig, one_line, parse
+from introspect.runs.share import Unfinished
 from introspect.runs.study import Setting
 from introspect.tasks import TASKS
 from tests.cases import each
@@ -177,3 +179,47 @@ def test_interfaces_that_stay_fixed_are_there():
     assert set(flags.split()) <= names
     command = parse([])
     assert (command.experiment, command.arm, command.arms) == ("anchor", None, ["reg", "noreg"])
+
+
+ENDINGS = [  # what a command does, its exit code, what is said
+    (lambda: 0, 0, ""),
+    (lambda: 3, 3, ""),
+    (lambda: stop(Refused("a\nb\x1b[2J")), 2, "refused: a\\nb\\x1b[2J\n"),
+    (lambda: stop(Refused("x" * 10**6)), 2, "refused: " + "x" * 1991 + "...\n"),
+    (lambda: stop(Unfinished("2 are missing")), 0, "2 are missing\n"),
+    (lambda: stop(OSError(28, "No space left", "x.json")), 1,
+     "stopped: x.json: No space left; the same command continues\n"),
+    (lambda: stop(OSError("odd")), 1, "stopped: odd; the same command continues\n"),
+    (lambda: stop(BrokenProcessPool()), 1,
+     "a worker was killed, maybe for memory; the same command continues\n"),
+    (lambda: stop(KeyboardInterrupt()), 130, "stopped; the same command continues\n"),
+]  # fmt: skip
+
+
+def stop(error):
+    raise error
+
+
+def test_every_ending_has_its_exit_code_and_at_most_one_line(capsys, monkeypatch):
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(getattr(sys, stream), "reconfigure", lambda **_: None, raising=False)
+    for do, code, said in ENDINGS:
+        with pytest.raises(SystemExit) as ended:
+            one_line(lambda argv: do())
+        assert (ended.value.code, capsys.readouterr().err) == (code, said)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_output_that_is_full_or_closed_is_said_in_one_line(tmp_path):
+    command = [sys.executable, "eval.py", "run", str(ROOT / "data" / "results" / "anchor")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("stopped: ")
+    assert done.stderr.count("\n") == 1
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.returncode == 1 and done.stderr.startswith("nobody reads the output any more")
+    assert done.stderr.count("\n") == 1

@@ -18,6 +18,7 @@ from introspect.tasks import TASKS
 from introspect.tasks.registry import find_tasks
 
 DONE, REFUSED, DIVERGED, STOPPED = 0, 2, 3, 130  # exit codes
+LONGEST = 2000  # characters of what is said of bad input, which may be a whole file
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,8 @@ def one_line(main: Callable[[list[str]], int]) -> None:
     except KeyboardInterrupt:
         code, why = STOPPED, "stopped; the same command continues"
     if why:
-        print(escape(why).replace("\n", "\\n"), file=sys.stderr)
+        line = escape(why).replace("\n", "\\n")
+        print(line if len(line) < LONGEST else f"{line[:LONGEST]}...", file=sys.stderr)
     sys.exit(code)
 
 
