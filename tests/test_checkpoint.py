@@ -239,6 +239,11 @@ def test_packed_numbers_and_long_pickles_are_not_unpacked(tmp_path):
     assert len(packed.getvalue()) < 2**14
     with pytest.raises(ValueError, match="must not be compressed"):
         checkpoint.check_archive(packed.getvalue(), 2**23)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data/0", os.urandom(100))  # as large as before
+    with pytest.raises(ValueError, match="x/data/0 must not be compressed"):
+        checkpoint.check_archive(packed.getvalue(), 2**23)
     names = io.BytesIO()
     torch.save({str(i): i for i in range(10**5)}, names)
     with pytest.raises(ValueError, match="data.pkl is too large"):
