@@ -54,10 +54,7 @@ def save(folder: Path, state: State, meta: Meta, made_of: str = "") -> None:
     packed = io.BytesIO()
     torch.save(state, packed)
     contents = dict(zip(FILES, (packed.getvalue(), json.dumps(meta).encode())))
-    files = {
-        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        for name, data in contents.items()
-    }
+    files = {name: seal(data) for name, data in contents.items()}
     contents["manifest.json"] = json.dumps({"made_of": made_of, "files": files}).encode()  # last
     aside = name_aside(folder)
     aside.mkdir()
@@ -71,6 +68,11 @@ def save(folder: Path, state: State, meta: Meta, made_of: str = "") -> None:
         if not folder.is_dir():
             raise
     sync_directory(folder.parent)
+
+
+def seal(data: bytes) -> dict[str, Any]:
+    """What the manifest says of a file."""
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
 def load(
@@ -99,9 +101,8 @@ def load(
         most = {"state.pt": size + size // 16 + MB, "meta.json": meta_size}
         contents = {name: read_bytes(folder / name, most[name]) for name in FILES}
         for name, data in contents.items():
-            sha256 = hashlib.sha256(data).hexdigest()
-            if manifest["files"][name] != {"sha256": sha256, "bytes": len(data)}:
-                raise Corrupt(f"{folder}: {name} has SHA-256 {sha256[:12]}, not the manifest's")
+            if manifest["files"][name] != seal(data):
+                raise Corrupt(f"{folder}: {name} is not the one that the manifest seals")
         check_archive(contents["state.pt"], size)
         state = torch.load(io.BytesIO(contents["state.pt"]), weights_only=True, map_location="cpu")
         meta = parse_json(contents["meta.json"], f"{folder / 'meta.json'}")

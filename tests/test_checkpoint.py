@@ -2,7 +2,6 @@
 
 import builtins
 import contextlib
-import hashlib
 import io
 import json
 import os
@@ -15,7 +14,7 @@ import pytest
 import torch
 
 from introspect import checkpoint
-from introspect.checkpoint import Corrupt
+from introspect.checkpoint import Corrupt, seal
 from introspect.fields import Refused
 from tests.test_files import dead_number
 
@@ -259,10 +258,6 @@ def test_everything_is_on_disk_before_the_folder_gets_its_name(tmp_path, monkeyp
         monkeypatch.setattr(os, name, lambda *a, n=name, did=did: (log.append(n), did(*a))[1])
     save_step(tmp_path, 1)
     assert log == ["fsync"] * len(FILES) + ["replace", "fsync"]
-
-
-def seal(data):
-    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
 class Payload:

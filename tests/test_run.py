@@ -7,6 +7,7 @@ import torch
 
 import train
 from introspect import checkpoint, cotrain
+from introspect.fields import Refused
 from introspect.reading import read_json, read_lines
 from introspect.runs import run as run_module
 from introspect.runs import stages
@@ -182,3 +183,12 @@ def test_a_run_killed_between_its_last_evaluation_and_its_result_ends_in_the_sam
         for n in ("whole", "killed")
     ]
     assert logs[0] == logs[1]
+
+
+def test_the_result_of_another_configuration_is_refused_and_stays(tmp_path):
+    assert one(tmp_path / "a") == 0 and one(tmp_path / "b", "--seed=1") == 0
+    own, other = (run_folder(tmp_path / name) / "result.json" for name in "ab")
+    own.write_bytes(other.read_bytes())
+    with pytest.raises(Refused, match="result.json: is the result of another configuration"):
+        one(tmp_path / "a")
+    assert own.read_bytes() == other.read_bytes()

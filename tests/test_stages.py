@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from introspect import pretrain
-from introspect.checkpoint import Corrupt, load
+from introspect.checkpoint import Corrupt, load, seal
 from introspect.config import LabelConfig
 from introspect.interview import Interview
 from introspect.labels import freeze
@@ -27,7 +27,6 @@ from introspect.tasks.registry import find_tasks
 from introspect.tokenizer import ANSWER, encode
 from tests.several import SIZES, config
 from tests.several import TINY as SEVERAL
-from tests.test_checkpoint import seal
 
 TINY = dict(
     n_entity=4, n_attribute=4, n_layer=1, n_embd=16, n_head=2, pretrain_steps=6,
