@@ -43,6 +43,15 @@ def read_bytes(path: Path, most: int) -> bytes:
         return f.read(most)
 
 
+def printable(text: str, most: int = 200) -> str:
+    """Words of a stranger as part of one line of a terminal.
+
+    >>> printable("a" + chr(10) + chr(27) + "[2J")
+    'a  [2J'
+    """
+    return "".join(c if c.isprintable() else " " for c in text[:most])
+
+
 def parse_json(data: bytes, what: str) -> Any:
     """The value of a JSON text; NaN and Infinity, which JSON does not have, are refused as well.
 

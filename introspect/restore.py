@@ -28,7 +28,7 @@ def check_tensor(value: Any, shape: tuple[int, ...], dtype: torch.dtype, what: s
         raise Corrupt(f"{what}: must be {dtype} of shape {tuple(shape)}")
     if not value.isfinite().all():
         raise Corrupt(f"{what}: has numbers that are not finite")
-    return value.clone(memory_format=torch.contiguous_format)
+    return value.detach().clone(memory_format=torch.contiguous_format)
 
 
 def count_bytes(model: nn.Module) -> int:
