@@ -64,6 +64,8 @@ def save(folder: Path, state: State, meta: Meta, made_of: str = "") -> None:
         os.replace(aside, folder)
     except OSError:  # the disk; or another process wrote the folder, or it was there before
         remove(aside)
+        if folder.is_symlink() and not folder.exists():
+            raise Refused(f"{folder}: is a link that leads nowhere; remove it") from None
         if not folder.is_dir():
             raise
     sync_directory(folder.parent)
@@ -174,7 +176,7 @@ def newest(
                 raise Corrupt(f"{folder}: holds step {meta.get('step')!r:.20}")
             return step, state, meta
         except Corrupt as e:
-            if not os.path.lexists(folder):  # a later one is there, and this one was no longer needed
+            if not os.path.lexists(folder):  # a later one is there, this one was no longer needed
                 return newest(parent, until, made_of, size, meta_size)
             broken = broken or e
             print(f"warning: {e}; trying the one before", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Commands on folders of strangers: each in a child of its own, watched for all that it must not do.
+"""Commands on folders of strangers, each in a child that is watched for all that it must not do.
 
 A server process imports everything once and forks a child for every command, which ends within
 seconds, says what it says into files, and has its memory measured. The server trains nothing
@@ -146,11 +146,12 @@ def problems(outcome: Outcome, usual: int, code: int = 2, says: str = "") -> lis
     lines = outcome.err.splitlines()
     if "Traceback" in outcome.err:
         found.append("traceback")
-    refusals = [line for line in lines if line.startswith("refused: ")]
+    refused = [line.startswith("refused: ") for line in lines]
     others = [line for line in lines if not line.startswith(("refused: ", "warning: "))]
-    if code == 2 and (len(refusals) != 1 or not lines[-1].startswith("refused: ")):
+    others = [line for line in others if not is_plan(line)]
+    if code == 2 and (sum(refused) != 1 or not refused[-1]):
         found.append("must say in one line what is refused")
-    if code == 2 and others != [line for line in others if line in PLANS or is_plan(line)]:
+    if code == 2 and others:
         found.append(f"says {others[0][:200]!r}")
     if not all(c.isprintable() or c == "\n" for c in outcome.out + outcome.err):
         found.append("moves the cursor of the terminal")
@@ -161,12 +162,10 @@ def problems(outcome: Outcome, usual: int, code: int = 2, says: str = "") -> lis
     return found and [*found, f"stderr: {outcome.err[-600:]!r}"]
 
 
-PLANS = {"anchor/reg on hint, seed 0"}  # what train.py says before it begins
-
-
 def is_plan(line: str) -> bool:
-    """Whether a line says how many runs there are, as train.py does before it begins."""
-    return " runs are there already; " in line or "resumed from step" in line
+    """Whether train.py says in this line what it is about to do."""
+    plans = ("anchor/reg on hint", "anchor on hint", "  reg: ", "  noreg: ")
+    return line.startswith(plans) or " runs are there already; " in line or "resumed from" in line
 
 
 def picture(folder: Path) -> dict[str, tuple]:

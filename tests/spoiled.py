@@ -6,9 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 import train
 from tests.hostile import CANARY, Watch, picture, problems
 from tests.tiny import TINY, folder_of, weights, without_time
+
+SOME = pytest.param(7, id="some")  # every seventh case, by default
+ALL = pytest.param(1, id="all", marks=pytest.mark.reliability)
+some_and_all = pytest.mark.parametrize("every", [SOME, ALL])
 
 FIRST, LAST = "step-000004", "step-000006"  # the checkpoints of a finished run
 
@@ -41,6 +47,11 @@ class Place:
         self.go_on = ["anchor/reg", *TINY, "--out_dir=."]
         self.study_again = ["anchor", *TINY, "--seeds=2", "--jobs=1", "--out_dir=."]
 
+    def check(self, cases: list[Case], every: int, least: int) -> None:
+        """Every so many of the cases, of which there must be at least `least`, end as they say."""
+        assert len(cases) >= least
+        assert self.failures(cases[::every]) == []
+
     def cache_of(self, run: Path) -> tuple[Path, Path]:
         """The folders of the M0 and of the labels of a run."""
         from introspect.analysis.folders import read_config
@@ -52,8 +63,8 @@ class Place:
 
     def read(self, path: Path | str):
         """The JSON value of a file; of lines, the first one."""
-        return json.loads((self.base / path).read_text().splitlines()[0]
-                          if str(path).endswith("l") else (self.base / path).read_text())
+        text = (self.base / path).read_text()
+        return json.loads(text.splitlines()[0] if str(path).endswith(".jsonl") else text)
 
     def failures(self, cases: list[Case]) -> list[str]:
         """Try every case; returns what is wrong, case by case. `ended` has those that end well."""
@@ -63,7 +74,8 @@ class Place:
             tree = self.root / str(self.n) / "tree"
             shutil.copytree(self.base, tree, symlinks=True)
             wrong = self.try_case(case, tree)
-            failed += [f"{case.name}: {' '.join(case.command)[:30]}: {'; '.join(wrong)}"] * bool(wrong)
+            if wrong:
+                failed.append(f"{case.name}: {' '.join(case.command)[:30]}: {'; '.join(wrong)}")
             shutil.rmtree(tree.parent)
         return failed
 
@@ -99,10 +111,9 @@ class Place:
     def begin_again(self, tree: Path, keep=(LAST,)) -> None:
         """The run is not finished, and has only these checkpoints."""
         (tree / self.run / "result.json").unlink()
-        for step in {FIRST, LAST} - {*keep}:
-            shutil.rmtree(tree / self.steps / step)
+        self.leave_checkpoints(tree, keep)
 
-    def finished_at(self, tree: Path, keep=(LAST,)) -> None:
-        """As `begin_again`, with its result."""
+    def leave_checkpoints(self, tree: Path, keep=(LAST,)) -> None:
+        """Remove the others."""
         for step in {FIRST, LAST} - {*keep}:
-            shutil.rmtree(tree / self.steps / step)
+            shutil.rmtree(tree / self.steps / step, ignore_errors=True)
