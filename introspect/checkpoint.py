@@ -5,20 +5,22 @@ the SHA-256 of both, and with the hash of what made the folder. It is written un
 renamed once everything is on disk, so a kill at any moment leaves earlier folders intact.
 
 A seal proves that a folder is whole, not that its maker is a friend: anybody can seal anything.
-Loading therefore reads no more than it is told to expect and unpickles nothing
-(`torch.load(weights_only=True)`), and restore.py holds every tensor against what belongs there.
+Loading therefore reads no more than it is told to expect, lets an archive name nothing but plain
+tensors, and unpickles nothing (`torch.load(weights_only=True)`); restore.py then holds every tensor
+against what belongs there.
 """
 
 import hashlib
 import io
 import json
 import os
+import pickletools
 import re
 import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -30,10 +32,12 @@ from introspect.files import (
     sync_directory,
     write_bytes,
 )
-from introspect.reading import MB, parse_json, read_bytes, read_json
+from introspect.reading import MB, parse_json, printable, read_bytes, read_json
 
 KEEP = 2  # how many checkpoints of a run are kept; the older one is a reserve
 FILES = ("state.pt", "meta.json")
+NAMES = {"torch._utils _rebuild_tensor_v2", "collections OrderedDict"}  # that tensors are made with
+NAMES |= {"torch FloatStorage", "torch LongStorage"}
 FORM = {"made_of": str, "files": {name: {"sha256": str, "bytes": int} for name in FILES}}
 
 State, Meta = dict[str, Any], dict[str, Any]
@@ -65,6 +69,8 @@ def save(folder: Path, state: State, meta: Meta, made_of: str = "") -> None:
     except OSError:  # the disk; or another process wrote the folder, or it was there before
         with suppress(OSError):
             remove(aside)
+        if folder.is_symlink() and not folder.exists():
+            raise Refused(f"{folder}: is a link that leads nowhere; remove it") from None
         if not folder.is_dir():
             raise
     sync_directory(folder.parent)
@@ -103,8 +109,8 @@ def load(
         for name, data in contents.items():
             if manifest["files"][name] != seal(data):
                 raise Corrupt(f"{folder}: {name} is not the one that the manifest seals")
-        check_archive(contents["state.pt"], size)
-        state = torch.load(io.BytesIO(contents["state.pt"]), weights_only=True, map_location="cpu")
+        archive = checked_archive(contents["state.pt"], size)
+        state = torch.load(archive, weights_only=True, map_location="cpu")
         meta = parse_json(contents["meta.json"], f"{folder / 'meta.json'}")
         if not (isinstance(state, dict) and isinstance(meta, dict)):
             raise ValueError("state and meta must have names")
@@ -112,17 +118,41 @@ def load(
     except Corrupt:
         raise
     except Exception as e:  # damaged files can make the readers raise anything
-        raise Corrupt(f"{folder}: not a whole checkpoint ({e})".replace("\n", " ")) from None
+        raise Corrupt(f"{folder}: not a whole checkpoint ({printable(str(e))})") from None
 
 
-def check_archive(data: bytes, size: int) -> None:
-    """Refuse what would need more memory than its bytes say: packed numbers, a long pickle."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for entry in archive.infolist():
-            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > len(data):
+def checked_archive(data: bytes, size: int) -> BinaryIO:
+    """An archive of tensors, written anew so that what is read is exactly what was checked.
+
+    Raises:
+        ValueError: it would need more memory than its bytes say (packed numbers, several names for
+            the same bytes), or its pickle is refused.
+    """
+    new = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(new, "w") as checked:
+        entries = archive.infolist()
+        if sum(entry.file_size for entry in entries) > len(data):
+            raise ValueError("must not be compressed")
+        for entry in entries:
+            if entry.compress_type != zipfile.ZIP_STORED:
                 raise ValueError(f"{entry.filename} must not be compressed")
-            if entry.filename.endswith(".pkl") and entry.file_size > MB // 2 + size // 16:
-                raise ValueError(f"{entry.filename} is too large")
+            content = archive.read(entry)
+            if entry.filename.lower().endswith(".pkl"):
+                check_pickle(content, MB // 2 + size // 16)
+            checked.writestr(entry.filename, content)
+    new.seek(0)
+    return new
+
+
+def check_pickle(code: bytes, most: int) -> None:
+    """Refuse a pickle that is long, or names something else than what tensors are made with: even
+    what cannot be executed could ask for any amount of memory."""
+    if len(code) > most:
+        raise ValueError("the pickle is too large")
+    for operation, name, _ in pickletools.genops(code):
+        kind = operation.name
+        if kind in ("STACK_GLOBAL", "INST") or kind == "GLOBAL" and name not in NAMES:
+            raise ValueError(f"must hold plain tensors, not {name}")
 
 
 def numbered(parent: Path) -> list[tuple[int, Path]]:
@@ -155,7 +185,7 @@ def newest(
                 raise Corrupt(f"{folder}: holds step {meta.get('step')!r:.20}")
             return step, state, meta
         except Corrupt as e:
-            if not folder.exists():  # a later one is there, and this one was no longer needed
+            if not os.path.lexists(folder):  # a later one is there, this one was no longer needed
                 return newest(parent, until, made_of, size, meta_size)
             broken = broken or e
             print(f"warning: {e}; trying the one before", file=sys.stderr)

@@ -165,7 +165,7 @@ def cotrain(
     moved = [(task, shifted[task.name]) for task in tasks if task.name in shifted]
     optimizer = torch.optim.AdamW(trained, c.learning_rate, weight_decay=c.weight_decay, fused=True)
     step, rows, seconds = 0, [], 0.0
-    if saved := newest_of_run(out, model, c.max_steps // c.eval_interval + 2, made_of):
+    if saved := newest_of_run(out, model, c, made_of):
         step, state, meta = saved
         restore(state, model, [optimizer], step, f"{out}, step {step}")
         checkpoint.prune(out / "checkpoints", step)

@@ -5,7 +5,6 @@ on: what is read is refused in one line, or it is what it should be.
 """
 
 import json
-import math
 import os
 import stat
 from pathlib import Path
@@ -43,6 +42,15 @@ def read_bytes(path: Path, most: int) -> bytes:
         return f.read(most)
 
 
+def printable(text: str, most: int = 200) -> str:
+    """Words of a stranger as part of one line of a terminal.
+
+    >>> printable("a" + chr(10) + chr(27) + "[2J")
+    'a  [2J'
+    """
+    return "".join(c if c.isprintable() else " " for c in text[:most])
+
+
 def parse_json(data: bytes, what: str) -> Any:
     """The value of a JSON text; NaN and Infinity, which JSON does not have, are refused as well.
 
@@ -64,8 +72,9 @@ def parse_json(data: bytes, what: str) -> Any:
 def misfit(value: Any, form: Form, name: str = "it") -> str | None:
     """What keeps a JSON value from having a form, in words; None if it has it.
 
-    Numbers must be finite. An object may have more keys than its form. In a form, "key?" is a key
-    that may be missing, and `str` stands for every key that is not named.
+    Numbers must be finite, and so small that sums and squares of them are. An object may have more
+    keys than its form. In a form, "key?" is a key that may be missing, and `str` stands for every
+    key that is not named.
 
     >>> misfit({"a": [1, "b"], "c": 2}, {"a": [int], "d?": str})
     'a[1] must be int'
@@ -86,8 +95,8 @@ def misfit(value: Any, form: Form, name: str = "it") -> str | None:
     else:
         kinds = get_args(form) or (form,)
         right = isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
-        if isinstance(value, float):
-            right = right and math.isfinite(value)
+        if isinstance(value, (int, float)):
+            right = right and abs(value) < (2**63 if isinstance(value, int) else 1e100)
         words = " or ".join(kind.__name__ for kind in kinds).replace("NoneType", "null")
         return None if right else f"{name} must be {words}"
     return next(filter(None, (misfit(each, of, key) for key, each, of in inner)), None)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from introspect.checkpoint import Corrupt, Meta, State, newest
+from introspect.config import CotrainConfig
 from introspect.forms import ROW
-from introspect.reading import MB, NUMBER, misfit
+from introspect.reading import MB, MOST_LINES, NUMBER, misfit
 
 
 def check_tensor(value: Any, shape: tuple[int, ...], dtype: torch.dtype, what: str) -> Tensor:
@@ -28,7 +29,7 @@ def check_tensor(value: Any, shape: tuple[int, ...], dtype: torch.dtype, what: s
         raise Corrupt(f"{what}: must be {dtype} of shape {tuple(shape)}")
     if not value.isfinite().all():
         raise Corrupt(f"{what}: has numbers that are not finite")
-    return value.clone(memory_format=torch.contiguous_format)
+    return value.detach().clone(memory_format=torch.contiguous_format)
 
 
 def count_bytes(model: nn.Module) -> int:
@@ -100,22 +101,25 @@ def check_moments(
 
 
 def newest_of_run(
-    out: Path, model: nn.Module, n_row: int, made_of: str | None = None
+    out: Path, model: nn.Module, c: CotrainConfig, made_of: str | None = None
 ) -> tuple[int, State, Meta] | None:
     """The newest checkpoint of the run in `out`; see checkpoint.newest.
 
     Args:
-        model: with the adapters of the run, if it has some. n_row: its evaluations, at most.
+        model: with the adapters of the run, if it has some.
 
     Raises:
-        Refused: as checkpoint.newest does, or its rows are not those of a run.
+        Refused: as checkpoint.newest does, or its rows are not those of such a run.
     """
-    most = MB * (1 + n_row // 100)  # an evaluation takes a few kilobytes
+    n_row = c.max_steps // c.eval_interval + 2
+    most = min(MB * (1 + n_row // 100), MOST_LINES)  # an evaluation takes a few kilobytes
     saved = newest(out / "checkpoints", None, made_of, count_bytes(model), most)
     if saved:
         step, _, meta = saved
-        wrong = misfit(meta, {"rows": [ROW], "seconds": NUMBER}, "meta.json")
-        if wrong or not meta["rows"] or meta["rows"][-1]["step"] != step:
-            text = wrong or f"meta.json must end with step {step}"
-            raise Corrupt(f"{out}, step {step}: {text}")
+        if wrong := misfit(meta, {"rows": [ROW], "seconds": NUMBER}, "meta.json"):
+            raise Corrupt(f"{out}, step {step}: {wrong}")
+        steps, before = [row["step"] for row in meta["rows"]], range(0, step, c.eval_interval)
+        due = step == c.max_steps or step < c.max_steps and step % c.eval_interval == 0
+        if not due or len(steps) != len(before) + 1 or steps != [*before, step]:
+            raise Corrupt(f"{out}, step {step}: must have the evaluations of this run up to here")
     return saved

@@ -237,17 +237,17 @@ def test_packed_numbers_and_long_pickles_are_not_unpacked(tmp_path):
             new.writestr(entry.filename, old.read(entry))
     assert len(packed.getvalue()) < 2**14
     with pytest.raises(ValueError, match="must not be compressed"):
-        checkpoint.check_archive(packed.getvalue(), 2**23)
+        checkpoint.checked_archive(packed.getvalue(), 2**23)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data/0", os.urandom(100))  # as large as before
     with pytest.raises(ValueError, match="x/data/0 must not be compressed"):
-        checkpoint.check_archive(packed.getvalue(), 2**23)
+        checkpoint.checked_archive(packed.getvalue(), 2**23)
     names = io.BytesIO()
     torch.save({str(i): i for i in range(10**5)}, names)
-    with pytest.raises(ValueError, match="data.pkl is too large"):
-        checkpoint.check_archive(names.getvalue(), 1000)
-    checkpoint.check_archive(zeros.getvalue(), 2**22)
+    with pytest.raises(ValueError, match="pickle is too large"):
+        checkpoint.checked_archive(names.getvalue(), 1000)
+    checkpoint.checked_archive(zeros.getvalue(), 2**22)
 
 
 def test_everything_is_on_disk_before_the_folder_gets_its_name(tmp_path, monkeypatch):

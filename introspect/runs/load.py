@@ -50,8 +50,7 @@ def load_run(out: Path, config: Config, cache: Path, device: str) -> Loaded:
     tasks = ask_through(make_tasks(config, device), c.channel, device)
     model = new_model(config, tasks).to(device)
     trainable(model, c.channel, c.adapter_rank, config.seed)  # puts adapters in, where it has some
-    n_row = c.max_steps // c.eval_interval + 2
-    step, state, _ = newest_of_run(out, model, n_row, run_key(config, device))
+    step, state, _ = newest_of_run(out, model, c, run_key(config, device))
     frozen = [load_labels(config, task, cache, device) for task in tasks]
     restore_model(state.get("model"), model, f"{out}, step {step}")
     model.eval().requires_grad_(False)
