@@ -154,7 +154,8 @@ ARCHIVES = {  # of state.pt: (bytes that were there) -> bytes
         data, lambda name, was: was + bytes(2**27 if name == "data/0" else 0), zipfile.ZIP_DEFLATED),
     "two in one": other_archive,
     "overlapping": overlapping,
-    "shorter records": lambda data: rezip(data, lambda n, was: was[:4] if "data/" in n else was),
+    "shorter records": lambda data: rezip(
+        data, lambda name, was: was[:4] if "data/" in name else was),
     "script": lambda _: script(),
     "empty archive": lambda _: b"PK\5\6" + bytes(18),
     "half": lambda data: data[: len(data) // 2],
@@ -196,7 +197,7 @@ TENSORS = {  # in place of a weight, or of what an optimizer keeps of one
     "null": lambda w: None,
     "text": lambda w: "w",
     "object": lambda w: {"w": w},
-    "quantized": lambda w: torch.quantize_per_tensor(w.float(), 0.1, 0, torch.qint8),
+    "rounded": lambda w: torch.quantize_per_tensor(w.float(), 0.1, 0, torch.qint8),
     "stretched": lambda w: torch.zeros(1).expand(10**12),
 }
 SAME = {  # other tensors with the same numbers, which do no harm
