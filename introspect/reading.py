@@ -52,7 +52,8 @@ def printable(text: str, most: int = 200) -> str:
 
 
 def parse_json(data: bytes, what: str) -> Any:
-    """The value of a JSON text; NaN and Infinity, which JSON does not have, are refused as well.
+    """The value of a JSON text. Refused are also NaN and Infinity, which JSON does not have, and
+    halves of characters, which cannot be written again.
 
     Raises:
         Refused: not JSON, or nested too deeply to be read.
@@ -62,7 +63,10 @@ def parse_json(data: bytes, what: str) -> Any:
         raise ValueError(f"{constant} is no number")
 
     try:
-        return json.loads(data.decode(), parse_constant=refuse)
+        value = json.loads(data.decode(), parse_constant=refuse)
+        if b"\\ud" in data.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except RecursionError:
         raise Refused(f"{what}: not JSON (nested too deeply)") from None
     except ValueError as e:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -151,10 +152,11 @@ ARCHIVES = {  # of state.pt: (bytes that were there) -> bytes
     "escape": with_pickle(b"\x80\x02cevil\x1b[2J\nname\x1b]0;owned\x07\n)R."),
     "packed": lambda data: rezip(data, lambda _, was: was, zipfile.ZIP_DEFLATED),
     "bomb": lambda data: rezip(
-        data, lambda name, was: was + bytes((name == "data/0") << 27), zipfile.ZIP_DEFLATED),
+        data, lambda n, was: was + bytes(2**27 if n == "data/0" else 0), zipfile.ZIP_DEFLATED),
     "two in one": other_archive,
     "overlapping": overlapping,
-    "shorter records": lambda data: rezip(data, lambda n, was: was[:4] if "data/" in n else was),
+    "shorter records": lambda data: rezip(
+        data, lambda name, was: was[:4] if "data/" in name else was),
     "script": lambda _: script(),
     "empty archive": lambda _: b"PK\5\6" + bytes(18),
     "half": lambda data: data[: len(data) // 2],
@@ -196,9 +198,16 @@ TENSORS = {  # in place of a weight, or of what an optimizer keeps of one
     "null": lambda w: None,
     "text": lambda w: "w",
     "object": lambda w: {"w": w},
-    "quantized": lambda w: torch.quantize_per_tensor(w.float(), 0.1, 0, torch.qint8),
+    "rounded": lambda w: rounded(w),
     "stretched": lambda w: torch.zeros(1).expand(10**12),
 }
+
+
+def rounded(w):
+    with warnings.catch_warnings(action="ignore"):  # this kind of tensor is on its way out
+        return torch.quantize_per_tensor(w.float(), 0.1, 0, torch.qint8)
+
+
 SAME = {  # other tensors with the same numbers, which do no harm
     "columns": lambda w: w.T.contiguous().T,
     "view": lambda w: torch.cat([w.flatten(), torch.zeros(5)])[: w.numel()].view(w.shape),

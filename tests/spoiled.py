@@ -12,7 +12,7 @@ import train
 from tests.hostile import CANARY, Watch, picture, problems
 from tests.tiny import TINY, folder_of, weights, without_time
 
-SOME = pytest.param(7, id="some")  # every seventh case, by default
+SOME = pytest.param(40, id="some")  # one case of so many, by default
 ALL = pytest.param(1, id="all", marks=pytest.mark.reliability)
 some_and_all = pytest.mark.parametrize("every", [SOME, ALL])
 
@@ -91,7 +91,7 @@ class Place:
             wrong.append("executes what was planted")
         if (code == 2 or measures) and picture(tree) != before:
             wrong.append("changes the folder")
-        if code == 0 and not measures and not wrong:
+        if code == 0 and "anchor/reg" in case.command and not wrong:
             wrong += self.differs(tree)
         self.ended += [case.name] if outcome.code == 0 else []
         return wrong

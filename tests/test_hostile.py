@@ -233,7 +233,7 @@ def test_links_pipes_and_folders_in_the_place_of_files(place, every):
                 plants.other_file(folder / file, kind)
 
             cases += checkpoint_cases(place, f"{file} is {kind}", plant)
-        m0, labels = (path / "state.pt" for path in (place.m0 / "step-000012", place.labels))
+        m0, labels = place.m0 / "step-000012" / "state.pt", place.labels / "state.pt"
         for file in (m0, labels, place.labels):
 
             def cached(tree, kind=kind, file=file):

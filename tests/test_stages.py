@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from introspect import pretrain
+from introspect import checkpoint, pretrain
 from introspect.checkpoint import Corrupt, load, seal
 from introspect.config import LabelConfig
 from introspect.interview import Interview
@@ -15,6 +15,7 @@ from introspect.runs.build import build, donor_of
 from introspect.runs.pool import Job, perform
 from introspect.runs.stages import (
     hash_labels,
+    labels_folder,
     m0_key,
     make_ingredients,
     make_labels,
@@ -152,7 +153,25 @@ def test_runs_of_other_seeds_share_m0_and_labels(tmp_path):
     assert sorted(tmp_path.iterdir()) == before and len(before) == 2
 
 
+def test_runs_of_other_seeds_share_labels_unless_these_are_drawn(tmp_path):
+    drawn = {"donor_share": 0.5, "label_noise": 0.1, "turned_share": 0.5, "label_order": "shuffled"}
+    for field, value in {**drawn, "label_progress": 0.5, "donor_share ": 1.0}.items():
+        fields = {"donor": "m0_seed=1", "m0_seed": 0, field.strip(): value}
+        found = {labels_folder(tiny(TINY | fields | {"seed": seed}), "hint", tmp_path, "cpu")
+                 for seed in (0, 1)}
+        assert len(found) == (2 if field in drawn else 1), field
+
+
 # --- labels of several tasks ---
+
+
+def test_labels_that_a_kill_left_unmade_are_made_and_the_others_kept(tmp_path):
+    cfg = config("hint+refusal")
+    tasks, m0, _, found = make_ingredients(cfg, tmp_path, "cpu")
+    for name in ("hint", "refusal"):
+        checkpoint.remove(labels_folder(cfg, name, tmp_path, "cpu"))
+        again = make_labels(cfg, tasks, m0, tmp_path, "cpu")
+        assert hash_labels(again) == hash_labels(found)
 
 
 def test_labels_of_a_mixture_are_those_of_each_task_and_hashed_together(tmp_path):

@@ -77,6 +77,8 @@ def read_config(out: Path, named: str) -> tuple[dict, Config]:
 def load(out: Path, named: str) -> Loaded:
     """The run in a folder that train.py or eval.py wrote."""
     description, config = read_config(out, named)
+    if description["device"] not in ("cpu", "cuda"):
+        raise Refused(f"{out / 'config.json'}: device must be cpu or cuda")
     device = resolve_device(description["device"])
     return load_run(out, config, out / description["cache"], device)
 
@@ -103,7 +105,7 @@ def tabulate_study(out: Path, named: str) -> str:
     text = [show_study(study_of_rows(rows))]
     folders = [out.parent / "runs" / Path(row["folder"]).name for row in rows]
     recoveries: dict[str, list] = {}  # arm, and task where there are several -> of each run
-    if all((folder / "config.json").exists() for folder in folders):
+    if all(os.path.exists(folder / "config.json") for folder in folders):
         for folder, row in zip(folders, rows):
             if not any(map(can_flip, worlds_of(read_config(folder, named)[1]).values())):
                 break

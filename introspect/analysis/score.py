@@ -10,6 +10,7 @@ independent), "run" (which model) and "item" (which item, the same in several ru
 
 import json
 import math
+import os
 import textwrap
 from array import array
 from codecs import BOM_UTF8
@@ -44,7 +45,7 @@ def read(paths: Sequence[Path]) -> dict[str, Run]:
     Raises:
         Refused: a file that cannot be read, or any bad line; bad lines are never left out.
     """
-    if len({path.resolve() for path in paths}) < len(paths):
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
         raise Refused("score: a file is given twice")
     ids: dict[str, dict] = {"answer": {}, "group": {}, "item": {}}  # value -> number
     runs: dict[Any, tuple[array, set]] = {}  # the numbers of all lines in turn, and the items
@@ -90,6 +91,8 @@ def read_file(path: Path, ids: dict[str, dict], runs: dict[Any, tuple[array, set
         rows.extend(numbers)
 
     try:
+        if path.is_fifo() and path.parts[:2] != ("/", "dev"):
+            raise Refused(f"{path}: is a pipe, which might never end; must be a file")
         with open(path, "rb") as f:
             for line, raw in enumerate(iter(partial(f.readline, MOST_LINE + 1), b""), 1):
                 if len(raw) > MOST_LINE:

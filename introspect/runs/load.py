@@ -1,5 +1,6 @@
 """A finished run as its folder has it: the last checkpoint, asked everything again."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ def load_run(out: Path, config: Config, cache: Path, device: str) -> Loaded:
         raise Refused(f"{out}: must hold a checkpoint; train.py with the same --out_dir makes one")
     for name in config.tasks:
         labels = labels_folder(config, name, cache, device)
-        if not labels.is_dir():
+        if not os.path.isdir(labels):
             raise Refused(f"{labels}: the frozen labels of {out} must be there; was one moved?")
     tasks = ask_through(make_tasks(config, device), c.channel, device)
     model = new_model(config, tasks).to(device)

@@ -28,7 +28,8 @@ def read_result(out: Path, cfg: Config) -> dict[str, Any]:
     """
     path = out / "result.json"
     result = read_json(path, RESULT)
-    if result["config_sha256"] != cfg.sha256():
+    whose = cfg.sha256(), cfg.task, cfg.seed
+    if (result["config_sha256"], result["task"], result["seed"]) != whose:
         raise Refused(f"{path}: is the result of another configuration; remove it")
     return result
 

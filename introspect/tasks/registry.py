@@ -5,7 +5,7 @@ that one model learns are joined by +.
 """
 
 import hashlib
-import importlib
+import importlib.util
 import os
 import sys
 import traceback
@@ -84,7 +84,10 @@ def check_named(spec: str, named: str) -> None:
 def locate(name: str) -> tuple[str, str]:
     """The file and the class of a task of the user's own."""
     path, _, class_name = name.rpartition(":")
-    return os.path.realpath(path), class_name
+    try:
+        return os.path.realpath(path), class_name
+    except ValueError:  # no file can have this name
+        return path, class_name
 
 
 def load_module(path: Path, name: str) -> Any:
@@ -96,10 +99,24 @@ def load_module(path: Path, name: str) -> Any:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
+    if path.stem not in sys.modules:
+        check_alone(path, name)
     module = run_user_code(f"--task={name}", path, lambda: importlib.import_module(path.stem))
     if Path(getattr(module, "__file__", None) or "").resolve() != path.resolve():
         raise Refused(f"--task={name}: there is another module {path.stem}; rename the file")
     return module
+
+
+def check_alone(path: Path, name: str) -> None:
+    """Make sure that to import the module in a file is to run this file: nothing else beside it,
+    such as a folder of this name, and nothing that was compiled before, from who knows what."""
+    found = importlib.util.find_spec(path.stem)
+    if found is None or not found.origin or Path(found.origin).resolve() != path.resolve():
+        raise Refused(f"--task={name}: there is another module {path.stem}; rename the file")
+    try:
+        Path(importlib.util.cache_from_source(str(path.resolve()))).unlink(missing_ok=True)
+    except OSError as e:
+        raise Refused(f"--task={name}: {e.filename}: must be removed ({e.strerror})") from None
 
 
 def run_user_code(what: str, path: Path, run: Callable[[], Any]) -> Any:
