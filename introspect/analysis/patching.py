@@ -21,7 +21,7 @@ counts -1. So `follow_shared` overstates. An explanation that a patch merely scr
 of about 0 and still exceeds its null. Read `follow` beside it.
 
 What these statistics can show:
-- "Circuits" here means sites, the nodes of a computation; paths between nodes are not tested.
+- "Circuits" here means sites, the nodes of a computation. Edges between them are for paths.py.
 - Tokens of the subject and of the cue stand before both queries, and the tree of prompts computes
   them once for both. A patch there changes answers and explanations whatever they share later. At
   the *query* tokens each has activations of its own. Only there does a number above its null say
@@ -69,7 +69,7 @@ def list_sites(model: GPT) -> list[Site]:
 class Interchange(NamedTuple):
     """Labels and explanations, in the classes of the channel, on the CPU."""
 
-    sites: list[Site]
+    sites: list  # of Site or of Edge (paths.py)
     labels: Tensor  # (n, P) without a patch, as the next three
     said: Tensor  # (n, P) explanations
     source_labels: Tensor  # (n, P) of the source
@@ -78,12 +78,25 @@ class Interchange(NamedTuple):
     patched_said: Tensor  # (S, n, P)
 
 
+def at_site(site: Site, plain: Pass, source: Pass) -> Tensor:
+    """Output (B, A, C) of the trunk, with the values of `source` at the site."""
+    return plain.finish(site.point, plain.patched(site, source.inputs[site.point]))
+
+
 def interchange(
-    model: GPT, part: RunTask, subjects: Tensor, sources: Tensor, sites: list[Site]
+    model: GPT,
+    part: RunTask,
+    subjects: Tensor,
+    sources: Tensor,
+    sites: list,
+    patch: Callable[..., Tensor] = at_site,
 ) -> Interchange:
     """Ask about `subjects` (n,) with the activations of `sources` (n,) at one site at a time.
 
     Costs two passes over the subjects, and for each site what comes after its point.
+
+    Args:
+        sites: what `patch` takes as its first argument: sites, or edges with patch=paths.send.
     """
     device = model.token.weight.device
     subjects, sources = subjects.to(device), sources.to(device)
@@ -92,8 +105,7 @@ def interchange(
         plain, source = Pass(model, part, chunk), Pass(model, part, others)
         results = [source.heard(source.hidden), plain.heard(plain.hidden)]
         for site in sites:
-            x = plain.patched(site, source.inputs[site.point])
-            results.append(plain.heard(plain.finish(site.point, x)))
+            results.append(plain.heard(patch(site, plain, source)))
         chunks.append(torch.stack(results))
     labels, said = torch.cat(chunks, dim=2).unbind(1)  # (2 + S, n, P) each
     return Interchange(sites, labels[1], said[1], labels[0], said[0], labels[2:], said[2:])
