@@ -168,6 +168,14 @@ def test_the_last_component_speaks_to_the_end_alone():
     )
 
 
+def test_no_gradient_is_kept():
+    plain, source = passes(model_of(2).requires_grad_(True))
+    sender = Site("embed", "subject", 0, 8)
+    for reader in (None, Site("blocks.0.mlp.down", "subject", 0, 8)):
+        assert not send(Edge(sender, reader), plain, source).requires_grad
+    assert not plain.hidden.requires_grad and not plain.before_mlp[0].requires_grad
+
+
 def test_edges_are_asked_about_and_summarized_as_sites_are():
     model, part = model_of(2), part_of()
     reader = Site("blocks.1.attn.proj", "query", 0, 16)
