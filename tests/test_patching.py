@@ -1,20 +1,17 @@
 """Interchange interventions: identities, and brute force one prompt at a time."""
 
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
+from introspect.adapters import adapt
 from introspect.analysis import patching
-from introspect.analysis.patching import (
-    TOKENS,
-    Site,
-    find_nodes,
-    in_last_block,
-    interchange,
-    list_sites,
-)
+from introspect.analysis.passes import TOKENS, Pass, Site, find_nodes, in_last_block, list_points
+from introspect.analysis.patching import interchange, list_sites
 from introspect.config import GPTConfig
 from introspect.interview import Interview, RunTask
 from introspect.model import GPT
@@ -105,17 +102,66 @@ def test_a_subject_patched_by_itself_changes_nothing(channel):
     assert torch.equal(found.said, plain[1]) and torch.equal(found.source_said, plain[1])
 
 
-def test_patched_logits_of_a_subject_by_itself_are_the_same_bits(monkeypatch):
+def by_hooks(model, part, subjects, sources, site):
+    """The output of the trunk, of a whole pass in which a hook replaces the values of the site."""
+    (tokens, packed), kept = part.interview.plan, []
+    last = site.point.startswith(f"blocks.{len(model.blocks) - 1}.")
+    rows = slice(None) if last else find_nodes(part)[site.tokens]
+
+    def replaced(x):
+        kept.append(x)
+        if len(kept) == 2:
+            x = x.clone()
+            x[:, rows, site.low : site.high] = kept[0][:, rows, site.low : site.high]
+            return x
+
+    with model.hooked(site.point, replaced):
+        for asked in (sources, subjects):
+            hidden = model.trunk(tokens[asked], packed.positions, packed.mask, packed.ends)
+    return hidden
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n_layer", [1, 3])
+@pytest.mark.parametrize("channel", ["head", "same", "verbal"])
+def test_a_pass_that_goes_on_from_a_site_is_a_whole_pass_with_hooks_to_the_last_bit(
+    channel, n_layer, dtype
+):
+    model, part = gpt(n_layer=n_layer).to(dtype), part_of(channel=channel)
+    adapt(model, 2, seed=0)
+    for block in model.blocks:
+        block.attn.proj.b.data += 0.5
+    plain, source = Pass(model, part, SUBJECTS), Pass(model, part, SOURCES)
+    changed = set()
+    for where in list_sites(model):
+        whole = by_hooks(model, part, SUBJECTS, SOURCES, where)
+        found = plain.finish(where.point, plain.patched(where, source.inputs[where.point]))
+        assert torch.equal(found, whole)
+        if not torch.equal(whole, plain.hidden):
+            changed.add(where.point)
+    assert changed == set(list_points(model))  # guards the above: patches matter
+    with torch.enable_grad():
+        assert not plain.finish("embed", plain.inputs["embed"] + 1).requires_grad
+
+
+def test_a_pass_keeps_what_each_part_of_a_block_reads():
+    model, part = gpt(n_layer=3), part_of()
+    kept, read = Pass(model, part, SUBJECTS), {}
+    names = [f"blocks.{i}.{norm}" for i in range(3) for norm in ("norm_1", "norm_2")]
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(model.hooked(name, partial(read.__setitem__, name)))
+        part.interview.ask(model, SUBJECTS)
+    for i in range(3):
+        assert torch.equal(kept.before_attn[i], read[f"blocks.{i}.norm_1"])
+        assert torch.equal(kept.before_mlp[i], read[f"blocks.{i}.norm_2"])
+
+
+def test_where_a_patch_replaces_nothing_nothing_is_computed():
     model, part = gpt(), part_of()
-    heard = []
-
-    def keep(model, part, subjects):
-        heard.append(torch.cat([t.flatten() for t in part.interview.both(model, subjects)]))
-        return torch.zeros(2, len(subjects), 3, dtype=torch.int64)
-
-    monkeypatch.setattr(patching, "ask", keep)
-    interchange(model, part, SUBJECTS, SUBJECTS, list_sites(model))
-    assert len(heard) > 20 and all(torch.equal(h, heard[0]) for h in heard)
+    kept = Pass(model, part, SUBJECTS)
+    same = kept.patched(site("embed", "query"), Pass(model, part, SOURCES).inputs["embed"])
+    assert kept.finish("embed", same) is kept.hidden  # all subjects are asked in the same words
 
 
 @pytest.mark.parametrize("channel", ["head", "same", "verbal"])

@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 from introspect.analysis import patching
+from introspect.analysis.passes import TOKENS, Site
 from introspect.analysis.patching import (
-    TOKENS,
     Interchange,
-    Site,
     interchange,
     list_sites,
     shared_circuits,

@@ -21,7 +21,7 @@ counts -1. So `follow_shared` overstates. An explanation that a patch merely scr
 of about 0 and still exceeds its null. Read `follow` beside it.
 
 What these statistics can show:
-- "Circuits" here means sites, the nodes of a computation; paths between nodes are not tested.
+- "Circuits" here means sites, the nodes of a computation. Edges between them are for paths.py.
 - Tokens of the subject and of the cue stand before both queries, and the tree of prompts computes
   them once for both. A patch there changes answers and explanations whatever they share later. At
   the *query* tokens each has activations of its own. Only there does a number above its null say
@@ -39,39 +39,25 @@ What these statistics can show:
 
 import math
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from introspect.analysis.passes import TOKENS, Pass, Site, in_last_block, list_points
 from introspect.interview import CHUNK, RunTask
 from introspect.model import GPT
 from introspect.streams import rng
 
-TOKENS = ("subject", "cue", "query")
 Value = Callable[[Tensor, Tensor], Tensor]  # patched labels, patched explanations -> value, (n, P)
-
-
-class Site(NamedTuple):
-    point: str  # a module of the model, whose input is replaced
-    tokens: str  # one of TOKENS
-    low: int  # channels low .. high - 1
-    high: int
-
-    @property
-    def place(self) -> str:
-        """Sites of one place differ in their channels only, and are each other's null."""
-        return f"{self.point} {self.tokens}"
 
 
 def list_sites(model: GPT) -> list[Site]:
     """Embedding, heads, neurons and residual stream at each kind of token, cut into as many slices
     as there are heads (our choice). The last block computes only the query, which is read."""
-    sites, inside = [], ("attn.proj", "mlp.down", "resid")
-    for point in ("embed", *(f"blocks.{i}.{p}" for i in range(len(model.blocks)) for p in inside)):
+    sites = []
+    for point in list_points(model):
         module = model.get_submodule(point)
         width = getattr(module, "in_features", model.token.embedding_dim)
         size = width // model.blocks[0].attn.n_head
@@ -80,26 +66,10 @@ def list_sites(model: GPT) -> list[Site]:
     return sites
 
 
-def in_last_block(model: GPT, point: str) -> bool:
-    return point.startswith(f"blocks.{len(model.blocks) - 1}.")
-
-
-def find_nodes(part: RunTask) -> dict[str, Tensor]:
-    """Node numbers in the packed prompts of a part: query, the last token of each sequence, which
-    is read; subject, tokens in every prompt; cue, all others, each of which some prompt lacks."""
-    packed, prompts = part.interview.plan.packed, part.world.prompts
-    common = set.intersection(*map(set, prompts))
-    query = torch.zeros_like(packed.slots, dtype=torch.bool)
-    query[packed.ends] = True
-    subject = torch.tensor([int(slot) in common for slot in packed.slots], device=query.device)
-    masks = {"subject": subject & ~query, "cue": ~subject & ~query, "query": query}
-    return {tokens: mask.nonzero()[:, 0] for tokens, mask in masks.items()}
-
-
 class Interchange(NamedTuple):
     """Labels and explanations, in the classes of the channel, on the CPU."""
 
-    sites: list[Site]
+    sites: list  # of Site or of Edge (paths.py)
     labels: Tensor  # (n, P) without a patch, as the next three
     said: Tensor  # (n, P) explanations
     source_labels: Tensor  # (n, P) of the source
@@ -108,44 +78,37 @@ class Interchange(NamedTuple):
     patched_said: Tensor  # (S, n, P)
 
 
+def at_site(site: Site, plain: Pass, source: Pass) -> Tensor:
+    """Output (B, A, C) of the trunk, with the values of `source` at the site."""
+    return plain.finish(site.point, plain.patched(site, source.inputs[site.point]))
+
+
 def interchange(
-    model: GPT, part: RunTask, subjects: Tensor, sources: Tensor, sites: list[Site]
+    model: GPT,
+    part: RunTask,
+    subjects: Tensor,
+    sources: Tensor,
+    sites: list,
+    patch: Callable[..., Tensor] = at_site,
 ) -> Interchange:
     """Ask about `subjects` (n,) with the activations of `sources` (n,) at one site at a time.
 
-    Costs len(sites) + 2 passes over the subjects. Afterwards no hook remains.
+    Costs two passes over the subjects, and for each site what comes after its point.
+
+    Args:
+        sites: what `patch` takes as its first argument: sites, or edges with patch=paths.send.
     """
-    device, nodes = model.token.weight.device, find_nodes(part)
+    device = model.token.weight.device
     subjects, sources = subjects.to(device), sources.to(device)
     chunks = []  # (2 + S, 2, b, P): source, subject, each site; labels, explanations
     for chunk, others in zip(subjects.split(CHUNK), sources.split(CHUNK)):
-        kept: dict[str, Tensor] = {}
-        with ExitStack() as stack:
-            for point in {site.point for site in sites}:
-                stack.enter_context(model.hooked(point, partial(kept.__setitem__, point)))
-            results = [ask(model, part, others)]
-        results.append(ask(model, part, chunk))
+        plain, source = Pass(model, part, chunk), Pass(model, part, others)
+        results = [source.heard(source.hidden), plain.heard(plain.hidden)]
         for site in sites:
-            last = in_last_block(model, site.point)  # it has a row for each token that is read
-            rows = slice(None) if last else nodes[site.tokens]
-            with model.hooked(site.point, partial(swap, kept[site.point], rows, site)):
-                results.append(ask(model, part, chunk))
+            results.append(plain.heard(patch(site, plain, source)))
         chunks.append(torch.stack(results))
     labels, said = torch.cat(chunks, dim=2).unbind(1)  # (2 + S, n, P) each
     return Interchange(sites, labels[1], said[1], labels[0], said[0], labels[2:], said[2:])
-
-
-def swap(other: Tensor, rows: Tensor | slice, site: Site, x: Tensor) -> Tensor:
-    """x (B, T, C), with the values of `other` in these rows and in the channels of the site."""
-    x = x.clone()
-    x[:, rows, site.low : site.high] = other[:, rows, site.low : site.high]
-    return x
-
-
-def ask(model: GPT, part: RunTask, subjects: Tensor) -> Tensor:
-    """(2, B, P): the labels that the answers give, and the explanations, from one pass."""
-    logits, said = (t.cpu() for t in part.interview.ask(model, subjects))
-    return torch.stack([part.interview.labels(logits.argmax(-1)), said])
 
 
 def add_up(x: Interchange, place: str, value: Value, among: Tensor) -> tuple[int, float, float]:
