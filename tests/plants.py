@@ -204,7 +204,8 @@ TENSORS = {  # in place of a weight, or of what an optimizer keeps of one
 
 
 def rounded(w):
-    with warnings.catch_warnings(action="ignore"):  # this kind of tensor is on its way out
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # this kind of tensor is on its way out
         return torch.quantize_per_tensor(w.float(), 0.1, 0, torch.qint8)
 
 

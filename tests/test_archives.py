@@ -1,0 +1,100 @@
+"""What an archive of tensors may be: as large as it says, with the names of plain tensors only."""
+
+import io
+import os
+import pickle
+import zipfile
+
+import pytest
+import torch
+
+from introspect import checkpoint
+from introspect.checkpoint import checked_archive, check_pickle
+from introspect.fields import Refused
+from tests import plants
+
+STATE = {"w": torch.arange(300.0), "n": torch.arange(5), "rest": [1, 0.5, None, True, {"a": "é"}]}
+DATA = plants.zipped(STATE)
+SAYS = {  # why an archive is refused before it is unpickled; of others only that it is
+    "payload": "must hold plain tensors, not __builtin__ exec",
+    "payload among tensors": "must hold plain tensors",
+    "called by stack": "must hold plain tensors",
+    "called by name": "must hold plain tensors, not builtins exec",
+    "a billion bytes": "must hold plain tensors, not builtins bytearray",
+    "not tensors": "must hold plain tensors, not collections Counter",
+    "escape": "must hold plain tensors, not evil",
+    "packed": "must not be compressed",
+    "bomb": "must not have more in it",
+    "overlapping": "must not have more in it than its bytes say",
+    "long pickle": "the pickle is too large",
+    "plain pickle": "not a zip file",
+    "old format": "not a zip file",
+    "half": "not a zip file",
+}
+
+
+def test_an_archive_is_read_as_it_was_checked():
+    read = torch.load(checked_archive(DATA, 2000), weights_only=True)
+    assert str(read) == str(STATE)
+    two = checked_archive(plants.other_archive(DATA), 2**21)  # the first has 128 MB in it
+    assert len(two.getvalue()) < 2 * len(DATA)
+    assert str(torch.load(two, weights_only=True)) == str(STATE)
+
+
+def test_what_is_no_archive_of_plain_tensors_is_refused_before_it_is_unpickled():
+    for name, says in SAYS.items():
+        with pytest.raises(Exception, match=says):
+            checked_archive(plants.ARCHIVES[name](DATA), 2000)
+            pytest.fail(name)
+
+
+def test_every_pickle_of_an_archive_is_checked_however_its_name_is_written():
+    evil = pickle.dumps(plants.Payload(), protocol=2)
+    for name in ("data.pkl", "DATA.PKL", "other.pkl", "a/b/c.Pkl"):
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as new:
+            new.writestr(f"archive/{name}", evil)
+        with pytest.raises(ValueError, match="must hold plain tensors"):
+            checked_archive(archive.getvalue(), 2000)
+    for code in (pickle.dumps(plants.Payload(), protocol=n) for n in range(6)):
+        with pytest.raises(ValueError, match="must hold plain tensors"):
+            check_pickle(code, 10**4)
+    check_pickle(pickle.dumps(STATE["rest"], protocol=2), 10**4)
+
+
+def test_a_refusal_is_one_line_without_the_words_of_the_stranger(tmp_path):
+    for name in ("escape", "escape in a name", "bad opcode"):
+        folder = tmp_path / name.replace(" ", "")
+        checkpoint.save(folder, STATE, {})
+        plants.seal(folder, state=plants.ARCHIVES[name](DATA))
+        with pytest.raises(Refused) as refusal:
+            checkpoint.load(folder)
+        assert str(refusal.value).isprintable() and len(str(refusal.value)) < 500
+
+
+def test_a_link_that_leads_nowhere_is_no_checkpoint_and_is_not_followed(tmp_path, capsys):
+    checkpoint.save_step(tmp_path, 1, STATE, {})
+    (tmp_path / "step-000002").symlink_to("nowhere")
+    assert checkpoint.newest(tmp_path)[0] == 1
+    assert "step-000002" in capsys.readouterr().err
+    (tmp_path / "step-000001").rename(tmp_path / "moved")
+    with pytest.raises(Refused, match="none before it is whole"):
+        checkpoint.newest(tmp_path)
+    (tmp_path / "labels").symlink_to("nowhere")
+    with pytest.raises(Refused, match="labels: is a link that leads nowhere; remove it"):
+        checkpoint.save(tmp_path / "labels", STATE, {})
+    assert sorted(os.listdir(tmp_path)) == ["labels", "moved", "step-000002"]
+
+
+def test_the_first_that_is_broken_is_named_and_a_state_or_meta_without_names_is_broken(tmp_path):
+    for step, state, meta in ((1, [1], {"step": 1}), (2, {}, [2]), (3, [1], [2])):
+        checkpoint.save(tmp_path / f"step-00000{step}", state, meta)
+        with pytest.raises(Refused, match=f"step-00000{step}: .*state and meta must have names"):
+            checkpoint.newest(tmp_path)
+
+
+def test_a_meta_that_is_larger_than_asked_for_is_not_read(tmp_path):
+    checkpoint.save(tmp_path / "x", STATE, {"a": "b" * 5000})
+    with pytest.raises(Refused, match="meta.json: has 5"):
+        checkpoint.load(tmp_path / "x", size=10**6, meta_size=4000)
+    assert checkpoint.load(tmp_path / "x", size=2000, meta_size=6000)[1]["a"] == "b" * 5000
