@@ -20,7 +20,8 @@ streams (random numbers), checkpoint, files. Four wings stand on it, each on tho
 
     runs/      makes a run or a study: stages, one run, a pool of workers, experiments, flags
     report/    says and draws what a study shows
-    analysis/  asks a finished run more: attribution, patching, paths, probes, matrix, score, bench
+    analysis/  asks a finished run more: attribution, patching, paths, probes, matrix, score; and
+               times and simulates: bench, calibration
     lab/       judges the claims
 """
 
