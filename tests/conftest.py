@@ -5,6 +5,7 @@ Property tests try the same examples in every run, and take the time they take.
 
 import os
 import sys
+from collections import Counter
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -14,6 +15,7 @@ from hypothesis import settings
 
 from tests.made_up import COUPLED, REVERSED, write_study
 from tests.own import SOURCE
+from tests.tried import TRIED
 
 torch.set_num_threads(1)
 settings.register_profile("introspect", derandomize=True, deadline=None)
@@ -58,12 +60,26 @@ def own(folder):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def count_tried(request):
+    """What a test counts is in its report, so that it is not lost between processes."""
+    before = TRIED.copy()
+    yield
+    request.node.user_properties.extend(("tried", item) for item in (TRIED - before).items())
+
+
 def pytest_terminal_summary(terminalreporter):
-    """The trials of tests/test_reliability.py, if there were some, as a table."""
+    """What faults did, as a table, and how many inputs were tried, where there were some."""
     reports = [r for each in terminalreporter.stats.values() for r in each]
-    given = [p for r in reports for p in getattr(r, "user_properties", ()) if r.when == "call"]
+    last = [r for r in reports if getattr(r, "when", "") == "teardown"]
+    given = [given for r in last for given in r.user_properties]
     if rows := [row for name, row in given if name == "trials"]:
         from tests.suite import table
 
         terminalreporter.section("what faults did")
         terminalreporter.write_line("\n".join(table(sorted(rows))))
+    tried = Counter()
+    for kind, n in [item for name, item in given if name == "tried"]:
+        tried[kind] += n
+    for kind, n in sorted(tried.items()):
+        terminalreporter.write_line(f"{kind}: {n:,} tried")

@@ -11,6 +11,7 @@ import pytest
 import train
 from tests.hostile import CANARY, Watch, picture, problems
 from tests.tiny import TINY, folder_of, weights, without_time
+from tests.tried import TRIED
 
 SOME = pytest.param(40, id="some")  # one case of so many, by default
 ALL = pytest.param(1, id="all", marks=pytest.mark.reliability)
@@ -51,6 +52,7 @@ class Place:
         """Every so many of the cases, of which there must be at least `least`, end as they say."""
         assert len(cases) >= least
         assert self.failures(cases[::every]) == []
+        TRIED["hostile or broken folders and files"] += len(cases[::every])
 
     def cache_of(self, run: Path) -> tuple[Path, Path]:
         """The folders of the M0 and of the labels of a run."""

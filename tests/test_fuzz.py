@@ -32,6 +32,7 @@ from introspect.runs.stages import labels_folder, make_tasks, new_model, run_key
 from introspect.tasks import TASKS
 from tests import plants
 from tests.tiny import TINY, folder_of
+from tests.tried import TRIED
 
 pytestmark = pytest.mark.reliability
 
@@ -58,6 +59,7 @@ def fuzz(try_one, batches, size=50):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         batch()
+    TRIED["fuzzed inputs"] += tried
     return tried
 
 
