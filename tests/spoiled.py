@@ -26,6 +26,7 @@ class Case(NamedTuple):
     command: list[str]
     code: int | None = 2  # None: 2, or 0 with the result that is right
     says: str = ""
+    look: Callable[[Path], list[str]] = lambda tree: []  # what else is wrong with the copy after
 
 
 class Place:
@@ -95,6 +96,7 @@ class Place:
             wrong.append("changes the folder")
         if code == 0 and "anchor/reg" in case.command and not wrong:
             wrong += self.differs(tree)
+        wrong += case.look(tree)
         self.ended += [case.name] if outcome.code == 0 else []
         return wrong
 

@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from introspect.analysis.folders import read_config
+from introspect.runs.stages import labels_folder, labels_key, run_key
 from tests import plants
 from tests.spoiled import FIRST, LAST, Case, Place, some_and_all
 
@@ -153,3 +155,69 @@ def test_m0_and_labels_of_strangers(place, every):
 
             cases.append(Case(f"{where}: {name}", archive, place.go_on))
     place.check(cases, every, 100)
+
+
+def test_a_line_of_text_cannot_ask_for_any_amount_of_memory(place):
+    """Sizes in config.json are held against what is there before anything of that size is made."""
+    cases = []
+    for fields in ({"n_layer": 96, "n_embd": 16384}, {"n_embd": 8192}, {"adapter_rank": 10**7},
+                   {"block_size": 8192, "n_embd": 16384}, {"max_steps": 10**15}):  # fmt: skip
+
+        def spoil(tree, fields=fields):
+            path = tree / place.run / "config.json"
+            description = json.loads(path.read_text())
+            description["config"] |= fields
+            path.write_text(json.dumps(description))
+            config = read_config(tree / place.run, "")[1]
+            labels = labels_folder(config, "hint", tree / "cache", "cpu")
+            if not labels.exists():
+                shutil.copytree(tree / place.labels, labels)
+            plants.seal(labels, made_of=labels_key(config, "hint", "cpu"))
+            for step in (FIRST, LAST):
+                plants.seal(tree / place.steps / step, made_of=run_key(config, "cpu"))
+
+        cases.append(Case(str(fields), spoil, place.measure))
+    assert place.failures(cases) == []
+
+
+def test_runs_of_a_study_that_are_not_alike_are_no_study(place):
+    cases = []
+    for key, value in (("labels", {}), ("labels", {"other": 1}), ("tasks", {}), ("tasks", None)):
+        for at in (0, -1):
+
+            def spoil(tree, key=key, value=value, at=at):
+                path = tree / place.study / "runs.jsonl"
+                rows = [json.loads(line) for line in path.read_text().splitlines()]
+                m0 = rows[at]["m0"]
+                if key == "tasks":
+                    part = {k: rows[at][k] for k in rows[at]} | {"known": 1, "changed": 1}
+                    rows[at]["tasks"] = {"hint": part}
+                    m0["tasks"] = {"other": dict(m0)} if value is None else {}
+                else:
+                    m0[key] = value
+                path.write_text("\n".join(map(json.dumps, rows)))
+
+            for command in (place.tabulate, place.compare):
+                says = "must have the same tasks and the same labels"
+                cases.append(Case(f"{key} at {at}", spoil, command, says=says))
+    assert place.failures(cases) == []
+
+
+def test_words_of_a_stranger_are_no_markup_in_a_report(place):
+    evil = "<script>alert(1)</script><img src=x onerror=alert(1)>[a](javascript:alert(1))"
+
+    def spoil(tree):
+        for name, key in (("examples.json", "examples"), ("result.json", "versions")):
+            for path in tree.glob(f"runs/*/{name}"):
+                value = json.loads(path.read_text())
+                part = value[key][0] if key == "examples" else value[key]
+                part |= dict.fromkeys(part, evil)
+                path.write_text(json.dumps(value))
+
+    def look(tree):
+        page = (tree / place.study / "report.html").read_text()
+        assert "alert(1)" in page
+        markup = "<script>alert", "<img src=x", 'href="javascript:'
+        return [word for word in markup if word in page]
+
+    assert place.failures([Case("markup", spoil, place.study_again, 0, look=look)]) == []

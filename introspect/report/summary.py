@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import combinations
 from typing import Any
 
+from introspect.fields import Refused
 from introspect.forms import MEASURES
 from introspect.stats import interval, verdict
 
@@ -45,6 +46,17 @@ def differences(results: dict[str, dict[int, dict]]) -> dict[str, Any]:
     return paired
 
 
+def check_alike(rows: list[dict[str, Any]]) -> None:
+    """Refuse runs that are not about the same tasks and labels, which have no means."""
+    about = []
+    for row in rows:
+        m0s = {"": row["m0"]} | row["m0"].get("tasks", {})
+        labels = {task: m0["labels"].keys() for task, m0 in m0s.items()}
+        about.append((row.get("tasks", {}).keys(), labels))
+    if any(each != about[0] for each in about):
+        raise Refused("the runs of a study: must have the same tasks and the same labels")
+
+
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The numbers of a study.
 
@@ -56,7 +68,11 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
         arms: ARM -> measure -> {mean, low, high, n}, plus "adjusted" (the adjusted gap), "train",
             "untrained", "verdict" (by both gaps) and, of several tasks, "tasks"; differences:
             paired between arms; m0.
+
+    Raises:
+        Refused: runs that are not about the same.
     """
+    check_alike(rows)
     by_arm: dict[str, dict[int, dict]] = {}
     for row in rows:
         row = row | {"adjusted": row["controls"]["adjusted"]}

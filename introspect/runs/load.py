@@ -44,6 +44,10 @@ def load_run(out: Path, config: Config, cache: Path, device: str) -> Loaded:
     c, parent = config.cotrain, out / "checkpoints"
     if not any(folder.is_dir() for _, folder in checkpoint.numbered(parent)):
         raise Refused(f"{out}: must hold a checkpoint; train.py with the same --out_dir makes one")
+    files = [folder / "state.pt" for _, folder in checkpoint.numbered(parent)]
+    largest = max(map(os.path.getsize, filter(os.path.isfile, files)), default=0)
+    if largest < least_bytes(config):  # else a line of text could ask for any amount of memory
+        raise Refused(f"{out}: must hold a checkpoint of a model as large as in its config.json")
     for name in config.tasks:
         labels = labels_folder(config, name, cache, device)
         if not os.path.isdir(labels):
@@ -57,3 +61,10 @@ def load_run(out: Path, config: Config, cache: Path, device: str) -> Loaded:
     model.eval().requires_grad_(False)
     snapshots = [Snapshot(model, *each) for each in zip(tasks, frozen)]
     return Loaded(config, model, frozen, snapshots, step)
+
+
+def least_bytes(config: Config) -> int:
+    """Fewer bytes than a checkpoint of this configuration has: those of its largest weights."""
+    n_layer, C = config.gpt.n_layer, config.gpt.n_embd
+    rank = config.cotrain.adapter_rank if config.cotrain.channel != "probe" else 0
+    return 4 * C * (n_layer * (12 * C + 16 * (rank or 0)) + config.gpt.block_size)
