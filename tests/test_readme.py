@@ -225,3 +225,28 @@ def test_a_study_prints_the_table_that_its_result_holds(capsys, tmp_path):
     train.main([*TINY, "--seeds=2", "--jobs=1", f"--out_dir={tmp_path}"])
     (file,) = tmp_path.glob("*/result.json")
     assert show_study(read_json(file, {})) in capsys.readouterr().out
+
+
+def test_the_table_of_promises_has_the_figures_that_the_reliability_tests_printed():
+    text = (RESULTS / "reliability.txt").read_text()
+    groups = re.findall(r"^(\S.*?)  +((?:\d+ *){7})$", text, flags=re.M)
+    rows = {name: [int(n) for n in numbers.split()] for name, numbers in groups}
+    others = dict(re.findall(r"^(.*): ([\d,]+) tried$", text, flags=re.M))
+
+    def total(*ends):
+        chosen = [row for name, row in rows.items() if any(end in name for end in ends)]
+        tried, landed, same, *bad = (sum(column) for column in zip(*chosen))
+        assert tried == landed and not any(bad) and chosen
+        return f"{tried:,} | {same:,} |"
+
+    expected = {
+        "killed": total(", kill", ", SIGTERM"),
+        "disk": total(", no space", ", disk error"),
+        "two processes": total("pairs on"),
+        "hostile": "{0} | {0} |".format(others["hostile or broken folders and files"]),
+        "fuzzed": "{0} | {0} |".format(others["fuzzed inputs"]),
+    }
+    lines = between("reliability").splitlines()
+    for word, figures in expected.items():
+        assert [line for line in lines if word in line and line.endswith(figures)], (word, figures)
+    assert rows["all"][0] == sum(row[0] for name, row in rows.items() if name != "all")
