@@ -123,3 +123,13 @@ def test_a_folder_is_of_one_configuration_whoever_asked_for_it(tmp_path):
         with pytest.raises(Refused, match="holds another run, with"):
             claim_folder(tmp_path / "run", other)
     assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+def test_a_process_of_another_user_is_alive(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    assert files.is_alive(os.getpid()) and not files.is_alive(dead_number())
+    assert not files.is_alive(10**30)
+    monkeypatch.setattr(os, "kill", refuse)
+    assert files.is_alive(1)
