@@ -22,6 +22,16 @@ settings.register_profile("introspect", derandomize=True, deadline=None)
 settings.load_profile("introspect")
 
 
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    """A finished study, and a server that runs commands on spoiled copies of it."""
+    from tests.spoiled import Place
+
+    made = Place(tmp_path_factory.mktemp("hostile"))
+    yield made
+    made.watch.close()
+
+
 @pytest.fixture
 def without_matplotlib(monkeypatch):
     """Curves take most of a report's time; tests of what is around them do without."""

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from introspect import files
-from introspect.files import is_aside, name_aside, remove_leftovers, write_text
+from introspect.fields import Refused
+from introspect.files import claim_folder, is_aside, name_aside, remove_leftovers, write_text
+from introspect.reading import read_json
 
 
 def dead_number():
@@ -106,3 +108,28 @@ def test_a_failed_write_names_the_file_and_keeps_the_old_one(tmp_path, monkeypat
             write_text(tmp_path / "x", "new")
     assert operation == "replace" or e.value.filename == str(tmp_path / "x")
     assert [p.name for p in tmp_path.iterdir()] == ["x"] and (tmp_path / "x").read_text() == "old"
+
+
+def test_a_folder_is_of_one_configuration_whoever_asked_for_it(tmp_path):
+    whole = {"device": "cpu", "cache": "../cache", "config": {"task": "hint", "seed": 0}}
+    claim_folder(tmp_path / "run", whole)
+    claim_folder(tmp_path / "run", whole | {"cache": "elsewhere", "arm": "reg"})
+    assert read_json(tmp_path / "run" / "config.json", {})["cache"] == "elsewhere"
+    claim_folder(tmp_path / "run", whole)
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    for other in (whole | {"device": "cuda"}, whole | {"source": "a"}, {"config": whole["config"]},
+                  whole | {"config": {}}, whole | {"config": {"task": "hint", "n": 0}},
+                  whole | {"config": whole["config"] | {"seed": 1}}):  # fmt: skip
+        with pytest.raises(Refused, match="holds another run, with"):
+            claim_folder(tmp_path / "run", other)
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+def test_a_process_of_another_user_is_alive(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    assert files.is_alive(os.getpid()) and not files.is_alive(dead_number())
+    assert not files.is_alive(10**30)
+    monkeypatch.setattr(os, "kill", refuse)
+    assert files.is_alive(1)

@@ -6,19 +6,11 @@ it is, or end as if the folder were whole, where that is what the case says. Her
 
 import json
 
-import pytest
 import torch
 
 from tests import plants
 from tests.hostile import problems
-from tests.spoiled import FIRST, LAST, Case, Place, some_and_all
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    made = Place(tmp_path_factory.mktemp("hostile"))
-    yield made
-    made.watch.close()
+from tests.spoiled import FIRST, LAST, Case, some_and_all
 
 
 def checkpoint_cases(place, name, plant, measured=True, code=2, says=""):

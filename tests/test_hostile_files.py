@@ -3,19 +3,10 @@
 import json
 import shutil
 
-import pytest
-
 from introspect.analysis.folders import read_config
 from introspect.runs.stages import labels_folder, labels_key, run_key
 from tests import plants
-from tests.spoiled import FIRST, LAST, Case, Place, some_and_all
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    made = Place(tmp_path_factory.mktemp("hostile"))
-    yield made
-    made.watch.close()
+from tests.spoiled import FIRST, LAST, Case, some_and_all
 
 
 def copy(tree, source, target):

@@ -5,21 +5,12 @@ import os
 import py_compile
 import shutil
 
-import pytest
-
 from tests import plants
 from tests.hostile import CANARY
 from tests.own import SMALL, SOURCE
-from tests.spoiled import Case, Place, some_and_all
+from tests.spoiled import Case, some_and_all
 
 EVIL = SOURCE + f"\nopen({CANARY!r}, 'w').close()\n"
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    made = Place(tmp_path_factory.mktemp("hostile"))
-    yield made
-    made.watch.close()
 
 
 def texts_of(value):

@@ -20,6 +20,10 @@ OBJECTS = [  # text of a file, form, how the refusal goes on after the name of t
     ('{"a": 1}', {"b": int, "c": int}, "it must be an object with b, c"),
     ('{"b": true}', {"b": int}, "b must be int"),
     ('{"b": 1e999}', {"b": NUMBER}, "b must be int or float"),
+    ('{"b": 9223372036854775808}', {"b": int}, "b must be int"),
+    ('{"b": -1e101}', {"b": NUMBER}, "b must be int or float"),
+    ('{"b": "\\ud800"}', {"b": str}, "not JSON .*surrogates not allowed"),
+    ('{"b": "", "\\uDFFF": 0}', {"b": str}, "not JSON .*surrogates not allowed"),
     ('{"b": null}', {"b": str}, "b must be str"),
     ('{"b": "x"}', {"b": NUMBER | None}, "b must be int or float or null"),
     ('{"b": {"x": "1"}}', {"b": {str: int}}, "x must be int"),
@@ -40,7 +44,7 @@ def test_what_is_not_the_json_object_is_refused_in_one_line(tmp_path):
 
 
 def test_an_object_of_the_form_may_have_more_keys(tmp_path):
-    value = {"a": 1, "b": None, "c": {"x": 1.5, "named": "y"}, "é": [[]]}
+    value = {"a": 2**63 - 1, "b": None, "😀": -1e99, "c": {"x": 1.5, "named": "y"}, "é": [[]]}
     (tmp_path / "x.json").write_text(json.dumps(value))
     form = {"a": int, "b": NUMBER | None, "c": {str: NUMBER, "named": str}, "z?": int}
     assert read_json(tmp_path / "x.json", form) == value

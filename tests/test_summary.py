@@ -5,6 +5,7 @@ import math
 import pytest
 import scipy.stats
 
+from introspect.fields import Refused
 from introspect.report.summary import MEASURES, summarize
 from introspect.stats import interval, verdict
 
@@ -42,6 +43,20 @@ def test_a_seed_missing_in_one_arm_leaves_the_difference_of_the_others():
     fewer = summarize([r for r in RUNS if (r["arm"], r["seed"]) != ("b", 0)])
     assert fewer["differences"]["a - b"]["gap"]["n"] == 2
     assert fewer["differences"]["a - b"]["gap"]["mean"] == pytest.approx(0.3)  # of 0.1 and 0.5
+
+
+def test_a_run_without_an_adjusted_gap_is_in_no_difference_of_it():
+    without = [r | {"controls": {"adjusted": None}} if r["seed"] == 1 else r for r in RUNS]
+    paired = summarize(without)["differences"]["a - b"]["adjusted"]
+    assert paired == pytest.approx(interval([0.15, None, 0.25]))
+
+
+def test_runs_that_are_not_about_the_same_have_no_means():
+    m0, tasks = RUNS[-1]["m0"], {"hint": {}}
+    for other in ({"m0": m0 | {"labels": {}}}, {"m0": m0 | {"tasks": {"hint": m0}}},
+                  {"m0": m0 | {"labels": {"would go": 1.0}}}, {"tasks": tasks}):  # fmt: skip
+        with pytest.raises(Refused, match="must have the same tasks and the same labels"):
+            summarize([*RUNS[:-1], RUNS[-1] | other])
 
 
 def test_untrained_and_the_adjusted_gap_are_means_over_seeds():

@@ -35,6 +35,11 @@ def of_m0(m0s: list[dict[str, Any]]) -> dict[str, Any]:
     return intervals(m0s, ABILITY) | {"labels": labels} | ({"tasks": tasks} if tasks else {})
 
 
+def minus(a: float | None, b: float | None) -> float | None:
+    """a - b, where there are both."""
+    return None if a is None or b is None else a - b
+
+
 def differences(results: dict[str, dict[int, dict]]) -> dict[str, Any]:
     """Paired differences between every two arms, over the seeds that both have."""
     paired = {}
@@ -42,7 +47,7 @@ def differences(results: dict[str, dict[int, dict]]) -> dict[str, Any]:
         seeds = sorted(results[a].keys() & results[b].keys())
         pairs = [(results[a][s], results[b][s]) for s in seeds]
         keys = [k for k in ("self", "orig", "gap", "adjusted") if all(k in x for x, _ in pairs)]
-        paired[f"{a} - {b}"] = {k: interval([x[k] - y[k] for x, y in pairs]) for k in keys}
+        paired[f"{a} - {b}"] = {k: interval([minus(x[k], y[k]) for x, y in pairs]) for k in keys}
     return paired
 
 
