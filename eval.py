@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
         return judge_claims(names, LabConfig(**given))
     from introspect.analysis.folders import measure
 
-    print(escape(measure(args.dirs, args.task)))
+    print(escape(measure(args.dirs, args.task or "")))
     return DONE
 
 

@@ -28,6 +28,7 @@ BAD = [  # arguments, what the line has to name: what was given, and what is all
     ("anchr", "anchr", "anchor"),
     ("anchor/regg", "anchor/regg", "reg"),
     ("--task=hnit", "hnit", "hint"),
+    ("--task=--", "--task=: ", "must be of hint"),
     ("--n_layer=two", "'two'", "a whole number from 1"),
     ("--n_layer=2.5", "'2.5'", "a whole number"),
     ("--n_layer=0", "--n_layer=0", "from 1"),

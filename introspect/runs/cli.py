@@ -166,7 +166,7 @@ def named_task(argv: list[str]) -> str:
     known, rest = first.parse_known_args(argv)
     named = [word.partition("/")[0] for word in (known.target, *rest)]
     experiment = next((name for name in named if name in EXPERIMENTS), "anchor")
-    return EXPERIMENTS[experiment].task if known.task is None else known.task
+    return EXPERIMENTS[experiment].task if known.task is None else known.task or ""  # of --
 
 
 def add_flags(
