@@ -1,6 +1,7 @@
 """A loaded state gets into a model only as a copy of tensors that belong there; so do labels."""
 
 import copy
+import tracemalloc
 
 import pytest
 import torch
@@ -209,6 +210,18 @@ def test_the_rows_of_a_checkpoint_are_the_evaluations_up_to_its_step(tmp_path):
     with pytest.raises(Refused, match="step 0: rows.0. must be an object with"):
         newest_of_run(tmp_path / "x", model, C)
     assert newest_of_run(tmp_path / "none", model, C) is None
+
+
+def test_a_step_that_is_far_off_takes_no_memory(tmp_path):
+    row = {k: v for k, v in measured("hint")[0].items() if k not in ("controls", "tasks")}
+    step, c = 10**7, CotrainConfig(max_steps=10**7, eval_interval=1)
+    meta = {"rows": [row | {"step": step, "seconds": 1.0}], "seconds": 2.0}
+    checkpoint.save_step(tmp_path / "checkpoints", step, {"model": {}}, meta, "hash")
+    tracemalloc.start()
+    with pytest.raises(Refused, match="must have the evaluations of this run"):
+        newest_of_run(tmp_path, Small(), c, "hash")
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
 
 
 # --- labels ---
