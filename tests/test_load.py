@@ -11,7 +11,7 @@ from introspect.fields import Refused
 from introspect.measure import measure_all
 from introspect.reading import read_json
 from introspect.runs.build import build
-from introspect.runs.load import load_run
+from introspect.runs.load import least_bytes, load_run
 from introspect.tasks.registry import find_tasks
 from tests.tiny import TINY, run_folder, weights
 
@@ -64,3 +64,15 @@ def test_a_run_without_its_checkpoint_or_its_labels_is_refused(whole, tmp_path):
     next((tmp_path / "cache").glob("labels-*/state.pt")).write_bytes(b"")
     with pytest.raises(Corrupt):
         load_run(whole, config, tmp_path / "cache", "cpu")
+
+
+def test_a_checkpoint_has_more_bytes_than_its_configuration_needs_at_least(whole):
+    """Also where the adapters of a configuration are never made."""
+    config = config_of(read_json(whole / "config.json", {}))
+    file = whole / "checkpoints" / "step-000006" / "state.pt"
+    assert file.stat().st_size / 20 < least_bytes(config) < file.stat().st_size
+    fields = read_json(whole / "config.json", {})["config"]
+    rank = {"adapter_rank": 10**6}
+    probe, head = (config_of({"config": fields | rank | {"channel": c}}) for c in ("probe", "head"))
+    plain = config_of({"config": fields | {"adapter_rank": None}})
+    assert least_bytes(probe) == least_bytes(plain) < least_bytes(config) < least_bytes(head)

@@ -220,7 +220,7 @@ def test_a_step_that_is_far_off_takes_no_memory(tmp_path):
     tracemalloc.start()
     with pytest.raises(Refused, match="must have the evaluations of this run"):
         newest_of_run(tmp_path, Small(), c, "hash")
-    assert tracemalloc.get_traced_memory()[1] < 2**24
+    assert tracemalloc.get_traced_memory()[1] < 2**27  # of which 2**26 is the room for meta.json
     tracemalloc.stop()
 
 
