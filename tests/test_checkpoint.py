@@ -241,7 +241,7 @@ def test_packed_numbers_and_long_pickles_are_not_unpacked(tmp_path):
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data/0", os.urandom(100))  # as large as before
-    with pytest.raises(ValueError, match="x/data/0 must not be compressed"):
+    with pytest.raises(ValueError, match="must not be compressed"):
         checkpoint.checked_archive(packed.getvalue(), 2**23)
     names = io.BytesIO()
     torch.save({str(i): i for i in range(10**5)}, names)

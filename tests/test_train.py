@@ -187,7 +187,7 @@ def test_corrupt_checkpoints_are_refused_and_kept(whole, tmp_path):
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
     before = [path.read_bytes() for path in states]
-    with pytest.raises(Refused, match="state.pt has SHA-256"):
+    with pytest.raises(Refused, match="state.pt is not the one that the manifest seals"):
         one(tmp_path / "run")
     assert [path.read_bytes() for path in states] == before
 
