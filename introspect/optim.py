@@ -4,24 +4,20 @@ import torch
 
 from introspect.config import PretrainConfig
 from introspect.model import GPT
+from introspect.muon import Muon
 
 
 def muon_and_adamw(model: GPT, cfg: PretrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al. 2024) on the matrices of the blocks, AdamW on everything else.
+    """Muon on the matrices of the blocks, AdamW on everything else.
 
-    Muon's step is scaled to the root mean square of AdamW's (Liu et al. 2025, arXiv:2502.16982).
-    It takes a fourth of the updates that AdamW alone needs for the same share of known facts.
+    Together they take a fourth of the updates that AdamW alone needs for the same share of known
+    facts.
     """
     matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     return [
-        torch.optim.Muon(
-            matrices,
-            lr=cfg.muon_learning_rate,
-            weight_decay=cfg.pretrain_weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        ),
+        Muon(matrices, cfg.muon_learning_rate, cfg.pretrain_weight_decay),
         torch.optim.AdamW(rest, lr=cfg.adamw_learning_rate, weight_decay=0.0, fused=True),
     ]
 
