@@ -38,8 +38,8 @@ def main(argv: list[str]) -> int:
 def train_one(command: Command, workspace, setting) -> int:
     """One run of one arm, in this process, or in all those that torchrun started."""
     from introspect.parallel import check_parts, join
-    from introspect.runs.run import read_result
     from introspect.report.text import show_run
+    from introspect.runs.run import read_result
     from introspect.runs.study import make_runs, plan_jobs
 
     [job] = plan_jobs(workspace, setting, command.seeds, command.arms).values()

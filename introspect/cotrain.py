@@ -23,15 +23,18 @@ from introspect.config import CotrainConfig
 from introspect.files import write_lines
 from introspect.interview import RunTask
 from introspect.labels import Frozen
-from introspect.losses import behavior_kl, explanation_loss
+from introspect.losses import behavior_kl, explanation_loss, world_loss
 from introspect.measure import Snapshot, measure_all
 from introspect.model import GPT
 from introspect.optim import set_rates
 from introspect.parallel import average, part
-from introspect.pretrain import Progress, check_finite, sampled_world_loss, silent, weight_norm
+from introspect.pretrain import WorldBatch, draw_world_batch
 from introspect.restore import newest_of_run, restore
 from introspect.streams import rng
 from introspect.tasks.world import World
+from introspect.watch import Progress, check_finite, silent, weight_norm
+
+Loss = tuple[Tensor, dict[str, Tensor]]  # the loss, and its terms by name, not differentiable
 
 
 class Supervised(NamedTuple):
@@ -49,80 +52,91 @@ def supervise(task: RunTask, frozen: Frozen, device: torch.device) -> Supervised
     return Supervised(task, task.subjects("train"), labels, reference)
 
 
-def explanation_terms(
-    model: GPT, tasks: list[Supervised], n: int, draw: Generator, anchored: bool, refreshed: bool
-) -> tuple[Tensor, Tensor | float]:
-    """CE(explanation, E(M0)) of n explained subjects of each task and, where they are anchored,
-    KL(B(M0) || B(M)) of the same packed pass; each is a mean over tasks.
+class Asked(NamedTuple):
+    """What one update asks about some subjects of one task, and for which terms of the loss."""
 
-    Args:
-        refreshed: the labels are E(M) of the model in training, made anew for this batch.
+    supervised: Supervised
+    subjects: Tensor  # (B,)
+    explained: bool  # for CE(explanation, E(M0))
+    anchored: bool  # for KL(B(M0) || B(M))
+    refreshed: bool = False  # the labels are E(M) of the model in training, made anew
+    objective: WorldBatch | None = None  # for the world_loss of another world: its answers
+
+
+def draw_batches(
+    step: int,
+    tasks: list[Supervised],
+    shifted: list[tuple[Supervised, World]],
+    c: CotrainConfig,
+    seed: int,
+    refreshed: bool,
+) -> list[Asked]:
+    """What update `step` asks; tasks share each batch equally.
+
+    Batches depend on the seed and the step only, so that a killed run goes on as it would have.
     """
-    ces, kls = [], []
-    for task, explained, frozen_labels, reference in tasks:
-        subjects = draw_subjects(explained, n, draw, reference.device)
-        labels = frozen_labels[subjects]
-        if anchored or refreshed:
-            answers, explanations = task.interview.both(model, subjects)
-        else:
-            explanations = task.interview.explanations(model, subjects)
-        if anchored:
-            kls.append(behavior_kl(answers, reference[subjects]))
-        if refreshed:
-            labels = task.interview.labels(answers.argmax(-1))
-        ces.append(explanation_loss(explanations, labels))
-    return sum(ces) / len(ces), sum(kls) / len(tasks)
+    explained = [s for s in tasks if s.task.explained]
+    learned = [s for s in tasks if not s.task.taught]  # what M0 knows, so what can be anchored
+    anchored, batches = c.kl_weight > 0, []
 
-
-def anchor_term(model: GPT, tasks: list[Supervised], n: int, draw: Generator) -> Tensor:
-    """KL(B(M0) || B(M)) of n subjects of each task, with explanation labels or without."""
-    kls = []
-    for task, _, _, reference in tasks:
-        subjects = draw_subjects(task.world.n_subject, n, draw, reference.device)
-        kls.append(behavior_kl(task.interview.answers(model, subjects), reference[subjects]))
-    return sum(kls) / len(kls)
-
-
-def shift_term(model: GPT, shifted: list[tuple[RunTask, World]], n: int, draw: Generator) -> Tensor:
-    """The concurrent objective: to answer as other worlds do, on n subjects of each task."""
-    losses = [sampled_world_loss(model, t.interview, world, n, draw) for t, world in shifted]
-    return sum(losses) / len(losses)
+    draw, n = rng(seed, "explain", step), c.batch_size // len(explained)
+    for s in explained:
+        subjects = draw_subjects(s.explained, n, draw, s.labels.device)
+        anchor = anchored and c.anchor == "explained"
+        batches.append(Asked(s, subjects, explained=True, anchored=anchor, refreshed=refreshed))
+    if anchored and c.anchor == "all":
+        draw, n = rng(seed, "anchor", step), c.batch_size // len(learned)
+        for s in learned:
+            subjects = draw_subjects(s.task.world.n_subject, n, draw, s.labels.device)
+            batches.append(Asked(s, subjects, explained=False, anchored=True))
+    if shifted:
+        draw, n = rng(seed, "shift", step), c.batch_size // len(shifted)
+        for s, world in shifted:
+            batch = draw_world_batch(world, n, draw, s.labels.device)
+            batches.append(Asked(s, batch.subjects, False, anchored=False, objective=batch))
+    return batches
 
 
 def draw_subjects(among: np.ndarray | int, n: int, draw: Generator, device: torch.device) -> Tensor:
     return torch.from_numpy(part(draw.choice(among, n, replace=False))).to(device)
 
 
-def loss_of_update(
-    model: GPT,
-    step: int,
-    tasks: list[Supervised],
-    shifted: list[tuple[RunTask, World]],
-    c: CotrainConfig,
-    seed: int,
-    refreshed: bool,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of update `step`, and its terms by name; tasks share each batch equally.
+class Reply(NamedTuple):
+    """Answers (B, V, K) and explanations (B, P, E); None where they were not asked for."""
 
-    Batches depend on the seed and the step only, so that a killed run goes on as it would have.
-    """
-    explained = [s for s in tasks if s.task.explained]
-    learned = [s for s in tasks if not s.task.taught]  # what M0 knows, so what can be anchored
-    shift = 0.0
+    answers: Tensor | None
+    explanations: Tensor | None
 
-    draw, n = rng(seed, "explain", step), c.batch_size // len(explained)
-    anchored = c.kl_weight > 0 and c.anchor == "explained"
-    ce, kl = explanation_terms(model, explained, n, draw, anchored, refreshed)
-    if c.kl_weight > 0 and c.anchor == "all":
-        draw, n = rng(seed, "anchor", step), c.batch_size // len(learned)
-        kl = anchor_term(model, learned, n, draw)
-    if shifted:
-        draw, n = rng(seed, "shift", step), c.batch_size // len(shifted)
-        shift = shift_term(model, shifted, n, draw)
 
-    loss = c.explain_weight * ce + c.kl_weight * kl + c.shift_weight * shift
-    terms = {"explanation": ce, "kl": kl, "shift": shift}
-    return loss, {name: t.detach() for name, t in terms.items() if isinstance(t, Tensor)}
+def ask(model: GPT, asked: Asked) -> Reply:
+    """One packed pass over the subjects."""
+    interview, subjects = asked.supervised.task.interview, asked.subjects
+    if not asked.explained:
+        return Reply(interview.answers(model, subjects), None)
+    if asked.anchored or asked.refreshed:
+        return Reply(*interview.both(model, subjects))
+    return Reply(None, interview.explanations(model, subjects))
+
+
+def judge(batches: list[Asked], replies: list[Reply], c: CotrainConfig) -> Loss:
+    """The loss of an update, and its terms by name; each term is a mean over tasks."""
+    terms: dict[str, list[Tensor]] = {}
+    for asked, (answers, explanations) in zip(batches, replies):
+        (_, _, labels, reference), subjects = asked.supervised, asked.subjects
+        if asked.explained:
+            targets = labels[subjects]
+            if asked.refreshed:
+                targets = asked.supervised.task.interview.labels(answers.argmax(-1))
+            terms.setdefault("explanation", []).append(explanation_loss(explanations, targets))
+        if asked.anchored:
+            terms.setdefault("kl", []).append(behavior_kl(answers, reference[subjects]))
+        if asked.objective:
+            _, drawn, shown = asked.objective
+            terms.setdefault("shift", []).append(world_loss(answers, drawn, shown))
+    means = {name: sum(each) / len(each) for name, each in terms.items()}
+    weights = {"explanation": c.explain_weight, "kl": c.kl_weight, "shift": c.shift_weight}
+    loss = sum(weights[name] * mean for name, mean in means.items())
+    return loss, {name: mean.detach() for name, mean in means.items()}
 
 
 def passes_of_update(c: CotrainConfig) -> int:
@@ -156,13 +170,13 @@ def cotrain(
 
     Args:
         shifted: task -> the world whose answers a concurrent objective teaches.
-        refreshed: no label is frozen, see `explanation_terms`.
+        refreshed: no label is frozen, see `Asked`.
         made_of: hash of what decides the run; checkpoints of another one are refused.
     """
     trained = trainable(model.train(), c.channel, c.adapter_rank, seed)
     device, batch_seed = model.token.weight.device, seed if c.draw_seed is None else c.draw_seed
     supervised = [supervise(task, labels, device) for task, labels in zip(tasks, frozen)]
-    moved = [(task, shifted[task.name]) for task in tasks if task.name in shifted]
+    moved = [(s, shifted[s.task.name]) for s in supervised if s.task.name in shifted]
     optimizer = torch.optim.AdamW(trained, c.learning_rate, weight_decay=c.weight_decay, fused=True)
     step, rows, seconds = 0, [], 0.0
     if saved := newest_of_run(out, model, c, made_of):
@@ -193,8 +207,9 @@ def cotrain(
         if step >= c.max_steps:
             break
 
-        # 2. one batch, its frozen labels and, for the anchor, M0's answers
-        loss, terms = loss_of_update(model, step, supervised, moved, c, batch_seed, refreshed)
+        # 2. one batch, judged by frozen labels and, for the anchor, by M0's answers
+        batches = draw_batches(step, supervised, moved, c, batch_seed, refreshed)
+        loss, terms = judge(batches, [ask(model, batch) for batch in batches], c)
 
         # 3. one update
         optimizer.zero_grad(set_to_none=True)

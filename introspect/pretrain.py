@@ -1,7 +1,6 @@
 """Stage A: M0 learns its worlds from their answers alone. No explanation is trained here."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ import torch
 
 from introspect import checkpoint
 from introspect.config import PretrainConfig
-from introspect.interview import Interview, RunTask
+from introspect.interview import RunTask
 from introspect.losses import world_loss
 from introspect.model import GPT
 from introspect.optim import muon_and_adamw, set_rates, trapezoid
@@ -18,45 +17,28 @@ from introspect.parallel import average, part
 from introspect.restore import count_bytes, restore
 from introspect.streams import rng
 from introspect.tasks.world import World
+from introspect.watch import Progress, check_finite, silent, weight_norm
 
 SAVE_INTERVAL = 200  # updates between two checkpoints
 
-Progress = Callable[[str, int], None]  # what is being done, passes over a subject since the last
-# call; negative: passes that need not be done, since a cache or a checkpoint has them
+
+class WorldBatch(NamedTuple):
+    """Subjects with answers of the world to every variant of their prompts."""
+
+    subjects: torch.Tensor  # (B,)
+    answers: torch.Tensor  # (B, V) int64, drawn from the world
+    shown: torch.Tensor  # (B, V) how often the world shows each variant
 
 
-def silent(what: str, passes: int) -> None:
-    """No progress to show."""
-
-
-class Diverged(Exception):
-    """NaN or infinity in loss, gradient or weights. Exit code 3."""
-
-
-def check_finite(step: int, stage: str, **values: torch.Tensor) -> None:
-    """Stop before a NaN or an infinity reaches the weights."""
-    for name, value in values.items():
-        if not torch.isfinite(value).all():
-            raise Diverged(f"{stage}: {name} is not finite at step {step}; try a lower rate")
-
-
-def weight_norm(model: GPT) -> torch.Tensor:
-    """The norm of all weights together, which is not finite where any of them is not."""
-    return torch.nn.utils.get_total_norm([p.detach() for p in model.parameters()])
-
-
-def sampled_world_loss(
-    model: GPT, interview: Interview, world: World, n: int, draw: np.random.Generator
-) -> torch.Tensor:
-    """`world_loss` on n subjects drawn without replacement, with an answer to every variant of
-    their prompts drawn from the world."""
+def draw_world_batch(
+    world: World, n: int, draw: np.random.Generator, device: torch.device
+) -> WorldBatch:
+    """n subjects of a world, without replacement; of several processes, the part of this one."""
     batch = draw.choice(world.n_subject, n, replace=False)
     batch, answers = part(batch), part(world.draw(batch, draw))
-    device = interview.pairs.device
-    answers = torch.from_numpy(answers).to(device)  # (B, V)
-    shown = torch.from_numpy(world.shown[batch]).float().to(device)  # (B, V)
-    subjects = torch.from_numpy(batch).to(device)  # (B,)
-    return world_loss(interview.answers(model, subjects), answers, shown)
+    shown = torch.from_numpy(world.shown[batch]).float()
+    arrays = torch.from_numpy(batch), torch.from_numpy(answers), shown
+    return WorldBatch(*(array.to(device) for array in arrays))
 
 
 class Stage(NamedTuple):
@@ -101,10 +83,14 @@ def learn(
     while step < until:
         # 1. one batch of each task
         draw = rng(order_seed, stage.stream, step)
-        n = passes // len(tasks)
-        losses = [sampled_world_loss(model, t.interview, t.world, n, draw) for t in tasks]
+        n, device = passes // len(tasks), model.token.weight.device
+        batches = [draw_world_batch(t.world, n, draw, device) for t in tasks]
 
         # 2. one update
+        losses = [
+            world_loss(t.interview.answers(model, batch.subjects), batch.answers, batch.shown)
+            for t, batch in zip(tasks, batches)
+        ]
         loss = sum(losses) / len(losses)
         model.zero_grad(set_to_none=True)
         loss.backward()

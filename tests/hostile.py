@@ -51,12 +51,12 @@ def serve() -> None:
 
 def load_programs() -> dict[str, Callable[[list[str]], int]]:
     """The scripts' own mains, and misbehaving ones that show that misbehavior is noticed."""
-    import introspect.analysis.folders  # noqa: F401
-    import introspect.lab.extras  # noqa: F401
-    import introspect.lab.publish  # noqa: F401
     import torch._dynamo  # noqa: F401, what the first optimizer of a process imports
 
     import eval as evaluation
+    import introspect.analysis.folders  # noqa: F401
+    import introspect.lab.extras  # noqa: F401
+    import introspect.lab.publish  # noqa: F401
     import train
 
     def remember(_: list[str]) -> int:

@@ -8,9 +8,10 @@ import sys
 
 import torch
 
-from introspect.cotrain import loss_of_update, supervise
+from introspect.cotrain import ask, draw_batches, judge, supervise
+from introspect.losses import world_loss
 from introspect.parallel import average, join
-from introspect.pretrain import sampled_world_loss
+from introspect.pretrain import draw_world_batch
 from introspect.runs.build import build
 from introspect.runs.stages import make_labels, make_tasks, new_model
 from introspect.streams import rng
@@ -34,10 +35,13 @@ def compute(cache):
     for stage in ("pretrain", "cotrain"):
         model.zero_grad()
         if stage == "pretrain":
-            loss = sampled_world_loss(model, task.interview, task.world, 8, rng(0, stage, 3))
+            batch = draw_world_batch(task.world, 8, rng(0, stage, 3), torch.device("cpu"))
+            answers = task.interview.answers(model, batch.subjects)
+            loss = world_loss(answers, batch.answers, batch.shown)
             terms = {}
         else:
-            loss, terms = loss_of_update(model, 3, supervised, [], cfg.cotrain, 0, False)
+            batches = draw_batches(3, supervised, [], cfg.cotrain, 0, False)
+            loss, terms = judge(batches, [ask(model, batch) for batch in batches], cfg.cotrain)
         loss.backward()
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         every = [loss.detach(), *terms.values(), *gradients]

@@ -2,7 +2,7 @@
 
 import torch
 
-from introspect.cotrain import loss_of_update, supervise
+from introspect.cotrain import ask, draw_batches, judge, supervise
 from introspect.interview import Interview
 from introspect.runs.build import build, make_shifted, shifted
 from introspect.tasks.hint import Hint
@@ -44,10 +44,15 @@ def loss_of(cfg, tasks, frozen):
     c, device = cfg.cotrain, torch.device("cpu")
     supervised = [supervise(task, labels, device) for task, labels in zip(tasks, frozen)]
     names = shifted(cfg.tasks, c.shift)
-    moved = [(t, make_shifted(cfg, t.name, t.world)) for t in tasks if t.name in names]
+    moved = [
+        (s, make_shifted(cfg, s.task.name, s.task.world))
+        for s in supervised
+        if s.task.name in names
+    ]
     seed = cfg.seed if c.draw_seed is None else c.draw_seed
 
     def loss(model, step):
-        return loss_of_update(model, step, supervised, moved, c, seed, cfg.labels.refreshed)
+        batches = draw_batches(step, supervised, moved, c, seed, cfg.labels.refreshed)
+        return judge(batches, [ask(model, batch) for batch in batches], c)
 
     return loss

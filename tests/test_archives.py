@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from introspect import checkpoint
-from introspect.checkpoint import checked_archive, check_pickle
+from introspect.checkpoint import check_pickle, checked_archive
 from introspect.fields import Refused
 from tests import plants
 

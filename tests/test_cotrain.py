@@ -13,6 +13,7 @@ from introspect import cotrain
 from introspect.config import LabelConfig
 from introspect.labels import freeze
 from introspect.losses import behavior_kl, explanation_loss
+from introspect.pretrain import draw_world_batch
 from introspect.runs.build import build
 from introspect.runs.stages import ask_through, make_tasks, new_model
 from introspect.streams import rng
@@ -230,15 +231,16 @@ def test_a_shift_of_one_task_is_trained_in_that_task_alone(monkeypatch):
     ]
     asked = []
 
-    def noted(model, interview, world, n, draw):
-        asked.append((interview, n))
+    def noted(world, n, draw, device):
+        asked.append(n)
         expected = replace(cfg.tasks["refusal"], cue_reliability=0.25).world(cfg.world_seed)
         assert np.array_equal(world.ideal, expected.ideal)
-        return torch.tensor(10.0)
+        return draw_world_batch(world, n, draw, device)
 
-    monkeypatch.setattr(cotrain, "sampled_world_loss", noted)
+    monkeypatch.setattr(cotrain, "draw_world_batch", noted)
+    monkeypatch.setattr(cotrain, "world_loss", lambda answers, drawn, shown: torch.tensor(10.0))
     total, terms = loss_of(cfg, tasks, frozen)(model, 0)
-    assert asked == [(tasks[1].interview, 4)] and terms["shift"] == 10
+    assert asked == [4] and terms["shift"] == 10
     expected = terms["explanation"] + terms["kl"] + 3 * 10
     assert total.item() == pytest.approx(expected.item(), abs=1e-5)
 
@@ -252,10 +254,10 @@ def test_a_shift_of_two_tasks_shares_its_batch_and_is_a_mean_over_them(monkeypat
         logits = torch.zeros(task.world.ideal.shape)
         frozen.append(freeze(logits, logits, task.world, LabelConfig(), 0))
 
-    def noted(model, interview, world, n, draw):
-        asked.append((interview, n))
+    def noted(answers, drawn, shown):
+        asked.append(drawn.shape)
         return torch.tensor(10.0 * len(asked))
 
-    monkeypatch.setattr(cotrain, "sampled_world_loss", noted)
+    monkeypatch.setattr(cotrain, "world_loss", noted)
     _, terms = loss_of(cfg, tasks, frozen)(new_model(cfg, tasks), 0)
-    assert asked == [(tasks[0].interview, 2), (tasks[1].interview, 2)] and terms["shift"] == 15
+    assert asked == [(2, len(task.world.prompts)) for task in tasks[:2]] and terms["shift"] == 15

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from introspect import checkpoint, cotrain, pretrain
-from introspect.pretrain import Diverged, Stage
+from introspect.pretrain import Stage
 from introspect.runs.build import build
 from introspect.runs.stages import make_labels, make_tasks, new_model
 from introspect.tasks.registry import find_tasks
+from introspect.watch import Diverged
 
 SMALL = dict(
     n_entity=6, n_attribute=6, n_layer=1, n_head=2, n_embd=16, pretrain_steps=12, max_steps=6,

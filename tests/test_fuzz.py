@@ -273,4 +273,4 @@ def test_folders_of_runs_and_studies(base):
         if manifest:
             kept.write_bytes(manifest)
 
-    assert fuzz(try_one, 400) >= 20_000
+    assert fuzz(try_one, 160) >= 8_000

@@ -39,16 +39,16 @@ def text_cases(place, path, command, code=2, lines=False):
 def test_the_configuration_of_a_run(place, every):
     path = place.run / "config.json"
     cases = text_cases(place, path, place.measure, None)
-    place.check(cases, every, 400)
-    place.check(text_cases(place, path, place.go_on, None), 2 * every, 400)
+    place.check(cases, 2 * every, 400)
+    place.check(text_cases(place, path, place.go_on, None), 4 * every, 400)
 
 
 @some_and_all
 def test_the_result_of_a_run(place, every):
     """A forged number in it is pointed out, where the run is measured again."""
     path = place.run / "result.json"
-    place.check(text_cases(place, path, place.measure, None), 2 * every, 400)
-    place.check(text_cases(place, path, place.study_again, None), 2 * every, 400)
+    place.check(text_cases(place, path, place.measure, None), 4 * every, 400)
+    place.check(text_cases(place, path, place.study_again, None), 4 * every, 400)
 
 
 @some_and_all

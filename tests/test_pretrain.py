@@ -104,7 +104,7 @@ def muon_by_hand(p, g, state, rate, decay):
     x = x / x.norm().clamp(min=1e-7)
     for _ in range(5):
         a = x @ x.T
-        b = torch.addmm(a, a, a, beta=-4.775, alpha=2.0315)  # -4.775 a + 2.0315 a^2, 
+        b = torch.addmm(a, a, a, beta=-4.775, alpha=2.0315)  # -4.775 a + 2.0315 a^2,
         x = torch.addmm(x, b, x, beta=3.4445)  # 3.4445 x + b x
     x = x if wide else x.T
     p.mul_(1 - rate * decay).sub_(rate * 0.2 * max(p.shape) ** 0.5 * x.to(p))

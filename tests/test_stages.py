@@ -256,14 +256,14 @@ def test_other_rates_of_what_m0_learns_make_another_m0(tmp_path):
 def test_teaching_goes_on_with_what_m0_knows_in_batches_of_its_own(tmp_path, monkeypatch):
     cfg = config("hint+jabberwocky")
     tasks, learned, draws = make_tasks(cfg, "cpu"), [], []
-    sampled_world_loss = pretrain.sampled_world_loss
+    draw_world_batch = pretrain.draw_world_batch
 
-    def noted(model, interview, world, n, draw):
+    def noted(world, n, draw, device):
         learned.append((next(p.name for p in tasks if p.world is world), n))
         draws.append(str(draw.bit_generator.state))
-        return sampled_world_loss(model, interview, world, n, draw)
+        return draw_world_batch(world, n, draw, device)
 
-    monkeypatch.setattr(pretrain, "sampled_world_loss", noted)
+    monkeypatch.setattr(pretrain, "draw_world_batch", noted)
     m0 = make_m0(cfg, tasks, tmp_path, "cpu")
     teach(cfg, m0, tasks, tmp_path, "cpu", pretrain.silent)
     assert learned == [("hint", 8)] * 6 + [("hint", 4), ("jabberwocky", 4)] * 4

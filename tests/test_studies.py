@@ -90,13 +90,13 @@ def test_a_study_folder_that_is_foreign_or_unwritable_is_refused_before_training
 
 
 def test_a_run_that_diverges_does_not_take_the_study_with_it(tmp_path, monkeypatch):
-    loss_of_update = cotrain.loss_of_update
+    judge = cotrain.judge
 
-    def poisoned(model, step, tasks, shifted, c, seed, refreshed):
-        total, terms = loss_of_update(model, step, tasks, shifted, c, seed, refreshed)
+    def poisoned(batches, replies, c):
+        total, terms = judge(batches, replies, c)
         return total * (1.0 if c.kl_weight else float("nan")), terms  # arm noreg
 
-    monkeypatch.setattr(cotrain, "loss_of_update", poisoned)
+    monkeypatch.setattr(cotrain, "judge", poisoned)
     flags = [*TINY, "--seeds=2", "--jobs=1", f"--out_dir={tmp_path / 's'}"]
     assert train.main(flags) == 3
     result = read_json(study_folder(tmp_path / "s") / "result.json", {})

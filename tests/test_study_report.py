@@ -2,9 +2,9 @@
 
 import pytest
 
+from introspect.reading import read_json, read_lines
 from introspect.report.study import study_of_rows, write_study
 from introspect.runs.study import Gathered, Run, Runs, Setting
-from introspect.reading import read_json, read_lines
 from tests import made_up
 from tests.made_up import COUPLED, REVERSED, VERSIONS, Page
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from introspect.reading import read_json
 from introspect.report.summary import MEASURES
 from introspect.report.text import show_run, show_studies, show_study, task_rows
-from introspect.reading import read_json
 from tests.made_up import (
     COUPLED,
     REVERSED,

@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from introspect.config import Config
 from introspect.cotrain import passes_of_update
-from introspect.pretrain import Diverged, Progress, silent
 from introspect.runs.build import donor_of
 from introspect.runs.run import run
 from introspect.runs.share import Share
 from introspect.runs.stages import m0_key, make_start, start_key
+from introspect.watch import Diverged, Progress, silent
 
 PASSES_A_SECOND = 6000  # passes over a subject of the default model on one core, measured
 

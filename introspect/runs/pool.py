@@ -12,9 +12,9 @@ from multiprocessing.connection import wait as wait_for_connection
 from pathlib import Path
 from typing import Any
 
-from introspect.pretrain import Progress
 from introspect.runs.jobs import Failure, Job, Outcome, list_m0s, perform
 from introspect.runs.stages import start_key
+from introspect.watch import Progress
 
 SPAWN = multiprocessing.get_context("spawn")
 

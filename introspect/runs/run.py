@@ -10,12 +10,12 @@ from introspect.fields import Refused
 from introspect.files import write_json, write_lines
 from introspect.forms import RESULT
 from introspect.measure import measure_controls, measure_m0
-from introspect.pretrain import Progress, silent
 from introspect.reading import read_json
 from introspect.runs.build import make_shifted, shifted
 from introspect.runs.items import choose_examples, list_items
 from introspect.runs.stages import hash_labels, make_ingredients, run_key
 from introspect.versions import versions
+from introspect.watch import Progress, silent
 
 N_EXAMPLE = 12  # held-out items that a finished run shows in words
 

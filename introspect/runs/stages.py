@@ -16,11 +16,12 @@ from introspect.config import Config, digest
 from introspect.interview import Interview, RunTask
 from introspect.labels import Frozen, freeze
 from introspect.model import GPT
-from introspect.pretrain import Progress, Stage, learn, silent
+from introspect.pretrain import Stage, learn
 from introspect.restore import check_tensor
 from introspect.runs.build import donor_of, worlds_of
 from introspect.tasks.registry import hash_file, joint_answers
 from introspect.tokenizer import vocab_size
+from introspect.watch import Progress, silent
 
 
 class Ingredients(NamedTuple):

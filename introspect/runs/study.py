@@ -20,7 +20,15 @@ from introspect.runs.build import check_sizes, sources
 from introspect.runs.experiment import show_fields
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.jobs import (
-    Failure, Job, Meter, Outcome, count_passes, deal, estimate_minutes, list_m0s, perform,
+    Failure,
+    Job,
+    Meter,
+    Outcome,
+    count_passes,
+    deal,
+    estimate_minutes,
+    list_m0s,
+    perform,
 )
 from introspect.runs.run import finished, read_result
 from introspect.runs.share import Share, Unfinished, find_share
