@@ -82,13 +82,12 @@ def draw_batches(
     draw, n = rng(seed, "explain", step), c.batch_size // len(explained)
     for s in explained:
         subjects = draw_subjects(s.explained, n, draw, s.labels.device)
-        anchor = anchored and c.anchor == "explained"
-        batches.append(Asked(s, subjects, explained=True, anchored=anchor, refreshed=refreshed))
+        batches.append(Asked(s, subjects, True, anchored and c.anchor == "explained", refreshed))
     if anchored and c.anchor == "all":
         draw, n = rng(seed, "anchor", step), c.batch_size // len(learned)
         for s in learned:
             subjects = draw_subjects(s.task.world.n_subject, n, draw, s.labels.device)
-            batches.append(Asked(s, subjects, explained=False, anchored=True))
+            batches.append(Asked(s, subjects, False, anchored=True))
     if shifted:
         draw, n = rng(seed, "shift", step), c.batch_size // len(shifted)
         for s, world in shifted:
