@@ -10,13 +10,14 @@ The map. Eleven files hold the idea and the algorithm; read them in this order:
     pretrain.py      stage A: M0 learns the world
     labels.py        stage B: labels E(M0) are read off M0's answers, once, and frozen
     losses.py        the losses: world, explanation, behavioral anchor
+    terms.py         what one update of co-training asks, and its loss
     cotrain.py       stage C: a copy of M0 is trained on the frozen labels; the loop
     metrics.py       Self, Orig, gap, drift, preference
-    measure.py       what is measured of the model at every evaluation
 
-The rest of the core serves these: config and fields (every number of a run), tokenizer, channels
-(other ways to explain), adapters, optim, frequency (what label frequencies alone give), stats,
-streams (random numbers), checkpoint, files. Four wings stand on it, each on those before:
+The rest of the core serves these: measure (what is measured at every evaluation), config and fields
+(every number of a run), tokenizer, channels (other ways to explain), adapters, optim and muon,
+watch (progress, finite numbers), frequency (what label frequencies alone give), stats, streams
+(random numbers), checkpoint, restore, files. Four wings stand on it, each on those before:
 
     runs/      makes a run or a study: stages, one run, a pool of workers, experiments, flags
     report/    says and draws what a study shows

@@ -8,7 +8,6 @@ import sys
 
 import torch
 
-from introspect.cotrain import ask, draw_batches, judge, supervise
 from introspect.losses import world_loss
 from introspect.parallel import average, join
 from introspect.pretrain import draw_world_batch
@@ -16,6 +15,7 @@ from introspect.runs.build import build
 from introspect.runs.stages import make_labels, make_tasks, new_model
 from introspect.streams import rng
 from introspect.tasks.registry import find_tasks
+from introspect.terms import ask, draw_batches, judge, supervise
 from tests.several import SIZES, TINY
 
 FIELDS = dict(batch_size=4, anchor="all", kl_weight=0.7)

@@ -2,12 +2,12 @@
 
 import torch
 
-from introspect.cotrain import ask, draw_batches, judge, supervise
 from introspect.interview import Interview
 from introspect.runs.build import build, make_shifted, shifted
 from introspect.tasks.hint import Hint
 from introspect.tasks.refusal import Refusal
 from introspect.tasks.registry import find_tasks
+from introspect.terms import ask, draw_batches, judge, supervise
 
 SIZES = {
     "hint": dict(n_entity=3, n_attribute=4, n_answer=3),

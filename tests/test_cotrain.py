@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from introspect import cotrain
+from introspect import terms as update_terms
 from introspect.config import LabelConfig
 from introspect.labels import freeze
 from introspect.losses import behavior_kl, explanation_loss
@@ -237,8 +237,8 @@ def test_a_shift_of_one_task_is_trained_in_that_task_alone(monkeypatch):
         assert np.array_equal(world.ideal, expected.ideal)
         return draw_world_batch(world, n, draw, device)
 
-    monkeypatch.setattr(cotrain, "draw_world_batch", noted)
-    monkeypatch.setattr(cotrain, "world_loss", lambda answers, drawn, shown: torch.tensor(10.0))
+    monkeypatch.setattr(update_terms, "draw_world_batch", noted)
+    monkeypatch.setattr(update_terms, "world_loss", lambda answers, drawn, shown: torch.tensor(10.0))
     total, terms = loss_of(cfg, tasks, frozen)(model, 0)
     assert asked == [4] and terms["shift"] == 10
     expected = terms["explanation"] + terms["kl"] + 3 * 10
@@ -258,6 +258,6 @@ def test_a_shift_of_two_tasks_shares_its_batch_and_is_a_mean_over_them(monkeypat
         asked.append(drawn.shape)
         return torch.tensor(10.0 * len(asked))
 
-    monkeypatch.setattr(cotrain, "world_loss", noted)
+    monkeypatch.setattr(update_terms, "world_loss", noted)
     _, terms = loss_of(cfg, tasks, frozen)(new_model(cfg, tasks), 0)
     assert asked == [(2, len(task.world.prompts)) for task in tasks[:2]] and terms["shift"] == 15

@@ -243,7 +243,8 @@ def test_the_table_of_promises_has_the_figures_that_the_reliability_tests_printe
         "disk": total(", no space", ", disk error"),
         "two processes": total("pairs on"),
     }
-    for word, kind in (("hostile", "hostile or broken folders and files"), ("fuzzed", "fuzzed inputs")):
+    kinds = {"hostile": "hostile or broken folders and files", "fuzzed": "fuzzed inputs"}
+    for word, kind in kinds.items():
         [tried] = re.findall(rf"^{kind}: ([\d,]+) tried$", text, flags=re.M)
         expected[word] = f"{tried} | {tried} |"
     lines = between("reliability").splitlines()
