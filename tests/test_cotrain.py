@@ -238,7 +238,7 @@ def test_a_shift_of_one_task_is_trained_in_that_task_alone(monkeypatch):
         return draw_world_batch(world, n, draw, device)
 
     monkeypatch.setattr(update_terms, "draw_world_batch", noted)
-    monkeypatch.setattr(update_terms, "world_loss", lambda answers, drawn, shown: torch.tensor(10.0))
+    monkeypatch.setattr(update_terms, "world_loss", lambda *_: torch.tensor(10.0))
     total, terms = loss_of(cfg, tasks, frozen)(model, 0)
     assert asked == [4] and terms["shift"] == 10
     expected = terms["explanation"] + terms["kl"] + 3 * 10
