@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import train
-from introspect import checkpoint, cotrain, pretrain
+from introspect import checkpoint, cotrain, pretrain, terms
 from introspect.fields import Refused
 from introspect.reading import read_json, read_lines
 from tests.tiny import TINY, run_folder, weights, without_time
@@ -149,7 +149,7 @@ def test_sigkill_at_random_moments_does_not_change_the_end(tmp_path):
 def test_nan_stops_the_run_within_one_step_with_exit_code_3(
     tmp_path, monkeypatch, capsys, stage, what
 ):
-    module = {"pretrain": pretrain, "cotrain": cotrain}[stage]
+    module = {"pretrain": pretrain, "cotrain": terms}[stage]
     name = {"pretrain": "world_loss", "cotrain": "explanation_loss"}[stage]
     loss, calls = getattr(module, name), iter(range(100))
 
