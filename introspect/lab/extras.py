@@ -1,21 +1,38 @@
 """What is measured of finished runs beyond their results, kept as NAME.json in their folders."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from introspect.analysis.patching import shared_circuits
 from introspect.analysis.probes import where_known
+from introspect.analysis.readout import compare_readouts
+from introspect.analysis.rivals import compare_rivals
 from introspect.config import Config
 from introspect.files import write_json
 from introspect.runs.experiments import EXPERIMENTS
-from introspect.runs.load import load_run
+from introspect.runs.load import Loaded, load_run
 from introspect.runs.pool import start_workers
+from introspect.runs.stages import make_m0, make_tasks
 from introspect.runs.study import Gathered, Setting, Workspace, perform_settings, plan_jobs
 
-EXTRAS = {"circuits": shared_circuits, "probes": where_known}  # of a run's model and first task
+
+def measure_readout(run: Loaded, cache: Path, device: str) -> dict[str, Any]:
+    """Whether the answer head came loose, and what other explainers get of the first task."""
+    m0 = make_m0(run.config, make_tasks(run.config, device), cache, device)
+    references = [labels.reference for labels in run.frozen]
+    readouts = compare_readouts(run.model, run.snapshots, references)
+    return readouts | {"rivals": compare_rivals(run.model, m0, run.snapshots[0])}
+
+
+EXTRAS: dict[str, Callable[[Loaded, Path, str], Any]] = {  # of a run, with its cache and device
+    "circuits": lambda run, *_: shared_circuits(run.model, run.snapshots[0].task),
+    "probes": lambda run, *_: where_known(run.model, run.snapshots[0].task),
+    "readout": measure_readout,
+}
 
 
 def perform(
@@ -47,5 +64,6 @@ def measure_extras(workspace: Workspace, todo: dict[Path, Config]) -> None:
 
 
 def measure_extra(workspace: Workspace, path: Path, config: Config) -> None:
-    run = load_run(path.parent, config, workspace.cache, workspace.device)
-    write_json(path, EXTRAS[path.stem](run.model, run.snapshots[0].task))
+    cache, device = workspace.cache, workspace.device
+    run = load_run(path.parent, config, cache, device)
+    write_json(path, EXTRAS[path.stem](run, cache, device))

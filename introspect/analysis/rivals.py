@@ -1,0 +1,80 @@
+"""What do explainers of equal cost get, which are fitted on the same frozen labels?
+
+Critics of self-explanation ask whether anything with the same access does as well. Three softmax
+regressions (readout.fit_classifier) are fitted on the labels that the run was trained on, and are
+judged on the held-out items beside the run's own explanations:
+
+    frozen    reads M0's activations at the place where explanations are read
+    current   reads the run's activations there
+    words     sees which words the question has, and no model
+
+An explainer that couples has Self > Orig. `frozen` cannot see what has moved since, and `words`
+sees nothing of any model. `current` has the same access as the run's own head, so it shows what
+the trunk offers to a linear reader, not what the run uses.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from introspect.analysis.readout import fit_classifier
+from introspect.interview import CHUNK, RunTask
+from introspect.measure import Snapshot
+from introspect.metrics import coupling
+from introspect.model import GPT
+from introspect.tokenizer import encode_words
+
+
+@torch.no_grad()
+def read_questions(model: GPT, task: RunTask) -> Tensor:
+    """(N, P, C) what the explanation head reads, of every pair of all subjects."""
+    seen: list[Tensor] = []
+    device = model.token.weight.device
+    with model.hooked("explain_head", lambda x: seen.append(x)):
+        for chunk in torch.arange(task.world.n_subject, device=device).split(CHUNK):
+            task.interview.explanations(model, chunk)
+    return torch.cat(seen).cpu()
+
+
+def list_words(task: RunTask) -> Tensor:
+    """(N, P, W) which words each question has, 0 or 1; W words occur in any."""
+    ids = torch.from_numpy(encode_words(task.world.slots))  # (N, S)
+    _, ids = ids.unique(return_inverse=True)
+    n_word = int(ids.max()) + 1
+    asked = [F.one_hot(ids[:, list(q)], n_word).amax(1) for q in task.world.questions]
+    return torch.stack(asked, dim=1).double()
+
+
+def explain_by(x: Tensor, snapshot: Snapshot) -> Tensor:
+    """(N, P) the likeliest label by a classifier of x (N, P, D), fitted on the training labels."""
+    train, n_class = snapshot.rows("train"), int(snapshot.targets.max()) + 1
+    targets = F.one_hot(snapshot.targets[train].flatten(), n_class).double()
+    weights, bias = fit_classifier(x[train].flatten(0, 1), targets)
+    return (x.double() @ weights + bias).argmax(-1)
+
+
+def compare_rivals(model: GPT, m0: GPT, snapshot: Snapshot) -> dict[str, Any]:
+    """Self, Orig, gap and preference on held-out items, of the run's own explanations under "own"
+    and of its rivals under their names.
+
+    Raises:
+        ValueError: explanations are not read from the explanation head.
+    """
+    task = snapshot.task
+    if snapshot.channel.suffixes != ((),) or snapshot.channel.name not in ("head", "probe"):
+        raise ValueError("rivals are for channels head and probe")
+    said = {
+        "own": snapshot.explanation,
+        "frozen": explain_by(read_questions(m0, task), snapshot),
+        "current": explain_by(read_questions(model, task), snapshot),
+        "words": explain_by(list_words(task), snapshot),
+    }
+    rows = snapshot.rows("held_out")
+    labels = snapshot.current[rows], snapshot.original[rows]
+    found = {name: coupling(explanation[rows], *labels) for name, explanation in said.items()}
+    return {
+        name: {"self": c.self_match, "orig": c.orig_match, "gap": c.gap, "preference": c.preference}
+        for name, c in found.items()
+    }
