@@ -11,6 +11,7 @@ from introspect.measure import Snapshot, measure_all, measure_controls
 from introspect.runs.build import build
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.items import list_items
+from introspect.runs.load import Loaded
 from introspect.runs.stages import make_tasks, new_model
 from introspect.runs.study import Run, Runs
 from introspect.tasks.registry import find_tasks
@@ -37,8 +38,14 @@ def measured(task):
         frozen.append(freeze(reference, reference, part.world, LabelConfig(), 0))
     snapshots = [Snapshot(model, *of) for of in zip(parts, frozen)]
     result = {**measure_all(snapshots), "controls": measure_controls(snapshots)}
-    extra = {} if len(names) > 1 else {name: f(model, parts[0]) for name, f in EXTRAS.items()}
+    extra = {} if len(names) > 1 else measure_extras(cfg, model, frozen, snapshots)
     return result, list_items(snapshots), extra
+
+
+def measure_extras(*run):
+    """Every extra measurement of a run that is its own M0."""
+    loaded = Loaded(*run, step=0)
+    return {name: measure(loaded, lambda: loaded.model) for name, measure in EXTRAS.items()}
 
 
 def scattered(value, draw):

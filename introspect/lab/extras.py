@@ -13,6 +13,7 @@ from introspect.analysis.readout import compare_readouts
 from introspect.analysis.rivals import compare_rivals
 from introspect.config import Config
 from introspect.files import write_json
+from introspect.model import GPT
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.load import Loaded, load_run
 from introspect.runs.pool import start_workers
@@ -20,17 +21,16 @@ from introspect.runs.stages import make_m0, make_tasks
 from introspect.runs.study import Gathered, Setting, Workspace, perform_settings, plan_jobs
 
 
-def measure_readout(run: Loaded, cache: Path, device: str) -> dict[str, Any]:
+def measure_readout(run: Loaded, find_m0: Callable[[], GPT]) -> dict[str, Any]:
     """Whether the answer head came loose, and what other explainers get of the first task."""
-    m0 = make_m0(run.config, make_tasks(run.config, device), cache, device)
     references = [labels.reference for labels in run.frozen]
     readouts = compare_readouts(run.model, run.snapshots, references)
-    return readouts | {"rivals": compare_rivals(run.model, m0, run.snapshots[0])}
+    return readouts | {"rivals": compare_rivals(run.model, find_m0(), run.snapshots[0])}
 
 
-EXTRAS: dict[str, Callable[[Loaded, Path, str], Any]] = {  # of a run, with its cache and device
-    "circuits": lambda run, *_: shared_circuits(run.model, run.snapshots[0].task),
-    "probes": lambda run, *_: where_known(run.model, run.snapshots[0].task),
+EXTRAS: dict[str, Callable[[Loaded, Callable[[], GPT]], Any]] = {  # of a run, and of its M0
+    "circuits": lambda run, _: shared_circuits(run.model, run.snapshots[0].task),
+    "probes": lambda run, _: where_known(run.model, run.snapshots[0].task),
     "readout": measure_readout,
 }
 
@@ -66,4 +66,5 @@ def measure_extras(workspace: Workspace, todo: dict[Path, Config]) -> None:
 def measure_extra(workspace: Workspace, path: Path, config: Config) -> None:
     cache, device = workspace.cache, workspace.device
     run = load_run(path.parent, config, cache, device)
-    write_json(path, EXTRAS[path.stem](run, cache, device))
+    find_m0 = partial(make_m0, config, make_tasks(config, device), cache, device)
+    write_json(path, EXTRAS[path.stem](run, find_m0))
