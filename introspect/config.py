@@ -128,9 +128,28 @@ class CotrainConfig:
         "", "concurrent objective: a world with other rates, as rate=value[,rate=value]"
     )
     shift_weight: float = option(1.0, "weight of the concurrent objective, if shift is set", 0)
+    anchor_reach: str = option(
+        "all",
+        "weights that the anchor's gradient reaches: all, the answer head only, or the trunk only",
+        choices=("all", "head", "trunk"),
+    )
+    objective: str = option(
+        "",
+        "what else is trained, on half of the held-out subjects: follow the cue, ignore it, or an "
+        "answer of the task to give always; the other half is measured",
+    )
+    objective_strength: float = option(
+        1.0, "share of the objective in its target; the rest is M0's own answer", 0, 1
+    )
+    objective_weight: float = option(1.0, "weight of the objective, if there is one", 0)
 
     def __post_init__(self):
         check_fields(self)
+        if self.anchor_reach != "all" and self.channel == "tied":
+            raise Refused(
+                f"--anchor_reach={self.anchor_reach}: with channel tied must be all, since "
+                "explanations are read from the answer head too"
+            )
 
 
 GROUPS = dict(gpt=GPTConfig, pretrain=PretrainConfig, labels=LabelConfig, cotrain=CotrainConfig)

@@ -26,7 +26,7 @@ from introspect.watch import Progress, check_finite, silent, weight_norm
 
 def passes_of_update(c: CotrainConfig) -> int:
     """Passes over a subject in one update, a measure of its time."""
-    return c.batch_size * (1 + bool(c.kl_weight) + bool(c.shift))
+    return c.batch_size * (1 + bool(c.kl_weight) + bool(c.shift) + bool(c.objective))
 
 
 class Trained(NamedTuple):
@@ -60,7 +60,7 @@ def cotrain(
     """
     trained = trainable(model.train(), c.channel, c.adapter_rank, seed)
     device, batch_seed = model.token.weight.device, seed if c.draw_seed is None else c.draw_seed
-    supervised = [supervise(task, labels, device) for task, labels in zip(tasks, frozen)]
+    supervised = [supervise(*each, c, device) for each in zip(tasks, frozen)]
     moved = [(s, shifted[s.task.name]) for s in supervised if s.task.name in shifted]
     optimizer = torch.optim.AdamW(trained, c.learning_rate, weight_decay=c.weight_decay, fused=True)
     step, rows, seconds = 0, [], 0.0

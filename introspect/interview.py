@@ -6,6 +6,7 @@ The explanation of a pair is read in a sequence of its own, which ends in <|expl
 contains the model's answer. How it is read there is up to the channel (channels.py).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -140,9 +141,10 @@ class RunTask(NamedTuple):
     interview: Interview
     explained: bool  # some of its subjects have explanation labels
     taught: bool  # M0 has never seen it; it is learned before co-training, from answers alone
+    aside: Sequence[int] = ()  # held-out subjects that an objective trains, so not measured
 
     def subjects(self, split: str) -> np.ndarray:
         """Numbers of the subjects of "train" or of "held_out"; without labels, all are held out."""
         if self.explained:
-            return self.world.subjects(split)
+            return np.setdiff1d(self.world.subjects(split), self.aside)
         return np.arange(self.world.n_subject if split == "held_out" else 0)

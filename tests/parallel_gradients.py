@@ -28,7 +28,7 @@ def compute(cache):
     [task] = tasks
     model, other = new_model(cfg, tasks).double(), new_model(cfg, tasks)
     frozen = make_labels(cfg, tasks, other, cache, "cpu")
-    supervised = [supervise(task, labels, torch.device("cpu")) for labels in frozen]
+    supervised = [supervise(task, labels, cfg.cotrain, torch.device("cpu")) for labels in frozen]
     for p in model.parameters():  # away from M0, so that the anchor has a gradient
         p.data += 0.1 * torch.sin(torch.arange(p.numel())).view_as(p)
     vectors = []

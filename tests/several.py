@@ -42,7 +42,7 @@ def saying(world, answers, explanations, channel="head"):
 def loss_of(cfg, tasks, frozen):
     """(model, step) -> the loss of that update and its terms, in a run of this configuration."""
     c, device = cfg.cotrain, torch.device("cpu")
-    supervised = [supervise(task, labels, device) for task, labels in zip(tasks, frozen)]
+    supervised = [supervise(task, labels, c, device) for task, labels in zip(tasks, frozen)]
     names = shifted(cfg.tasks, c.shift)
     moved = [
         (s, make_shifted(cfg, s.task.name, s.task.world))

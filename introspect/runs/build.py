@@ -165,6 +165,15 @@ def sources(task: str) -> str:
     return " ".join(f"{name}={sha256[:12]}" for name, sha256 in hashes.items() if sha256)
 
 
+def check_objective(world: World, name: str, objective: str) -> None:
+    """Refuse an objective that a task does not have."""
+    names, with_cue = [*world.answers], [x for x, _ in world.pairs]
+    if len(set(with_cue)) == len(with_cue) and not {y for _, y in world.pairs} & set(with_cue):
+        names += ["follow", "ignore"]  # every prompt has one cue or none
+    if objective not in names:
+        raise Refused(f"--objective={objective}: task {name} has {', '.join(names)}")
+
+
 def make_shifted(cfg: Config, name: str, before: World) -> World:
     """The world of a task with the rates of the shift; `before` is its world without the shift.
 
@@ -207,11 +216,13 @@ def check_sizes(config: Config) -> None:
         if config.gpt.block_size < length:
             text = f"task {name} has prompts of {length} tokens"
             raise Refused(f"--block_size={config.gpt.block_size}: {text}")
-        explained = int(world.explained.sum())
+        explained, aimed = int(world.explained.sum()), config.explained if c.objective else []
+        aside = (n - explained) // 2
         batches = [  # (the tasks that share a batch, its size, flag, how many subjects there are)
             (config.learned, p.pretrain_batch_size, "--pretrain_batch_size", n, "subjects"),
             (list(worlds), p.pretrain_batch_size, "--pretrain_batch_size", n, "subjects"),
             (config.explained, c.batch_size, "--batch_size", explained, "explained subjects"),
+            (aimed, c.batch_size, "--batch_size", aside, "subjects of the objective"),
             (shifting, c.batch_size, "--batch_size", n, "subjects"),
             (config.learned, c.batch_size, "--batch_size", n, "subjects"),
         ]
@@ -219,6 +230,8 @@ def check_sizes(config: Config) -> None:
             if name in tasks and not len(tasks) <= size <= most * len(tasks):
                 each = f" for each of {len(tasks)} tasks" if len(tasks) > 1 else ""
                 raise Refused(f"{flag}={size}: task {name} has {most} {what}, 1 to so many{each}")
+        if c.objective and name in config.explained:
+            check_objective(world, name, c.objective)
         if name in shifting:
             make_shifted(config, name, world)
         if c.channel == "same" and len({x for x, _ in world.pairs}) < len(world.pairs):

@@ -16,6 +16,7 @@ from introspect.config import Config, digest
 from introspect.interview import Interview, RunTask
 from introspect.labels import Frozen, freeze
 from introspect.model import GPT
+from introspect.objective import choose_aside
 from introspect.pretrain import Stage, learn
 from introspect.restore import check_tensor
 from introspect.runs.build import donor_of, worlds_of
@@ -55,6 +56,7 @@ def make_tasks(cfg: Config, device: str) -> list[RunTask]:
             Interview(world, "head", device, answers),
             explained=name in cfg.explained,
             taught=name not in cfg.learned,
+            aside=choose_aside(world, cfg.world_seed) if cfg.cotrain.objective else (),
         )
         for name, world in worlds.items()
     ]
