@@ -127,6 +127,34 @@ def gap_where_both_changed(runs: Runs, arm: str, twin: str) -> float:
 
 
 @statistic
+def tracking(runs: Runs, strength: float, stayed: bool = False) -> float:
+    """How much more explanations side with what a concurrent objective moved than those of a run
+    that was trained as long on an objective that asks for nothing.
+
+        siding(run) = share of explanations equal to the new label - share equal to the original
+        tracking = siding(run) - siding(run of strength 0),  on the same held-out items
+
+    The items are those that the objective alone moved: the run and its twin without explanations
+    give them the same new label, and the twin of strength 0 kept the original one. -2..2; nan where
+    there is no such item.
+
+    Args:
+        stayed: only items whose label the run of strength 0 kept too.
+    """
+    names = [f"{arm}-{s}" for s in (strength, 0.0) for arm in ("strength", "twin")]
+    run, twin, still, still_twin = read_items(*(runs[name] for name in names))
+    new, old = run.current, run.original
+    among = (new == twin.current) & (new != old) & (still_twin.current == old)
+    if stayed:
+        among &= still.current == old
+    if not among.any():
+        return float("nan")
+    sides = [(each.explanation == new).astype(float) - (each.explanation == old)
+             for each in (run, still)]  # fmt: skip
+    return float((sides[0] - sides[1])[among].mean())
+
+
+@statistic
 def preference_for_other(runs: Runs, explainer: str, arm: str) -> float:
     """Among the explainer's explanations that equal either the current or the original label of
     `arm`, but not both: the share that equals the current one, minus 0.5. nan if there is none."""

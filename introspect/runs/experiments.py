@@ -40,6 +40,25 @@ def shifts(flag: str, up: float, down: float, task: str) -> Experiment:
     )
 
 
+def objectives(objective: str, task: str, more_tasks: tuple[str, ...] = ()) -> Experiment:
+    """A concurrent objective at several strengths, each beside a twin without explanations."""
+    strengths = [0.0, 0.25, 0.5, 1.0]
+    arms = dial("strength", strengths, "objective_strength")
+    twins = {f"twin-{s}": {"objective_strength": s, "explain_weight": 0.0} for s in strengths}
+    return Experiment(
+        question=f"Do explanations track an objective, {objective} the cue, that moves the policy "
+        "while the labels stay?",
+        arms=arms | twins | SHUFFLED,
+        base={**SPARSE, "objective": objective, "objective_strength": 0.0, "learning_rate": 2e-3},
+        task=task,
+        more_tasks=more_tasks,
+        open="which weights the objective moves. It is trained on half of the held-out subjects, "
+        "and the other half is measured, so that it acts by generalization. One rate, at which "
+        "objectives were tracked on seeds 100-101. Labels were not shuffled while an objective "
+        "asks for something new, which at strength 0 it does not.",
+    )
+
+
 EXPERIMENTS = {
     "anchor": Experiment(
         question="Do explanations follow the model that is, rather than the model that gave the "
@@ -107,6 +126,14 @@ EXPERIMENTS = {
         "agreement with M0's own labels, is controls.own in runs.jsonl."),
     "shift": shifts("hint_reliability", 0.8, 0.4, "hint"),
     "shift-refusal": shifts("cue_reliability", 0.9, 0.7, "refusal"),
+    "follow": objectives("follow", "hint", ("verdict", "refusal")),
+    "ignore": objectives("ignore", "hint", ("verdict", "refusal")),
+    "reach": Experiment(
+        question="What does the anchor hold, the trunk or the answer head that reads it?",
+        arms={"reg": {}, "noreg": {"kl_weight": 0.0},
+              **dial("reach", ["head", "trunk"], "anchor_reach"), **SHUFFLED},  # fmt: skip
+        more_tasks=("verdict", "refusal"),
+        open="how far the weights that are not reached move."),
     "capacity": Experiment(
         question="How much room does explanation training need, in ranks of low-rank adapters?",
         arms={"reg": {}, **dial("rank", [1, 4, 16, 64], "adapter_rank"), **SHUFFLED},
