@@ -100,7 +100,7 @@ def test_the_hash_depends_on_every_field():
     base = config(n_embd=64, draw_seed=1, n_entity=8, n_attribute=8)
     others = {"task": "x", "channel": "tied", "anchor": "all", "shift": "guess_share=0.5"}
     others |= {"label_order": "shuffled", "donor": "m0_seed=7", "knowledge": "names"}
-    others |= {"refreshed": True}
+    others |= {"refreshed": True, "anchor_reach": "head", "objective": "follow"}
     hashes = {base.sha256()}
     fields = {name: value for name, value in base.flat().items() if name != "unexplained"}
     for name, value in fields.items():
