@@ -57,6 +57,10 @@ def trainable(model: GPT, channel: str, rank: int | None, seed: int) -> list[nn.
     if channel != "probe" and rank is None:
         return list(model.requires_grad_(True).parameters())
     model.requires_grad_(False)
-    head = model.lm_head if channel == "verbal" else model.explain_head
     added = adapt(model, rank, seed) if rank and channel != "probe" else []
-    return [*added, *head.requires_grad_(True).parameters()]
+    return [*added, *explaining_head(model, channel).requires_grad_(True).parameters()]
+
+
+def explaining_head(model: GPT, channel: str) -> nn.Linear:
+    """The head that says the explanation."""
+    return model.lm_head if channel == "verbal" else model.explain_head

@@ -97,6 +97,9 @@ class CotrainConfig:
     batch_size: int = option(32, "subjects per update, each with all its cues", 1)
     learning_rate: float = option(1e-3, "learning rate of AdamW, constant after warmup_steps", 0)
     warmup_steps: int = option(30, "updates over which the learning rate rises", 0)
+    head_steps: int = option(
+        0, "first updates, in which only the head that says the explanation is trained", 0
+    )
     weight_decay: float = option(0.01, "weight decay of AdamW", 0)
     grad_clip: float = option(1.0, "largest norm of the gradient", 1e-12)
     eval_interval: int = option(80, "updates between two evaluations; each saves a checkpoint", 1)

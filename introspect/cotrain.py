@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from introspect import checkpoint
-from introspect.adapters import trainable
+from introspect.adapters import explaining_head, trainable
 from introspect.config import CotrainConfig
 from introspect.files import write_lines
 from introspect.interview import RunTask
@@ -62,7 +62,11 @@ def cotrain(
     device, batch_seed = model.token.weight.device, seed if c.draw_seed is None else c.draw_seed
     supervised = [supervise(*each, c, device) for each in zip(tasks, frozen)]
     moved = [(s, shifted[s.task.name]) for s in supervised if s.task.name in shifted]
-    optimizer = torch.optim.AdamW(trained, c.learning_rate, weight_decay=c.weight_decay, fused=True)
+    groups = [{"params": trained}]
+    if c.head_steps:
+        head = set(explaining_head(model, c.channel).parameters())
+        groups = [{"params": [p for p in trained if (p in head) == own]} for own in (True, False)]
+    optimizer = torch.optim.AdamW(groups, c.learning_rate, weight_decay=c.weight_decay, fused=True)
     step, rows, seconds = 0, [], 0.0
     if saved := newest_of_run(out, model, c, made_of):
         step, state, meta = saved
@@ -103,6 +107,8 @@ def cotrain(
         norm = torch.nn.utils.clip_grad_norm_(trained, c.grad_clip)
         check_finite(step, title, loss=loss, gradient=norm)
         set_rates([optimizer], [c.learning_rate], min(1.0, (step + 1) / max(1, c.warmup_steps)))
+        if step < c.head_steps:
+            optimizer.param_groups[1]["lr"] = 0.0
         optimizer.step()
         step += 1
         check_finite(step, title, weights=weight_norm(model))

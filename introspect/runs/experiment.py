@@ -33,6 +33,9 @@ WORDS = {
     "strength": "an objective of strength {objective_strength:g}",
     "twin": "the same of strength {objective_strength:g}, without explanations",
     "reach": "an anchor whose gradient reaches the {anchor_reach} only",
+    "kl": "an anchor of weight {kl_weight:g}",
+    "room": "adapters of rank {adapter_rank} at learning rate {learning_rate:g}",
+    "ready": "the explanation head alone is trained for the first {head_steps} updates",
     "rank": "low-rank adapters of rank {adapter_rank} trained instead of all weights",
     "rate": "learning rate {learning_rate:g}",
     "rare": "a world in which the cue rarely counts",
@@ -80,8 +83,9 @@ class Experiment:
     def say(self, arm: str) -> str:
         """What an arm is, in words."""
         name = arm.split()[-1]
-        words = WORDS.get(name) or WORDS[name.rpartition("-")[0]]
-        return words.format(**self.sets(arm, 0))
+        while name and name not in WORDS:
+            name = name.rpartition("-")[0]
+        return WORDS[name].format(**self.sets(arm, 0))
 
     def check(self, name: str, overrides: Fields) -> None:
         """Refuse a field of the user that an arm of this experiment sets."""

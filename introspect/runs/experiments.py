@@ -134,6 +134,23 @@ EXPERIMENTS = {
               **dial("reach", ["head", "trunk"], "anchor_reach"), **SHUFFLED},  # fmt: skip
         more_tasks=("verdict", "refusal"),
         open="how far the weights that are not reached move."),
+    "dose": Experiment(
+        question="How much anchor does coupling need?",
+        arms={"reg": {}, **dial("kl", [0.0, 0.01, 0.03, 0.1, 0.3, 3.0, 10.0], "kl_weight"),
+              **SHUFFLED},  # fmt: skip
+        open="one rate and number of updates for all weights of the anchor."),
+    "room": Experiment(
+        question="Does the gap of low-rank adapters depend on the rank, or on how far they go?",
+        arms={**{f"room-{r}-{rate}": {"adapter_rank": r, "learning_rate": rate}
+                 for r in (1, 4, 16, 64) for rate in (5e-4, 2e-3, 8e-3)}, **SHUFFLED},  # fmt: skip
+        base={**SPARSE, "adapter_rank": 1, "learning_rate": 5e-4},
+        open="one number of updates for all; arms of one rank or of one rate differ in one thing."),
+    "start": Experiment(
+        question="What happens in the first updates, and does a head that can explain M0 change "
+        "it?",
+        arms={"reg": {}, "ready": {"head_steps": 200}, "noreg": {"kl_weight": 0.0}, **SHUFFLED},
+        base={"max_steps": 300, "eval_interval": 5},
+        open="ready moves all weights for 100 updates, reg for 300."),
     "capacity": Experiment(
         question="How much room does explanation training need, in ranks of low-rank adapters?",
         arms={"reg": {}, **dial("rank", [1, 4, 16, 64], "adapter_rank"), **SHUFFLED},
