@@ -133,6 +133,7 @@ EXPERIMENTS = {
         arms={"reg": {}, "noreg": {"kl_weight": 0.0},
               **dial("reach", ["head", "trunk"], "anchor_reach"), **SHUFFLED},  # fmt: skip
         more_tasks=("verdict", "refusal"),
+        extra="readout",
         open="how far the weights that are not reached move."),
     "dose": Experiment(
         question="How much anchor does coupling need?",
