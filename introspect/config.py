@@ -155,6 +155,8 @@ class CotrainConfig:
             )
 
 
+# fields that count in the hash only where they are set, so that runs made before them stay valid
+LATER = ("head_steps", "anchor_reach", "objective", "objective_strength", "objective_weight")
 GROUPS = dict(gpt=GPTConfig, pretrain=PretrainConfig, labels=LabelConfig, cotrain=CotrainConfig)
 
 
@@ -206,7 +208,8 @@ class Config:
         return flat
 
     def sha256(self) -> str:
-        return digest(self.flat())
+        unset = {k: v for k, v in asdict(CotrainConfig()).items() if k in LATER}
+        return digest({k: v for k, v in self.flat().items() if unset.get(k, ...) != v})
 
     def m0_fields(self) -> list[Any]:
         """The fields that decide the weights of M0."""
