@@ -147,7 +147,7 @@ def competence_of_m0(config: Config, names: list[str]) -> str:
         m0 = make_m0(config, parts, Path(folder), "cpu")
     lines = []
     for part in (part for part in parts if part.name in names):
-        answers = part.interview.ask_all(m0)[0].argmax(-1)
+        answers = part.interview.answers_of_all(m0).argmax(-1)
         found = measure_competence(part.world, answers)
         labels = ", ".join(f"{label} {share:.3f}" for label, share in found["labels"].items())
         lines.append(

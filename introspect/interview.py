@@ -68,7 +68,9 @@ class Interview:
             packed = pack(sequences).to(device)
             return Plan(ids[:, packed.slots].contiguous(), packed)
 
+        self.compared = sorted({variant for pair in world.pairs for variant in pair})
         self._prompts = plan(world.prompts)
+        self._compared = plan(tuple(world.prompts[variant] for variant in self.compared))
         self._questions = plan(questions)
         self._all = plan(world.prompts + questions)
 
@@ -120,9 +122,24 @@ class Interview:
 
     def ask_all(self, model: GPT) -> tuple[Tensor, Tensor]:
         """`ask` about all N subjects: logits (N, V, K) and class ids (N, P), on the CPU."""
-        everyone = torch.arange(self.n_subject, device=self.pairs.device)
-        answers, said = zip(*(self.ask(model, chunk) for chunk in everyone.split(CHUNK)))
+        answers, said = zip(*(self.ask(model, chunk) for chunk in self._chunks()))
         return torch.cat(answers).cpu(), torch.cat(said).cpu()
+
+    @torch.no_grad()
+    def answers_of_all(self, model: GPT, compared: bool = False) -> Tensor:
+        """`answers` about all N subjects, on the CPU: what labels are made of. With `compared`,
+        only variants that some pair compares are asked; the logits of all others are NaN."""
+        plan = self._compared if compared else self._prompts
+        read = [self._answer(model, self._read(model, chunk, plan)) for chunk in self._chunks()]
+        asked = torch.cat(read).cpu()
+        if not compared:
+            return asked
+        answers = asked.new_full((self.n_subject, self.n_variant, self.n_answer), torch.nan)
+        answers[:, self.compared] = asked
+        return answers
+
+    def _chunks(self) -> tuple[Tensor, ...]:
+        return torch.arange(self.n_subject, device=self.pairs.device).split(CHUNK)
 
     def labels(self, answers: Tensor) -> Tensor:
         """E(M) of a model M that gives these `answers` (N, V): what is true of it, in the classes

@@ -153,6 +153,21 @@ def test_all_are_asked_as_a_batch_is_for_all_subjects_whatever_the_chunk(channel
     assert torch.equal(spoken, said.argmax(-1)) and len(spoken.unique()) > 1
 
 
+@pytest.mark.parametrize("compared", [False, True])
+def test_answers_for_labels_are_those_of_a_batch_and_none_but_the_compared(compared, monkeypatch):
+    cfg = config("rules+hint", **{"rules.ablation": "removed"})
+    model, (rules, _) = new_model(cfg, make_tasks(cfg, "cpu")).double(), make_tasks(cfg, "cpu")
+    asked, read = rules.interview, [0, *range(1 + 6 * compared, 13)]  # of 13, 1 to 6 are flipped
+    monkeypatch.setattr(module, "CHUNK", 5)
+    found = asked.answers_of_all(model, compared=compared)
+    expected = asked.answers(model, torch.arange(12)).detach()
+    assert not found.requires_grad and found.shape == expected.shape
+    torch.testing.assert_close(found[:, read], expected[:, read], rtol=0, atol=1e-12)
+    assert found.isnan().sum() == 12 * 2 * (13 - len(read))
+    assert expected.diff(dim=1).abs().amin() > 0  # guard: variants differ
+    assert torch.equal(asked.labels(found.argmax(-1)), asked.labels(expected.argmax(-1)))
+
+
 def test_an_interview_knows_its_sizes():
     asked = Interview(WORLD)
     assert (asked.n_subject, asked.n_variant, asked.n_pair, asked.n_answer) == (12, 4, 3, 3)

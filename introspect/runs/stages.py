@@ -168,8 +168,9 @@ def make_labels(
             learned = tasks if donor.tasks == cfg.tasks else make_tasks(donor, device)
             labeled = make_m0(donor, learned, cache, device, progress, until)
         for task, folder in zip(tasks, folders):
-            reference, _ = task.interview.ask_all(m0)
-            logits = reference if labeled is m0 else task.interview.ask_all(labeled)[0]
+            reference = logits = task.interview.answers_of_all(m0)
+            if labeled is not m0:
+                logits = task.interview.answers_of_all(labeled, compared=True)
             frozen = freeze(logits, reference, task.world, cfg.labels, cfg.seed)
             if not folder.exists():
                 key, meta = labels_key(cfg, task.name, device), {"sha256": frozen.sha256()}
