@@ -156,8 +156,9 @@ def check_pickle(code: bytes, most: int) -> None:
 
 
 def numbered(parent: Path) -> list[tuple[int, Path]]:
-    """(step, folder) of every checkpoint `parent`/step-000123, newest first."""
-    steps = [p for p in parent.glob("step-*") if re.fullmatch(r"step-\d{6,12}", p.name, re.ASCII)]
+    """(step, folder) of every checkpoint `parent`/step-000123 or kept-000123, newest first."""
+    form = re.compile(r"(step|kept)-\d{6,12}", re.ASCII)
+    steps = [p for p in parent.glob("*-*") if form.fullmatch(p.name)]
     return sorted(((int(p.name[5:]), p) for p in steps), reverse=True)
 
 
@@ -194,9 +195,12 @@ def newest(
     return None
 
 
-def save_step(parent: Path, step: int, state: State, meta: Meta, made_of: str = "") -> None:
-    """Save parent/step-000123; of the earlier steps, only the last one is kept."""
-    folder = parent / f"step-{step:06d}"
+def save_step(
+    parent: Path, step: int, state: State, meta: Meta, made_of: str = "", kept: bool = False
+) -> None:
+    """Save parent/step-000123; of the earlier steps, only the last one is kept. Or save
+    parent/kept-000123, which stays when others are removed."""
+    folder = parent / f"{'kept' if kept else 'step'}-{step:06d}"
     if folder.exists():
         try:
             load(folder, made_of)
@@ -210,7 +214,8 @@ def save_step(parent: Path, step: int, state: State, meta: Meta, made_of: str = 
 def prune(parent: Path, step: int) -> None:
     """Remove the checkpoints that are no longer needed once that of `step` is there."""
     remove_leftovers(parent)
-    for old in [folder for s, folder in numbered(parent) if s <= step][KEEP:]:
+    earlier = [folder for s, folder in numbered(parent) if s <= step]
+    for old in [folder for folder in earlier if folder.name.startswith("step")][KEEP:]:
         discard(old)
 
 

@@ -1,6 +1,7 @@
 """Stage A: M0 learns its worlds from their answers alone. No explanation is trained here."""
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +60,7 @@ def learn(
     progress: Progress = silent,
     until: int | None = None,
     made_of: str = "",
+    kept: Collection[int] = (),
 ) -> GPT:
     """The model after `until` updates on the worlds of `tasks`; continues what is in `folder`.
 
@@ -67,6 +69,7 @@ def learn(
 
     Args:
         made_of: hash of what decides the weights; checkpoints of another one are refused.
+        kept: updates whose checkpoints stay in `folder`, since somebody will ask for them.
     """
     optimizers = muon_and_adamw(model, c)
     peaks = [group["lr"] for o in optimizers for group in o.param_groups]
@@ -107,8 +110,8 @@ def learn(
         progress(stage.title, passes)
 
         # 3. save: what continues a killed run, and in the end the model itself
-        if step % SAVE_INTERVAL == 0 or step == until:
+        if step % SAVE_INTERVAL == 0 or step == until or step in kept:
             inner = [optimizer.state_dict() for optimizer in optimizers]
             state = {"model": model.state_dict(), "optimizers": inner}
-            checkpoint.save_step(folder, step, state, {}, made_of)
+            checkpoint.save_step(folder, step, state, {}, made_of, step in kept)
     return model.eval().requires_grad_(False)

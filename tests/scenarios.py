@@ -88,7 +88,7 @@ def publish_small() -> None:
 
 
 SCENARIOS = {
-    "run": Scenario("train", ["anchor/reg", *USUAL, *WORLD], save_often),
+    "run": Scenario("train", ["anchor/reg", *USUAL, *WORLD, "--label_progress=0.6"], save_often),
     "taught": Scenario(
         "train",
         ["anchor/reg", "--task=hint+jabberwocky", "--teach_steps=8", *USUAL]

@@ -79,6 +79,16 @@ def test_the_two_newest_steps_are_kept_and_later_ones_are_not_touched(tmp_path):
     assert [step for step, _ in checkpoint.numbered(tmp_path)] == [9, 4, 3]
 
 
+def test_what_is_kept_stays_is_found_as_the_others_and_does_not_count_among_the_two(tmp_path):
+    for step in range(1, 8):
+        meta = {"rows": [step]}
+        checkpoint.save_step(tmp_path, step, state(step), meta, kept=step in (2, 6))
+    names = [folder.name for _, folder in checkpoint.numbered(tmp_path)]
+    assert names == ["step-000007", "kept-000006", "step-000005", "kept-000002"]
+    assert is_that_of(checkpoint.newest(tmp_path, until=6), 6)
+    assert is_that_of(checkpoint.newest(tmp_path, until=4), 2)
+
+
 class Killed(BaseException):
     """Not an Exception: nothing may catch it and clean up, as nothing can when the power goes."""
 

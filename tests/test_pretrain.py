@@ -8,13 +8,26 @@ import train
 from introspect import checkpoint, pretrain
 from introspect.reading import read_json, read_lines
 from introspect.runs.build import build
-from introspect.runs.stages import make_tasks, new_model
+from introspect.runs.stages import (
+    hash_labels,
+    make_ingredients,
+    make_tasks,
+    new_model,
+)
 from introspect.streams import rng
 from introspect.tasks.registry import find_tasks
 from introspect.tokenizer import ANSWER, encode
 from tests.several import SIZES, TINY
 from tests.test_cotrain_by_hand import adamw_by_hand
-from tests.tiny import SIZE, STEPS, folder_of, run_folder, weights, without_time
+from tests.tiny import (
+    SIZE,
+    STEPS,
+    WORLD,
+    folder_of,
+    run_folder,
+    weights,
+    without_time,
+)
 
 TASKS = ["--hint.n_entity=6", "--hint.n_attribute=6"]
 TASKS += ["--jabberwocky.n_creature=5", "--jabberwocky.n_habit=4", "--teach_steps=6"]
@@ -89,6 +102,33 @@ def test_a_run_stopped_while_it_is_taught_ends_as_if_it_had_not_been(
         assert one == other
     logs = [without_time(read_lines(out / "metrics.jsonl", {})) for out in (whole, again)]
     assert logs[0] == logs[1]
+
+
+# --- earlier checkpoints that are asked for labels ---
+
+
+def test_a_study_of_earlier_checkpoints_trains_m0_once_and_leaves_those_it_asked(
+    tmp_path, monkeypatch
+):
+    updates = []
+    monkeypatch.setattr(pretrain, "set_rates", lambda *of: updates.append(of) or set_rates(*of))
+    monkeypatch.setattr(pretrain, "SAVE_INTERVAL", 4)
+    monkeypatch.setattr("introspect.report.study.curves", lambda *_, **__: None)
+    flags = [*WORLD, *SIZE, *STEPS, "--device=cpu", "--jobs=1", f"--out_dir={tmp_path}"]
+    assert train.main(["progress", "--seeds=1", *flags]) == 0
+    assert len(updates) == 12
+    [m0] = (tmp_path / "cache").glob("m0-*")
+    saved = ["kept-000007", "kept-000010", "kept-000011", "step-000008", "step-000012"]
+    assert sorted(folder.name for folder in m0.iterdir()) == saved
+    hashes = set()
+    for arm in ("at-0.95", "at-0.85", "at-0.6", "reg"):
+        folder = folder_of(tmp_path, arm, 0)
+        described = read_json(folder / "config.json", {})["config"]
+        cfg = build(find_tasks(described.pop("task")), described)
+        alone = make_ingredients(cfg, tmp_path / arm, "cpu").frozen  # M0 first, then once more
+        assert hash_labels(alone) == read_json(folder / "result.json", {})["labels_sha256"]
+        hashes.add(hash_labels(alone))
+    assert len(hashes) > 2  # guard: labels differ; the last updates are small
 
 
 # --- a whole pretraining by hand ---

@@ -14,7 +14,7 @@ from introspect.cotrain import passes_of_update
 from introspect.runs.build import donor_of
 from introspect.runs.run import run
 from introspect.runs.share import Share
-from introspect.runs.stages import m0_key, make_start, start_key
+from introspect.runs.stages import labeled_step, m0_key, make_start, start_key
 from introspect.watch import Diverged, Progress, silent
 
 PASSES_A_SECOND = 6000  # passes over a subject of the default model on one core, measured
@@ -26,6 +26,7 @@ class Job(NamedTuple):
     arm: str
     config: Config
     out: Path | None
+    kept: tuple[int, ...] = ()  # updates of an M0 whose checkpoints runs take labels of
 
 
 class Failure(NamedTuple):
@@ -46,7 +47,7 @@ def perform(
     try:
         if job.out:
             return run(job.config, job.arm, job.out, cache, device, progress, m0_progress)
-        make_start(job.config, cache, device, progress)
+        make_start(job.config, cache, device, progress, job.kept)
         return None
     except Diverged as e:
         return Failure(job, str(e))
@@ -54,8 +55,15 @@ def perform(
 
 def list_m0s(jobs: Sequence[Job], device: str) -> dict[str, Job]:
     """The M0s that runs start from, their own and their donors', each once, by its hash."""
-    configs = [cfg for job in jobs for cfg in (job.config, donor_of(job.config))]
-    return {start_key(cfg, device): Job("", cfg, None) for cfg in configs}
+    m0s: dict[str, Job] = {}
+    for job in jobs:
+        labeled = donor_of(job.config)
+        for cfg in (job.config, labeled):
+            m0s.setdefault(start_key(cfg, device), Job("", cfg, None))
+        key, step = start_key(labeled, device), labeled_step(job.config)
+        if 0 < step < labeled.pretrain.pretrain_steps and step not in m0s[key].kept:
+            m0s[key] = m0s[key]._replace(kept=(*m0s[key].kept, step))
+    return m0s
 
 
 def count_passes(job: Job) -> int:

@@ -5,6 +5,7 @@ and shared by all runs that need them.
 """
 
 import copy
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -100,15 +101,20 @@ def make_m0(
     device: str,
     progress: Progress = silent,
     until: int | None = None,
+    kept: Collection[int] = (),
 ) -> GPT:
-    """M0, or its checkpoint after `until` updates, from the cache or trained."""
+    """M0, or its checkpoint after `until` updates, from the cache or trained.
+
+    Args:
+        kept: updates whose checkpoints stay in the cache, for labels of them.
+    """
     model = new_model(cfg, tasks).to(device)
     stage = Stage("pretrain", f"M0 of seed {cfg.m0_seed}", cfg.pretrain.pretrain_steps)
     key = m0_key(cfg, device)
     folder = cache / f"m0-{key[:16]}"
     learned = [task for task in tasks if not task.taught]
     seed = order_seed(cfg)
-    return learn(model, learned, cfg.pretrain, seed, stage, folder, progress, until, key)
+    return learn(model, learned, cfg.pretrain, seed, stage, folder, progress, until, key, kept)
 
 
 def teach(
@@ -125,10 +131,23 @@ def teach(
     return learn(model, tasks, cfg.pretrain, seed, stage, folder, progress, None, key)
 
 
-def make_start(cfg: Config, cache: Path, device: str, progress: Progress = silent) -> GPT:
-    """What co-training starts from, for the cache: many runs need it, and so do donors' labels."""
+def make_start(
+    cfg: Config,
+    cache: Path,
+    device: str,
+    progress: Progress = silent,
+    kept: Collection[int] = (),
+) -> GPT:
+    """What co-training starts from, for the cache: many runs need it, and so do donors' labels;
+    `kept` is that of `make_m0`."""
     tasks = make_tasks(cfg, device)
-    return teach(cfg, make_m0(cfg, tasks, cache, device, progress), tasks, cache, device, progress)
+    m0 = make_m0(cfg, tasks, cache, device, progress, kept=kept)
+    return teach(cfg, m0, tasks, cache, device, progress)
+
+
+def labeled_step(cfg: Config) -> int:
+    """After how many updates of its pretraining the model is asked that gives the labels."""
+    return round(cfg.labels.label_progress * donor_of(cfg).pretrain.pretrain_steps)
 
 
 def run_key(cfg: Config, device: str) -> str:
@@ -161,8 +180,7 @@ def make_labels(
     checkpoint (`label_progress`), or a model that differs in some fields (`donor`)."""
     folders = [labels_folder(cfg, task.name, cache, device) for task in tasks]
     if not all(folder.exists() for folder in folders):
-        donor = donor_of(cfg)
-        until = round(cfg.labels.label_progress * donor.pretrain.pretrain_steps)
+        donor, until = donor_of(cfg), labeled_step(cfg)
         labeled = m0
         if donor is not cfg or until < cfg.pretrain.pretrain_steps:
             learned = tasks if donor.tasks == cfg.tasks else make_tasks(donor, device)

@@ -203,6 +203,9 @@ def make_todo(todo: Sequence[Job], workspace: Workspace, what: str) -> list[Fail
     with meter.bar:
         if n_worker == 1 or len(todo) == 1:
             outcomes: dict[Job, Outcome] = {}
+            for m0 in [m0 for m0 in list_m0s(todo, device).values() if m0.kept]:
+                perform(m0, cache, device, meter)
+            meter.set_rest(sum(totals) + m0s)
             for i, job in enumerate(todo):
                 outcomes[job] = perform(job, cache, device, meter, meter)
                 meter.set_rest(sum(totals[i + 1 :]) + m0s * (len(todo) - i - 1) // len(todo))
