@@ -13,6 +13,7 @@ All but the last have E = K + 1 classes. A sentence also names the answer that s
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from introspect.labels import sentence_labels
@@ -60,6 +61,31 @@ class Heads:
         return self.world.explanation(label)
 
 
+class LogTotal(torch.autograd.Function):
+    """log sum_w exp(W x)_w, what log-probabilities of any words w have in common.
+
+        x (..., C), W (vocabulary, C) -> (..., 1)   p = softmax(W x)   d/dx = p W   d/dW = p^T x
+
+    One array as large as W x is filled; log_softmax, its columns and their gradients fill several.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
+        rows = x.flatten(0, -2)  # (n, C)
+        p = rows @ weight.T  # (n, vocabulary)
+        top = p.amax(-1, keepdim=True)
+        p.sub_(top).exp_()
+        total = p.sum(-1, keepdim=True)  # (n, 1)
+        ctx.save_for_backward(rows, p, total, p @ weight / total)
+        return (top + total.log()).view(*x.shape[:-1], 1)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        rows, p, total, mean = ctx.saved_tensors
+        g = gradient.reshape(-1, 1)
+        return (g * mean).view(*gradient.shape[:-1], -1), p.T @ (g / total * rows)
+
+
 class Verbal:
     """Explanations as a sentence: "would change to B", "would stay B".
 
@@ -75,15 +101,18 @@ class Verbal:
         inner = ["would", "change", "to", "stay"]
         self.would, self.change, self.to, self.stay = encode_words(inner).tolist()
         self.answers = torch.from_numpy(encode_words(list(world.answers))).to(device)  # (K,)
+        said = torch.from_numpy(encode_words([*inner, *world.answers]))
+        self.said = said.to(device)  # (4 + K,) the words of sentences
 
     def log_probs(self, model: GPT, hidden: Tensor) -> Tensor:
         """(B, P, 2 K) log P(sentence) = sum of log P(token | those before), over all tokens."""
-        p = model.lm_head(hidden).log_softmax(-1)  # (B, P, 5, vocabulary)
-        would = p[:, :, 0, self.would]
-        to = would + p[:, :, 1, self.change] + p[:, :, 2, self.to]
-        stay = would + p[:, :, 1, self.stay]
-        changes = to[..., None] + p[:, :, 3, self.answers]
-        stays = stay[..., None] + p[:, :, 4, self.answers]
+        weight = model.lm_head.weight
+        p = F.linear(hidden, weight[self.said]) - LogTotal.apply(hidden, weight)  # (B, P, 5, 4 + K)
+        would = p[:, :, 0, 0]
+        to = would + p[:, :, 1, 1] + p[:, :, 2, 2]
+        stay = would + p[:, :, 1, 3]
+        changes = to[..., None] + p[:, :, 3, 4:]
+        stays = stay[..., None] + p[:, :, 4, 4:]
         return torch.cat([changes, stays], dim=-1)
 
     def p_change(self, log_probs: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 import train
-from introspect.channels import Heads, Verbal
+from introspect.channels import Heads, LogTotal, Verbal
 from introspect.config import GPTConfig
 from introspect.fields import Refused
 from introspect.interview import Interview
@@ -134,6 +134,36 @@ def test_the_loss_of_a_sentence_is_the_sum_of_the_cross_entropies_of_its_tokens(
         losses.append(F.cross_entropy(logits, ids, reduction="sum"))
     found = explanation_loss(asked.explanations(model, EVERYONE), labels)
     torch.testing.assert_close(found, torch.stack(losses).mean(), rtol=0, atol=1e-9)
+
+
+def test_log_probs_and_gradients_are_those_of_one_softmax_over_the_whole_vocabulary():
+    found, verbal = [], Verbal(WORLD, "cpu")
+    model = MODELS[0]
+    read = behind(model).detach().unflatten(0, (12, 3))
+    labels = torch.randint(6, (12, 3), generator=torch.Generator().manual_seed(0))
+
+    def plain(hidden):
+        p = model.lm_head(hidden).log_softmax(-1)
+        tokens = [encode_words(said.split()) for said in SAID]
+        at = {4: (0, 1, 2, 3), 3: (0, 1, 4)}  # the places of a sentence's words
+        summed = [sum(p[:, :, i, t] for i, t in zip(at[len(ids)], ids)) for ids in tokens]
+        return torch.stack(summed, dim=-1)
+
+    for log_probs in (plain, lambda hidden: verbal.log_probs(model, hidden)):
+        hidden = read.clone().requires_grad_()
+        said = log_probs(hidden)
+        loss = explanation_loss(said, labels)
+        found.append((said, *torch.autograd.grad(loss, (hidden, model.lm_head.weight))))
+    for a, b in zip(*found):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    rows = found[0][2].abs().amax(1)
+    assert rows.min() > 0 and rows.max() > 1e-3  # every word of the vocabulary has a gradient
+
+
+def test_a_total_is_finite_where_a_sum_of_exponentials_is_not():
+    x, weight = torch.tensor([[1.0], [-1.0]]), torch.tensor([[1000.0], [999.0], [0.0]])
+    expected = (x @ weight.T).logsumexp(-1, keepdim=True)
+    assert torch.equal(LogTotal.apply(x, weight), expected) and expected.isfinite().all()
 
 
 def test_a_change_is_as_probable_as_all_sentences_that_say_so():
