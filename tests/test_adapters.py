@@ -106,10 +106,12 @@ def test_every_matrix_of_the_trunk_has_an_adapter_and_nothing_else_has():
     assert adapted == names - {"task_head", "explain_head", "lm_head"} and len(adapted) == 8
 
 
-def test_an_adapter_adds_b_a_x():
+@pytest.mark.parametrize("merged", [False, True])
+def test_an_adapter_adds_b_a_x(merged):
     g = torch.Generator().manual_seed(0)
     linear = torch.nn.Linear(5, 4, bias=False, dtype=torch.float64)
     adapter = LowRank(linear, 2, g)
+    adapter.merged = merged
     adapter.b.data.normal_(generator=g)
     x = torch.randn(3, 7, 5, generator=g, dtype=torch.float64)
     weight = (linear.weight + adapter.b @ adapter.a).detach()
@@ -119,6 +121,24 @@ def test_an_adapter_adds_b_a_x():
     ]
     torch.testing.assert_close(adapter(x).detach(), torch.tensor(expected, dtype=torch.float64))
     assert adapter.a.dtype == adapter.b.dtype == torch.float64
+
+
+@pytest.mark.parametrize("rank, width, merged", [
+    (1, 64, []), (16, 64, MATRICES[:2]), (64, 64, MATRICES), (16, 256, []), (96, 256, MATRICES)])
+def test_merged_are_those_for_which_it_is_less_work_with_the_same_gradients(rank, width, merged):
+    cfg, g = small(SMALL | dict(n_embd=width, n_layer=1)), torch.Generator().manual_seed(0)
+    model = model_of(cfg).double()
+    adapt(model, rank, seed=0)
+    adapters = [model.blocks[0].get_submodule(name) for name in MATRICES]
+    assert [name for name, m in zip(MATRICES, adapters) if m.merged] == list(merged)
+    for m in adapters:
+        m.b.data.normal_(generator=g)
+        x = torch.randn(3, 7, m.in_features, generator=g, dtype=torch.float64, requires_grad=True)
+        plain = x @ m.linear.weight.T + (x @ m.a.T) @ m.b.T
+        of = torch.randn(plain.shape, generator=g, dtype=torch.float64)
+        found = [torch.autograd.grad((y * of).sum(), (x, m.a, m.b)) for y in (m(x), plain)]
+        for ours, expected in zip(*found):
+            torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_a_is_drawn_by_the_seed_with_variance_one_over_inputs_and_b_is_zero():
