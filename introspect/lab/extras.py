@@ -1,11 +1,10 @@
 """What is measured of finished runs beyond their results, kept as NAME.json in their folders."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from introspect.analysis.patching import shared_circuits
 from introspect.analysis.probes import where_known
@@ -15,6 +14,7 @@ from introspect.config import Config
 from introspect.files import write_json
 from introspect.model import GPT
 from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.jobs import Meter
 from introspect.runs.load import Loaded, load_run
 from introspect.runs.pool import start_workers
 from introspect.runs.stages import make_m0, make_tasks
@@ -53,14 +53,14 @@ def perform(
 
 def measure_extras(workspace: Workspace, todo: dict[Path, Config]) -> None:
     """Write these files, NAME.json in the folder of a run of this configuration."""
-    do = partial(measure_extra, workspace)
-    hidden = None if todo else True  # None: hidden where stderr is no terminal
-    shown = partial(tqdm, total=len(todo), desc="extra measurements", disable=hidden)
-    if workspace.jobs == 1 or len(todo) < 2:
-        list(shown(map(do, todo, todo.values())))
+    if not todo:
         return
-    with start_workers(workspace.jobs) as pool:
-        list(shown(pool.map(do, todo, todo.values())))
+    do, alone = partial(measure_extra, workspace), workspace.jobs == 1 or len(todo) == 1
+    meter = Meter("extra measurements", len(todo))
+    with meter.bar, nullcontext() if alone else start_workers(workspace.jobs) as pool:
+        done = (pool.map if pool else map)(do, todo, todo.values())
+        for path, _ in zip(todo, done):
+            meter(f"{path.stem} of {path.parent.name}", 1)
 
 
 def measure_extra(workspace: Workspace, path: Path, config: Config) -> None:

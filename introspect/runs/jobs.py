@@ -139,7 +139,3 @@ class Meter:
                 file=sys.stderr,
                 flush=True,
             )
-
-    def set_rest(self, passes: int) -> None:
-        """Correct how many passes are left."""
-        self.total = self.bar.total = self.done + passes

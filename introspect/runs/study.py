@@ -23,7 +23,6 @@ from introspect.runs.jobs import (
     Failure,
     Job,
     Meter,
-    Outcome,
     count_passes,
     deal,
     estimate_minutes,
@@ -197,18 +196,11 @@ def make_runs(
 def make_todo(todo: Sequence[Job], workspace: Workspace, what: str) -> list[Failure]:
     """Make these runs; returns those that diverged."""
     cache, device, n_worker = workspace.cache, workspace.device, workspace.jobs
-    totals = [count_passes(job) for job in todo]
-    m0s = sum(map(count_passes, list_m0s(todo, device).values()))
-    meter = Meter(what, sum(totals) + m0s)
+    every = [*list_m0s(todo, device).values(), *todo]
+    meter = Meter(what, sum(map(count_passes, every)))
     with meter.bar:
         if n_worker == 1 or len(todo) == 1:
-            outcomes: dict[Job, Outcome] = {}
-            for m0 in [m0 for m0 in list_m0s(todo, device).values() if m0.kept]:
-                perform(m0, cache, device, meter)
-            meter.set_rest(sum(totals) + m0s)
-            for i, job in enumerate(todo):
-                outcomes[job] = perform(job, cache, device, meter, meter)
-                meter.set_rest(sum(totals[i + 1 :]) + m0s * (len(todo) - i - 1) // len(todo))
+            outcomes = {job: perform(job, cache, device, meter) for job in every}
         else:
             from introspect.runs.pool import perform_in_workers
 
