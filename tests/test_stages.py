@@ -178,7 +178,7 @@ def test_labels_of_a_mixture_are_those_of_each_task_and_hashed_together(tmp_path
     cfg = config("hint+refusal+jabberwocky", label_order="shuffled")
     tasks, m0, _, found = make_ingredients(cfg, tmp_path, "cpu")
     for task, labels in zip(tasks, found):
-        reference = task.interview.answers_of_all(m0)
+        reference, _ = task.interview.ask_all(m0)
         assert torch.equal(labels.reference, reference)
         answers, K = reference.argmax(-1).tolist(), len(task.world.answers)
         rows = [[K if row[x] == row[y] else row[y] for x, y in task.world.pairs] for row in answers]

@@ -186,7 +186,7 @@ def make_labels(
             learned = tasks if donor.tasks == cfg.tasks else make_tasks(donor, device)
             labeled = make_m0(donor, learned, cache, device, progress, until)
         for task, folder in zip(tasks, folders):
-            reference = logits = task.interview.answers_of_all(m0)
+            reference = logits = task.interview.ask_all(m0)[0]  # as evaluations ask, to the bit
             if labeled is not m0:
                 logits = task.interview.answers_of_all(labeled, compared=True)
             frozen = freeze(logits, reference, task.world, cfg.labels, cfg.seed)
