@@ -21,7 +21,9 @@ from introspect.runs.build import build
 from introspect.runs.cli import (
     DIVERGED,
     DONE,
+    STACK,
     add_flags,
+    default_stack,
     escape,
     n_core,
     one_line,
@@ -126,6 +128,7 @@ class LabConfig:
     seeds: int = option(5, "how many", 1, 1000)
     seed: int = option(0, "the first of them", 0, 10**6)
     jobs: int | None = option(None, "runs at a time; default: one a core", 1)
+    stack: int | None = option(None, STACK, 1)
     out_dir: str = option("out", "folder for runs, M0s, labels and reports, as in train.py")
     results_dir: str = option("", "folder for the reports alone; default: that of out_dir")
     publish: bool = option(
@@ -156,7 +159,8 @@ def judge_claims(names: list[str], config: LabConfig) -> int:
     from introspect.lab.verdicts import rows_of
     from introspect.runs.study import Workspace, claim_view, settings_of
 
-    workspace = Workspace(Path(config.out_dir), device, config.jobs or n_core())
+    stack = config.stack or default_stack(device)
+    workspace = Workspace(Path(config.out_dir), device, config.jobs or n_core(), stack=stack)
     results = ROOT / "data" / "results" if config.publish else Path(config.results_dir)
     if not (config.publish or config.results_dir):
         results = workspace.root

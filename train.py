@@ -12,6 +12,7 @@ from introspect.runs.cli import (
     DIVERGED,
     DONE,
     Command,
+    default_stack,
     n_core,
     one_line,
     parse,
@@ -29,7 +30,12 @@ def main(argv: list[str]) -> int:
     run = command.run
     device = resolve_device(run.device)
     workspace = Workspace(
-        Path(run.out_dir), device, run.jobs or n_core(), command.overrides, run.cache_dir
+        Path(run.out_dir),
+        device,
+        run.jobs or n_core(),
+        command.overrides,
+        run.cache_dir,
+        run.stack or default_stack(device),
     )
     work = train_one if command.arm else train_study
     return work(command, workspace, Setting(command.experiment, command.task))

@@ -3,10 +3,12 @@
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from introspect import checkpoint
 from introspect.adapters import explaining_head, trainable
@@ -20,7 +22,7 @@ from introspect.optim import set_rates
 from introspect.parallel import average
 from introspect.restore import newest_of_run, restore
 from introspect.tasks.world import World
-from introspect.terms import ask, draw_batches, judge, supervise
+from introspect.terms import Asked, ask, draw_batches, judge, supervise
 from introspect.watch import Progress, check_finite, silent, weight_norm
 
 
@@ -34,6 +36,104 @@ class Trained(NamedTuple):
 
     rows: list[dict[str, Any]]  # one for each evaluation: the lines of metrics.jsonl
     snapshots: list[Snapshot]  # of each task, at the last evaluation
+
+
+@dataclass(eq=False)
+class Training:
+    """One run in training; continues what is in out/checkpoints.
+
+    While `evaluate` says that an update is due: ask what `draw` returns, judge it, put the gradient
+    into the weights, and `update`. One run alone does so in `cotrain`, several in runs/stacked.py.
+    """
+
+    model: GPT  # a copy of M0, trained in place
+    tasks: list[RunTask]
+    frozen: list[Frozen]
+    c: CotrainConfig
+    seed: int
+    out: Path
+    title: str
+    progress: Progress
+    shifted: Mapping[str, World]
+    refreshed: bool
+    made_of: str
+
+    def __post_init__(self):
+        c, model = self.c, self.model
+        self.trained = trainable(model.train(), c.channel, c.adapter_rank, self.seed)
+        groups = [self.trained]
+        if c.head_steps:
+            head = set(explaining_head(model, c.channel).parameters())
+            groups = [[p for p in self.trained if (p in head) == own] for own in (True, False)]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": group} for group in groups],
+            c.learning_rate,
+            weight_decay=c.weight_decay,
+            fused=True,
+        )
+        device = model.token.weight.device
+        self.supervised = [supervise(*each, c, device) for each in zip(self.tasks, self.frozen)]
+        named = [(s, s.task.name) for s in self.supervised]
+        self.moved = [(s, self.shifted[name]) for s, name in named if name in self.shifted]
+        self.step, self.rows, self.terms, self.snapshots, seconds = 0, [], {}, [], 0.0
+        if saved := newest_of_run(self.out, model, c, self.made_of):
+            self.step, state, meta = saved
+            restore(state, model, [self.optimizer], self.step, f"{self.out}, step {self.step}")
+            checkpoint.prune(self.out / "checkpoints", self.step)
+            self.rows, seconds = meta["rows"], meta["seconds"]
+            print(f"{self.out}: resumed from step {self.step}", file=sys.stderr)
+        self.progress(self.title, -self.step * passes_of_update(c))
+        self.started = time.monotonic() - seconds
+
+    def take_snapshots(self) -> list[Snapshot]:
+        return [Snapshot(self.model, *each) for each in zip(self.tasks, self.frozen)]
+
+    def evaluate(self) -> bool:
+        """Measure and save where that is due: at step 0 and after the last step too, never twice at
+        one step. Returns whether an update is due."""
+        c, step = self.c, self.step
+        due = step % c.eval_interval == 0 or step == c.max_steps
+        if due and not (self.rows and self.rows[-1]["step"] == step):
+            self.snapshots = self.take_snapshots()
+            losses = {f"loss/{name}": term.item() for name, term in self.terms.items()}
+            row = {"step": step, **losses, **measure_all(self.snapshots)}
+            self.rows.append(row | {"seconds": round(time.monotonic() - self.started, 3)})
+            optimizers = [self.optimizer.state_dict()]
+            state = {"model": self.model.state_dict(), "optimizers": optimizers}
+            meta = {"rows": self.rows, "seconds": time.monotonic() - self.started}
+            checkpoint.save_step(self.out / "checkpoints", step, state, meta, self.made_of)
+            write_lines(self.out / "metrics.jsonl", self.rows)
+        return step < c.max_steps
+
+    def draw(self) -> list[Asked]:
+        """What the next update asks."""
+        seed = self.seed if self.c.draw_seed is None else self.c.draw_seed
+        return draw_batches(self.step, self.supervised, self.moved, self.c, seed, self.refreshed)
+
+    def update(self, loss: Tensor, terms: dict[str, Tensor]) -> None:
+        """One update by the gradient of `loss` that the weights have.
+
+        Raises:
+            Diverged: a number of it is not finite.
+        """
+        c, gradients = self.c, [p.grad for p in self.trained if p.grad is not None]
+        average([*gradients, loss, *terms.values()])
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, c.grad_clip)
+        check_finite(self.step, self.title, loss=loss, gradient=norm)
+        factor = min(1.0, (self.step + 1) / max(1, c.warmup_steps))
+        set_rates([self.optimizer], [c.learning_rate], factor)
+        if self.step < c.head_steps:
+            self.optimizer.param_groups[1]["lr"] = 0.0
+        self.optimizer.step()
+        self.step, self.terms = self.step + 1, terms
+        check_finite(self.step, self.title, weights=weight_norm(self.model))
+        self.progress(self.title, passes_of_update(c))
+
+    def end(self) -> Trained:
+        """What a run that needs no more updates ended with."""
+        write_lines(self.out / "metrics.jsonl", self.rows)
+        snapshots = self.snapshots or self.take_snapshots()  # a finished one is asked once more
+        return Trained(self.rows, snapshots)
 
 
 def cotrain(
@@ -58,60 +158,12 @@ def cotrain(
         refreshed: no label is frozen, see `terms.Asked`.
         made_of: hash of what decides the run; checkpoints of another one are refused.
     """
-    trained = trainable(model.train(), c.channel, c.adapter_rank, seed)
-    device, batch_seed = model.token.weight.device, seed if c.draw_seed is None else c.draw_seed
-    supervised = [supervise(*each, c, device) for each in zip(tasks, frozen)]
-    moved = [(s, shifted[s.task.name]) for s in supervised if s.task.name in shifted]
-    groups = [{"params": trained}]
-    if c.head_steps:
-        head = set(explaining_head(model, c.channel).parameters())
-        groups = [{"params": [p for p in trained if (p in head) == own]} for own in (True, False)]
-    optimizer = torch.optim.AdamW(groups, c.learning_rate, weight_decay=c.weight_decay, fused=True)
-    step, rows, seconds = 0, [], 0.0
-    if saved := newest_of_run(out, model, c, made_of):
-        step, state, meta = saved
-        restore(state, model, [optimizer], step, f"{out}, step {step}")
-        checkpoint.prune(out / "checkpoints", step)
-        rows, seconds = meta["rows"], meta["seconds"]
-        print(f"{out}: resumed from step {step}", file=sys.stderr)
-
-    def take_snapshots() -> list[Snapshot]:
-        return [Snapshot(model, *each) for each in zip(tasks, frozen)]
-
-    passes = passes_of_update(c)
-    progress(title, -step * passes)
-    started, terms, snapshots = time.monotonic() - seconds, {}, []
-    while True:
-        # 1. evaluate and save: at step 0 and after the last step too, never twice at one step
-        due = step % c.eval_interval == 0 or step == c.max_steps
-        if due and not (rows and rows[-1]["step"] == step):
-            snapshots = take_snapshots()
-            losses = {f"loss/{name}": term.item() for name, term in terms.items()}
-            row = {"step": step, **losses, **measure_all(snapshots)}
-            rows.append(row | {"seconds": round(time.monotonic() - started, 3)})
-            state = {"model": model.state_dict(), "optimizers": [optimizer.state_dict()]}
-            meta = {"rows": rows, "seconds": time.monotonic() - started}
-            checkpoint.save_step(out / "checkpoints", step, state, meta, made_of)
-            write_lines(out / "metrics.jsonl", rows)
-        if step >= c.max_steps:
-            break
-
-        # 2. one batch, judged by frozen labels and, for the anchor, by M0's answers
-        batches = draw_batches(step, supervised, moved, c, batch_seed, refreshed)
+    given = seed, out, title, progress, shifted, refreshed, made_of
+    training = Training(model, tasks, frozen, c, *given)
+    while training.evaluate():
+        batches = training.draw()  # judged by frozen labels and, for the anchor, by M0's answers
         loss, terms = judge(batches, [ask(model, batch) for batch in batches], c)
-
-        # 3. one update
-        optimizer.zero_grad(set_to_none=True)
+        training.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        average([p.grad for p in trained if p.grad is not None] + [loss, *terms.values()])
-        norm = torch.nn.utils.clip_grad_norm_(trained, c.grad_clip)
-        check_finite(step, title, loss=loss, gradient=norm)
-        set_rates([optimizer], [c.learning_rate], min(1.0, (step + 1) / max(1, c.warmup_steps)))
-        if step < c.head_steps:
-            optimizer.param_groups[1]["lr"] = 0.0
-        optimizer.step()
-        step += 1
-        check_finite(step, title, weights=weight_norm(model))
-        progress(title, passes)
-    write_lines(out / "metrics.jsonl", rows)
-    return Trained(rows, snapshots or take_snapshots())  # a finished one is asked once more
+        training.update(loss, terms)
+    return training.end()

@@ -162,4 +162,5 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
     """The fields of a config.json that must be the same when a run is continued, by name. Who first
     asked for the run, as older ones say, does not count."""
     free = ("config", "cache", "experiment", "arm", "first_seed")
-    return {k: v for k, v in config.items() if k not in free} | config["config"]
+    named = {"stacked": False} | {k: v for k, v in config.items() if k not in free}
+    return named | config["config"]

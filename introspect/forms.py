@@ -20,6 +20,7 @@ DESCRIPTION = {  # config.json of a run
     "device": str,
     "source": str,
     "cache": str,
+    "stacked?": bool,
     "config": {"task": str, str: int | float | str | bool | None},
 }
 RESULT = {  # result.json of a run

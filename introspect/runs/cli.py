@@ -18,6 +18,11 @@ from introspect.tasks import TASKS
 from introspect.tasks.registry import find_tasks
 
 DONE, REFUSED, DIVERGED, STOPPED = 0, 2, 3, 130  # exit codes
+STACK = (
+    "runs of one shape trained together, at most; 1: each by itself; from 2 on, every run that can "
+    "be stacked is, even alone, to the same digits whatever its company, which differ from those "
+    "of 1 in the last places; default: 1 on cpu, 8 on cuda"
+)
 LONGEST = 2000  # characters of what is said of bad input, which may be a whole file
 
 
@@ -38,6 +43,7 @@ class RunConfig:
     cache_dir: str = option("", "folder for M0s and labels; default: cache in out_dir")
     device: str = option("auto", "cuda where it is, else cpu", choices=("auto", "cpu", "cuda"))
     jobs: int | None = option(None, "of a study: runs at a time; default: one a core", 1)
+    stack: int | None = option(None, STACK, 1)
 
     def __post_init__(self):
         check_fields(self)
@@ -209,6 +215,11 @@ def resolve_device(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise Refused("--device=cuda: this machine has no usable GPU; use cpu or auto")
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def default_stack(device: str) -> int:
+    """Measured: stacks gain 1.2 to 1.3 times on one core at the default width; not on a GPU yet."""
+    return 8 if device == "cuda" else 1
 
 
 def one_line(main: Callable[[list[str]], int]) -> None:

@@ -14,6 +14,7 @@ from introspect.cotrain import passes_of_update
 from introspect.runs.build import donor_of
 from introspect.runs.run import run
 from introspect.runs.share import Share
+from introspect.runs.stacked import run_together
 from introspect.runs.stages import labeled_step, m0_key, make_start, start_key
 from introspect.watch import Diverged, Progress, silent
 
@@ -27,6 +28,7 @@ class Job(NamedTuple):
     config: Config
     out: Path | None
     kept: tuple[int, ...] = ()  # updates of an M0 whose checkpoints runs take labels of
+    kind: str = ""  # of runs that are trained in a stack: those of one kind may be in one stack
 
 
 class Failure(NamedTuple):
@@ -51,6 +53,43 @@ def perform(
         return None
     except Diverged as e:
         return Failure(job, str(e))
+
+
+def perform_together(
+    jobs: Sequence[Job],
+    cache: Path,
+    device: str,
+    progress: Progress,
+    m0_progress: Progress = silent,
+) -> list[Outcome]:
+    """Do one job, or the jobs of one stack, in this process; the outcome of each."""
+    if not jobs[0].kind:
+        return [perform(job, cache, device, progress, m0_progress) for job in jobs]
+    torch.set_num_threads(1)
+    runs = [(job.arm, job.config, job.out) for job in jobs]
+    ends = run_together(runs, cache, device, progress, m0_progress)
+    return [
+        Failure(job, str(end)) if isinstance(end, Diverged) else end for job, end in zip(jobs, ends)
+    ]
+
+
+def stack(jobs: Sequence[Job], most: int, n_worker: int) -> list[tuple[Job, ...]]:
+    """The jobs in the order of the first of each stack: alone, or at most `most` of one kind.
+
+    Stacks are smaller where that gives every worker one: a run's numbers do not depend on it.
+
+    >>> a, b, c = Job("a", None, None, "x"), Job("b", None, None), Job("c", None, None, "x")
+    >>> [[job.arm for job in each] for each in stack([a, b, c], 8, 1)]
+    [['a', 'c'], ['b']]
+    """
+    kinds: dict[str | Job, list[Job]] = {}
+    for job in jobs:
+        kinds.setdefault(job.kind or job, []).append(job)
+    stacks = []
+    for alike in kinds.values():
+        n = min(most, -(-len(alike) // n_worker))
+        stacks += [tuple(alike[i : i + n]) for i in range(0, len(alike), n)]
+    return stacks
 
 
 def list_m0s(jobs: Sequence[Job], device: str) -> dict[str, Job]:

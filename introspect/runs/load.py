@@ -10,9 +10,11 @@ from introspect import checkpoint
 from introspect.adapters import trainable
 from introspect.config import Config
 from introspect.fields import Refused
+from introspect.forms import DESCRIPTION
 from introspect.labels import Frozen
 from introspect.measure import Snapshot
 from introspect.model import GPT
+from introspect.reading import read_json
 from introspect.restore import newest_of_run, restore_model
 from introspect.runs.stages import (
     ask_through,
@@ -55,12 +57,18 @@ def load_run(out: Path, config: Config, cache: Path, device: str) -> Loaded:
     tasks = ask_through(make_tasks(config, device), c.channel, device)
     model = new_model(config, tasks).to(device)
     trainable(model, c.channel, c.adapter_rank, config.seed)  # puts adapters in, where it has some
-    step, state, _ = newest_of_run(out, model, c, run_key(config, device))
+    step, state, _ = newest_of_run(out, model, c, run_key(config, device, was_stacked(out)))
     frozen = [load_labels(config, task, cache, device) for task in tasks]
     restore_model(state.get("model"), model, f"{out}, step {step}")
     model.eval().requires_grad_(False)
     snapshots = [Snapshot(model, *each) for each in zip(tasks, frozen)]
     return Loaded(config, model, frozen, snapshots, step)
+
+
+def was_stacked(out: Path) -> bool:
+    """Whether the run in `out` is trained in a stack, as its config.json says, where it has one."""
+    path = out / "config.json"
+    return path.exists() and read_json(path, DESCRIPTION).get("stacked", False)
 
 
 def least_bytes(config: Config) -> int:

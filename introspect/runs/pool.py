@@ -12,7 +12,7 @@ from multiprocessing.connection import wait as wait_for_connection
 from pathlib import Path
 from typing import Any
 
-from introspect.runs.jobs import Failure, Job, Outcome, list_m0s, perform
+from introspect.runs.jobs import Failure, Job, Outcome, list_m0s, perform_together
 from introspect.runs.stages import start_key
 from introspect.watch import Progress
 
@@ -25,32 +25,35 @@ def start_workers(n_worker: int, ticks: Any = None) -> ProcessPoolExecutor:
 
 
 def perform_in_workers(
-    jobs: Sequence[Job], cache: Path, device: str, progress: Progress, n_worker: int
+    stacks: Sequence[tuple[Job, ...]], cache: Path, device: str, progress: Progress, n_worker: int
 ) -> dict[Job, Outcome]:
-    """Results by job, from worker processes. A run starts once its M0s are there."""
+    """Results by job, from worker processes. A run, or a stack, starts once its M0s are there."""
     ticks = SPAWN.Queue()
     outcomes: dict[Job, Outcome] = {}
-    lacks = {job: set(list_m0s([job], device)) for job in jobs}  # M0s that are not there yet
+    lacks = {jobs: set(list_m0s(jobs, device)) for jobs in stacks}  # M0s that are not there yet
     with start_workers(n_worker, ticks) as pool:
         try:
-            m0s = list_m0s(jobs, device).values()
-            waiting = {pool.submit(perform_in_worker, m0, cache, device): m0 for m0 in m0s}
+            m0s = list_m0s([job for jobs in stacks for job in jobs], device).values()
+            waiting = {pool.submit(perform_in_worker, (m0,), cache, device): (m0,) for m0 in m0s}
             while waiting:
                 done, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
                 with suppress(queue.Empty):
                     while True:
                         progress(*ticks.get_nowait())
                 for future in done:
-                    job, outcome = waiting.pop(future), future.result()
-                    outcomes[job] = outcome
-                    key = None if job.out else start_key(job.config, device)
-                    for follower in [j for j, keys in lacks.items() if key in keys]:
-                        lacks[follower].remove(key)
-                        if isinstance(outcome, Failure):  # no M0, so none of its runs
-                            outcomes[follower] = Failure(follower, outcome.error)
-                        if not lacks[follower] and follower not in outcomes:
-                            submitted = pool.submit(perform_in_worker, follower, cache, device)
-                            waiting[submitted] = follower
+                    jobs, ended = waiting.pop(future), future.result()
+                    outcomes |= zip(jobs, ended)
+                    if jobs[0].out:
+                        continue
+                    key = start_key(jobs[0].config, device)
+                    for followers in [j for j, keys in lacks.items() if key in keys]:
+                        lacks[followers].remove(key)
+                        for job in followers if isinstance(ended[0], Failure) else ():
+                            if key in list_m0s([job], device):  # no M0, so none of its runs
+                                outcomes[job] = Failure(job, ended[0].error)
+                        rest = tuple(job for job in followers if job not in outcomes)
+                        if rest and not lacks[followers]:
+                            waiting[pool.submit(perform_in_worker, rest, cache, device)] = rest
         except BaseException:
             for worker in multiprocessing.active_children():
                 worker.terminate()
@@ -75,5 +78,5 @@ def prepare(ticks: Any) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def perform_in_worker(job: Job, cache: Path, device: str) -> Outcome:
-    return perform(job, cache, device, lambda *tick: _ticks.put(tick))
+def perform_in_worker(jobs: Sequence[Job], cache: Path, device: str) -> list[Outcome]:
+    return perform_together(jobs, cache, device, lambda *tick: _ticks.put(tick))

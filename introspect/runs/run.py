@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from introspect.config import Config
-from introspect.cotrain import cotrain
+from introspect.cotrain import Trained, cotrain
 from introspect.fields import Refused
 from introspect.files import write_json, write_lines
 from introspect.forms import RESULT
@@ -59,23 +59,46 @@ def run(
     """
     if done := finished(out, cfg):
         return done
+    given = prepare(cfg, arm, out, cache, device, m0_progress) | {"progress": progress}
+    return conclude(cfg, arm, out, device, given, cotrain(**given))
+
+
+def prepare(
+    cfg: Config,
+    arm: str,
+    out: Path,
+    cache: Path,
+    device: str,
+    m0_progress: Progress = silent,
+    stacked: bool = False,
+) -> dict[str, Any]:
+    """What `cotrain` is given for a run, by name, but for `progress`."""
     tasks, _, start, frozen = make_ingredients(cfg, cache, device, m0_progress)
-    c, title = cfg.cotrain, f"{arm} of seed {cfg.seed}"
     worlds = {task.name: task.world for task in tasks}
-    moved = {name: make_shifted(cfg, name, worlds[name]) for name in shifted(cfg.tasks, c.shift)}
-    rows, snapshots = cotrain(
-        copy.deepcopy(start),
-        tasks,
-        frozen,
-        c,
-        cfg.seed,
-        out,
-        title,
-        progress,
-        moved,
-        cfg.labels.refreshed,
-        run_key(cfg, device),
-    )
+    names = shifted(cfg.tasks, cfg.cotrain.shift)
+    return {
+        "model": copy.deepcopy(start),
+        "tasks": tasks,
+        "frozen": frozen,
+        "c": cfg.cotrain,
+        "seed": cfg.seed,
+        "out": out,
+        "title": f"{arm} of seed {cfg.seed}",
+        "shifted": {name: make_shifted(cfg, name, worlds[name]) for name in names},
+        "refreshed": cfg.labels.refreshed,
+        "made_of": run_key(cfg, device, stacked),
+    }
+
+
+def conclude(
+    cfg: Config, arm: str, out: Path, device: str, given: dict[str, Any], trained: Trained
+) -> dict[str, Any]:
+    """Write what a run that was trained leaves beside its checkpoints; returns its result.
+
+    Args:
+        given: of `prepare`.
+    """
+    (rows, snapshots), frozen = trained, given["frozen"]
     write_json(out / "examples.json", {"examples": choose_examples(snapshots, N_EXAMPLE)})
     write_lines(out / "items.jsonl", list_items(snapshots))
     final = {k: v for k, v in rows[-1].items() if k not in ("step", "seconds") and "/" not in k}
@@ -85,7 +108,7 @@ def run(
         "seed": cfg.seed,
         **final,
         "controls": measure_controls(snapshots),
-        "m0": measure_m0(tasks, frozen),
+        "m0": measure_m0(given["tasks"], frozen),
         "config_sha256": cfg.sha256(),
         "labels_sha256": hash_labels(frozen),
         "seconds": rows[-1]["seconds"],

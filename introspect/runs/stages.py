@@ -150,9 +150,10 @@ def labeled_step(cfg: Config) -> int:
     return round(cfg.labels.label_progress * donor_of(cfg).pretrain.pretrain_steps)
 
 
-def run_key(cfg: Config, device: str) -> str:
-    """Hash of everything that decides a run: its fields, its own tasks' source, the device."""
-    return digest([cfg.sha256(), start_key(cfg, device)])
+def run_key(cfg: Config, device: str, stacked: bool = False) -> str:
+    """Hash of everything that decides a run: its fields, its own tasks' source, the device, and
+    whether it is trained in a stack (runs/stacked.py), which rounds otherwise."""
+    return digest([cfg.sha256(), start_key(cfg, device), *(["stacked"] if stacked else [])])
 
 
 def labels_key(cfg: Config, name: str, device: str) -> str:

@@ -27,10 +27,12 @@ from introspect.runs.jobs import (
     deal,
     estimate_minutes,
     list_m0s,
-    perform,
+    perform_together,
+    stack,
 )
 from introspect.runs.run import finished, read_result
 from introspect.runs.share import Share, Unfinished, find_share
+from introspect.runs.stacked import kind_of
 
 
 class Setting(NamedTuple):
@@ -66,6 +68,7 @@ class Workspace:
     jobs: int  # at a time
     overrides: dict[str, Any] = field(default_factory=dict)  # the user's fields, in every run
     cache_dir: str = ""
+    stack: int = 1  # runs that are trained together, at most; 1: each by itself
 
     @property
     def cache(self) -> Path:
@@ -120,7 +123,8 @@ def plan_jobs(
     for seed in seeds:
         for arm in arms or experiment.arms:
             config = experiment.config(arm, setting.task, workspace.overrides, seed)
-            jobs[arm, seed] = Job(arm, config, workspace.name_run(config))
+            kind = kind_of(config) if workspace.stack > 1 else ""
+            jobs[arm, seed] = Job(arm, config, workspace.name_run(config), kind)
     return jobs
 
 
@@ -131,7 +135,7 @@ def describe(workspace: Workspace, job: Job) -> dict[str, Any]:
         "source": sources(job.config.task),
         "cache": os.path.relpath(os.path.realpath(workspace.cache), os.path.realpath(job.out)),
         "config": job.config.flat(),
-    }
+    } | ({"stacked": True} if job.kind else {})
 
 
 def claim_view(out: Path) -> None:
@@ -196,15 +200,18 @@ def make_runs(
 def make_todo(todo: Sequence[Job], workspace: Workspace, what: str) -> list[Failure]:
     """Make these runs; returns those that diverged."""
     cache, device, n_worker = workspace.cache, workspace.device, workspace.jobs
-    every = [*list_m0s(todo, device).values(), *todo]
-    meter = Meter(what, sum(map(count_passes, every)))
+    m0s = list_m0s(todo, device).values()
+    meter = Meter(what, sum(map(count_passes, [*m0s, *todo])))
     with meter.bar:
-        if n_worker == 1 or len(todo) == 1:
-            outcomes = {job: perform(job, cache, device, meter) for job in every}
+        stacks = stack(todo, workspace.stack, n_worker)
+        if n_worker == 1 or len(stacks) == 1:
+            outcomes: dict[Job, Outcome] = {}
+            for jobs in [*((m0,) for m0 in m0s), *stacks]:
+                outcomes |= zip(jobs, perform_together(jobs, cache, device, meter))
         else:
             from introspect.runs.pool import perform_in_workers
 
-            outcomes = perform_in_workers(todo, cache, device, meter, n_worker)
+            outcomes = perform_in_workers(stacks, cache, device, meter, n_worker)
     return [outcomes[job] for job in todo if isinstance(outcomes[job], Failure)]
 
 
