@@ -8,9 +8,10 @@ its optimizer and checkpoints. The sum of the losses is differentiated once; the
 does not depend on the weights of another, so that each gets its own gradient.
 
 A run's numbers do not depend on its company: on a CPU its weights have the same bits in any stack,
-also in one of one run. They differ in the last digits from those of the run by itself (cotrain.py),
-since attention and biases are added up in another order. So a run is trained in a stack or not from
-its beginning to its end, and its checkpoints say which (stages.run_key).
+also in one of one run. A product of matrices rounds by where in a cache line they begin, so the
+part of a run in every array must be whole lines. Weights differ in the last digits from those of
+the run by itself (cotrain.py), since attention and biases are added up in another order. So a run
+is trained in a stack or not from its beginning to its end; its checkpoints say which (run_key).
 """
 
 import math
@@ -32,22 +33,27 @@ from introspect.runs.run import conclude, finished, prepare
 from introspect.terms import Asked, Reply, ask, judge
 from introspect.watch import Diverged, Progress, silent
 
+LINE = 16  # numbers in a cache line, and in the widest vector of a CPU
+
 
 def kind_of(cfg: Config) -> str:
     """A hash that runs have in common which can be stacked; empty for a run that cannot be.
 
     It is of what decides the shapes of a pass: size, channel, prompts and answers of every task,
     terms of the loss, batch size, and how many updates and evaluations there are. Seeds, weights of
-    the terms, learning rates and labels are free. A run with adapters cannot be stacked.
+    the terms, learning rates and labels are free. A run cannot be stacked if it has adapters, or if
+    its width or the subjects that it asks of one task at a time are no multiple of 16.
     """
-    c = cfg.cotrain
-    if c.adapter_rank is not None:
+    g, c = cfg.gpt, cfg.cotrain
+    anchored = cfg.learned if c.kl_weight and c.anchor == "all" else []
+    asked = cfg.explained, anchored, list(shifted(cfg.tasks, c.shift))
+    sizes = [g.n_embd, *(c.batch_size // len(tasks) for tasks in asked if tasks)]
+    if c.adapter_rank is not None or any(n % LINE for n in sizes):
         return ""
-    g, names = cfg.gpt, (cfg.learned, cfg.explained, list(shifted(cfg.tasks, c.shift)))
     size = g.n_layer, g.n_head, g.n_embd, g.block_size
-    terms = c.kl_weight > 0, c.anchor, cfg.labels.refreshed, c.channel, c.batch_size
+    terms = c.kl_weight > 0, cfg.labels.refreshed, c.channel, c.batch_size
     worlds = [(n, w.prompts, w.questions, w.pairs, w.answers) for n, w in worlds_of(cfg).items()]
-    return digest([size, names, terms, worlds, c.max_steps, c.eval_interval])
+    return digest([size, asked, terms, worlds, c.max_steps, c.eval_interval])
 
 
 class StackedGPT:

@@ -183,6 +183,8 @@ def make_runs(
     todo = [job for job in own if not finished(job.out, job.config)]
     minutes = estimate_minutes(todo, cache, device, n_worker)
     made = f"{len(own) - len(todo)} of {len(own)} runs are there already"
+    if stacked := sum(bool(job.kind) for job in own):
+        plan += f"\n{stacked} of {len(own)} runs are trained in stacks of up to {workspace.stack}"
     if share.size > 1:
         plan += f"\nprocess {share.rank} of {share.size} has {len(own)} of {len(jobs)} runs"
     print(f"{plan}\n{made}; {len(todo)} to make, about {minutes:.1f} min", file=sys.stderr)
