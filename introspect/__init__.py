@@ -19,7 +19,8 @@ The rest of the core serves these: measure (what is measured at every evaluation
 watch (progress, finite numbers), frequency (what label frequencies alone give), stats, streams
 (random numbers), checkpoint, restore, files. Four wings stand on it, each on those before:
 
-    runs/      makes a run or a study: stages, one run, a pool of workers, experiments, flags
+    runs/      makes a run or a study: stages, one run, stacks of runs, a pool of workers,
+               experiments, flags
     report/    says and draws what a study shows
     analysis/  asks a finished run more: attribution, patching, paths, probes, matrix, score; and
                times and simulates: bench, calibration

@@ -50,6 +50,7 @@ def test_a_run_of_a_stack_has_the_labels_and_about_the_weights_of_the_run_alone(
         alone = run(cfg, "reg", tmp_path / str(cfg.seed), whole.parent / "cache", "cpu")
         ours = read_json(whole / str(cfg.seed) / "result.json", {})
         assert ours["labels_sha256"] == alone["labels_sha256"] and ours.keys() == alone.keys()
+        assert ours["versions"] == alone["versions"] | {"training": "stacked"}
         moved = weights(whole / str(cfg.seed)) - weights(tmp_path / str(cfg.seed))
         assert 0 < float(moved.abs().max()) < 0.02  # AdamW divides small gradients by themselves
 
@@ -95,6 +96,7 @@ STUDY = [*(f for f in FLAGS if "batch_size" not in f), "--batch_size=16",
          "--pretrain_batch_size=8"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_study_in_stacks_is_the_same_with_workers_and_its_runs_one_by_one(tmp_path, capsys):
     def study(name, *flags):
         assert train.main([*flags, *STUDY, f"--out_dir={tmp_path / name}"]) == 0
@@ -115,6 +117,7 @@ def test_a_study_in_stacks_is_the_same_with_workers_and_its_runs_one_by_one(tmp_
         study("one", "anchor", "--seeds=2", "--jobs=1", "--stack=1")
 
 
+@pytest.mark.slow
 def test_an_m0_that_diverges_ends_its_own_run_of_a_stack_only(tmp_path):
     cfgs = [small(TINY), small(TINY | dict(seed=1, pretrain_batch_size=9, muon_learning_rate=1e30))]
     assert len({kind_of(cfg) for cfg in cfgs}) == 1

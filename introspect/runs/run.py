@@ -60,7 +60,7 @@ def run(
     if done := finished(out, cfg):
         return done
     given = prepare(cfg, arm, out, cache, device, m0_progress) | {"progress": progress}
-    return conclude(cfg, arm, out, device, given, cotrain(**given))
+    return conclude(cfg, arm, device, given, cotrain(**given))
 
 
 def prepare(
@@ -91,14 +91,19 @@ def prepare(
 
 
 def conclude(
-    cfg: Config, arm: str, out: Path, device: str, given: dict[str, Any], trained: Trained
+    cfg: Config,
+    arm: str,
+    device: str,
+    given: dict[str, Any],
+    trained: Trained,
+    stacked: bool = False,
 ) -> dict[str, Any]:
     """Write what a run that was trained leaves beside its checkpoints; returns its result.
 
     Args:
-        given: of `prepare`.
+        given: what `prepare` returned.
     """
-    (rows, snapshots), frozen = trained, given["frozen"]
+    (rows, snapshots), frozen, out = trained, given["frozen"], given["out"]
     write_json(out / "examples.json", {"examples": choose_examples(snapshots, N_EXAMPLE)})
     write_lines(out / "items.jsonl", list_items(snapshots))
     final = {k: v for k, v in rows[-1].items() if k not in ("step", "seconds") and "/" not in k}
@@ -112,7 +117,7 @@ def conclude(
         "config_sha256": cfg.sha256(),
         "labels_sha256": hash_labels(frozen),
         "seconds": rows[-1]["seconds"],
-        "versions": versions(device),
+        "versions": versions(device) | ({"training": "stacked"} if stacked else {}),
     }
     write_json(out / "result.json", result)
     return result

@@ -229,6 +229,6 @@ def run_together(
     for arm, cfg, out in runs:
         if training := trainings.get(out):
             ends[out] = diverged.get(training) or conclude(
-                cfg, arm, out, device, given[out], training.end()
+                cfg, arm, device, given[out], training.end(), stacked=True
             )
     return [ends[out] for _, _, out in runs]
