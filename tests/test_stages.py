@@ -12,7 +12,7 @@ from introspect.config import LabelConfig
 from introspect.interview import Interview
 from introspect.labels import freeze
 from introspect.runs.build import build, donor_of
-from introspect.runs.pool import Job, perform
+from introspect.runs.jobs import Job, perform
 from introspect.runs.stages import (
     hash_labels,
     labels_folder,
