@@ -25,10 +25,12 @@ TINY = dict(
 OF_EACH = [  # what runs of one kind may differ in
     dict(seed=3, learning_rate=0.01, kl_weight=0.5, n_entity=7),
     dict(seed=4, draw_seed=9, explain_weight=2.0, grad_clip=0.5, first_name=30),
-    dict(seed=5, warmup_steps=2, weight_decay=0.3, hint_reliability=0.6),
+    dict(seed=5, warmup_steps=2, head_steps=2, weight_decay=0.3, hint_reliability=0.6),
 ]
-CASES = [*({"channel": name} for name in CHANNELS), {"kl_weight": 0.0}, {"anchor": "all"},
-         {"refreshed": True}, {"shift": "hint_reliability=0.1"}]  # fmt: skip
+CASES = [*({"channel": name} for name in CHANNELS if name != "verbal"), {"kl_weight": 0.0},
+         {"anchor": "all"},
+         {"refreshed": True}, {"shift": "hint_reliability=0.1"},
+         {"objective": "follow", "n_entity": 12}]  # fmt: skip
 TASKS = "hint+refusal+rules"
 SEVERAL = {"hint.n_entity": 6, "hint.n_attribute": 6, "rules.n_first": 6, "rules.n_second": 6,
            "refusal.n_action": 6, "refusal.n_object": 6, "unexplained": "refusal",
@@ -100,6 +102,8 @@ def test_a_stack_replies_and_has_gradients_as_its_runs_alone(case, tmp_path):
 def test_a_stack_of_several_tasks_is_its_runs_alone(tmp_path):
     cfgs = [build(find_tasks(TASKS), SEVERAL | dict(seed=seed, m0_seed=seed)) for seed in (1, 2)]
     assert len({kind_of(cfg) for cfg in cfgs} - {""}) == 1
+    joint = Stack([start(cfg, tmp_path) for cfg in cfgs]).joint["hint"]
+    assert joint.first == [0, 36] and joint.n_subject == 72
     assert max(differences(cfgs, tmp_path)) < 1e-9
 
 
@@ -207,7 +211,9 @@ def test_runs_are_of_one_kind_by_shape_and_terms_alone():
               {"batch_size": 32, "n_entity": 12}, {"eval_interval": 3}, *CASES[1:]]  # fmt: skip
     kinds = [kind_of(small(TINY | other)) for other in others]
     assert len({usual, *kinds}) == len(others) + 1 and "" not in kinds
-    for never in ({"adapter_rank": 2}, {"batch_size": 12}, {"n_embd": 24}):
+    nevers = [{"adapter_rank": 2}, {"anchor_reach": "head"}, {"channel": "verbal"},
+              {"batch_size": 12}, {"n_embd": 24}]  # fmt: skip
+    for never in nevers:
         assert kind_of(small(TINY | never)) == "", never
 
 

@@ -27,8 +27,8 @@ class Job(NamedTuple):
     arm: str
     config: Config
     out: Path | None
-    kept: tuple[int, ...] = ()  # updates of an M0 whose checkpoints runs take labels of
     kind: str = ""  # of runs that are trained in a stack: those of one kind may be in one stack
+    kept: tuple[int, ...] = ()  # updates of an M0 whose checkpoints runs take labels of
 
 
 class Failure(NamedTuple):

@@ -41,17 +41,20 @@ def kind_of(cfg: Config) -> str:
 
     It is of what decides the shapes of a pass: size, channel, prompts and answers of every task,
     terms of the loss, batch size, and how many updates and evaluations there are. Seeds, weights of
-    the terms, learning rates and labels are free. A run cannot be stacked if it has adapters, or if
-    its width or the subjects that it asks of one task at a time are no multiple of 16.
+    the terms, learning rates and labels are free. A run cannot be stacked if it has adapters, if
+    it explains in words (LogTotal is of one vocabulary), if its anchor reaches some weights only,
+    or if its width or the subjects that it asks of one task at a time are no multiple of 16.
     """
     g, c = cfg.gpt, cfg.cotrain
     anchored = cfg.learned if c.kl_weight and c.anchor == "all" else []
     asked = cfg.explained, anchored, list(shifted(cfg.tasks, c.shift))
     sizes = [g.n_embd, *(c.batch_size // len(tasks) for tasks in asked if tasks)]
-    if c.adapter_rank is not None or any(n % LINE for n in sizes):
+    odd = any(n % LINE for n in sizes)
+    alone = c.adapter_rank is not None or c.channel == "verbal" or c.anchor_reach != "all"
+    if odd or alone:
         return ""
-    size = g.n_layer, g.n_head, g.n_embd, g.block_size
-    terms = c.kl_weight > 0, cfg.labels.refreshed, c.channel, c.batch_size
+    size = g.n_layer, g.n_head, g.n_embd, g.block_size, c.channel, c.batch_size
+    terms = c.kl_weight > 0, bool(c.objective), cfg.labels.refreshed
     worlds = [(n, w.prompts, w.questions, w.pairs, w.answers) for n, w in worlds_of(cfg).items()]
     return digest([size, asked, terms, worlds, c.max_steps, c.eval_interval])
 
@@ -117,19 +120,16 @@ class StackedGPT:
             x = x + h.view(x.shape)
         return self._norm(x.flatten(1, 2), "norm").view(-1, *x.shape[2:])
 
-    def _head(self, hidden: Tensor, name: str, bias: bool = True) -> Tensor:
+    def _head(self, hidden: Tensor, name: str) -> Tensor:
         """(R * B, ..., C) -> (R * B, ..., classes)."""
         rows = hidden.reshape(self.n_run, -1, hidden.shape[-1])
-        return self._linear(rows, name, bias).view(*hidden.shape[:-1], -1)
+        return self._linear(rows, name, bias=True).view(*hidden.shape[:-1], -1)
 
     def task_head(self, hidden: Tensor) -> Tensor:
         return self._head(hidden, "task_head")
 
     def explain_head(self, hidden: Tensor) -> Tensor:
         return self._head(hidden, "explain_head")
-
-    def lm_head(self, hidden: Tensor) -> Tensor:
-        return self._head(hidden, "lm_head", bias=False)
 
 
 class Joint(Interview):

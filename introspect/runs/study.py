@@ -207,7 +207,7 @@ def make_todo(todo: Sequence[Job], workspace: Workspace, what: str) -> list[Fail
     with meter.bar:
         stacks = stack(todo, workspace.stack, n_worker)
         if n_worker == 1 or len(stacks) == 1:
-            outcomes: dict[Job, Outcome] = {}
+            outcomes = {}
             for jobs in [*((m0,) for m0 in m0s), *stacks]:
                 outcomes |= zip(jobs, perform_together(jobs, cache, device, meter))
         else:
