@@ -5,7 +5,7 @@
     python eval.py score FILE..   Self, Orig and gap of your own model, from lines of JSON
     python eval.py experiment X   the claims about one experiment: runs what is missing
     python eval.py claims         all of them, with a verdict each
-    python eval.py bench          how long an update takes on this machine
+    python eval.py bench          how long a run takes here, in our way and in others
     python eval.py calibrate      how often intervals and verdicts are right, on simulated data
 """
 
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
         formatter_class=parser.formatter_class,
     )
     scored.add_argument("files", type=Path, nargs="+", metavar="FILE", help="of such lines")
-    add_flags(commands.add_parser("bench", help="time an update, packed and not"), BenchConfig)
+    add_flags(commands.add_parser("bench", help="time a run, and other ways to it"), BenchConfig)
     calibrate = commands.add_parser("calibrate", help="how often intervals and verdicts are right")
     add_flags(calibrate, CalibrateConfig)
     one = commands.add_parser("experiment", help="run an experiment and judge the claims about it")
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     given = {k: v for k, v in vars(args).items() if k != "command"}
     if args.command == "bench":
-        return time_updates(BenchConfig(**given))
+        return time_updates(BenchConfig(**given), argv)
     if args.command == "calibrate":
         return count_errors(CalibrateConfig(**given))
     if args.command == "score":
@@ -86,19 +86,29 @@ def main(argv: list[str]) -> int:
 class BenchConfig:
     """What is timed."""
 
-    repeats: int = option(100, "updates of each way, in turn", 4)
+    repeats: int = option(20, "rounds; in each, every way is called twice", 4)
     device: str = option("auto", "cuda where it is, else cpu", choices=("auto", "cpu", "cuda"))
+    nanogpt: str = option("", "nanoGPT's model.py, if you trust it to be run and compared")
+    out: str = option("", "file for the same text")
 
     def __post_init__(self):
         check_fields(self)
 
 
-def time_updates(bench: BenchConfig) -> int:
-    """The default update of the headline study, packed and one pass a prompt."""
+def time_updates(bench: BenchConfig, command: list[str]) -> int:
+    """The work of the headline study, in our way and in others; `command` is shown above it."""
     device = resolve_device(bench.device)
-    from introspect.analysis.bench import bench as table
+    from introspect.analysis.bench import bench as tables
+    from introspect.files import write_text
 
-    print(table(build(find_tasks("hint"), {}), device, bench.repeats))
+    studies = [build(find_tasks(name), {}) for name in ("hint", "rules")]
+    texts = [escape("$ python eval.py " + " ".join(command))]
+    print(texts[0])
+    for text in tables(studies, device, bench.repeats, bench.nanogpt):
+        print(text, flush=True)
+        texts.append(text)
+    if bench.out:
+        write_text(Path(bench.out), "\n".join(texts) + "\n")
     return DONE
 
 

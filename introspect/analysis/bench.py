@@ -1,104 +1,252 @@
-"""How long an update takes: packed against one pass for each prompt, and against a matrix product.
+"""How long the work of a run takes on this machine, against its floor and against other ways.
 
-The two ways are timed in turn, so that a machine that slows down slows both. Only their ratio
-carries over to other machines. Both compute the same loss, and a test checks that they do.
+    floor = operations of its matrix products / the rate of one large float32 product
+
+Times are medians of CPU milliseconds. `bench_timing` says how they are taken and when no ratio is
+shown, `bench_ways` what is compared, `bench_peers` how other libraries are given our work.
 """
 
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from itertools import count
 
 import torch
-from torch import Tensor
 
-from introspect.config import Config
-from introspect.losses import behavior_kl, explanation_loss
+from introspect.adapters import trainable
+from introspect.analysis.bench_peers import Peers, find_peers
+from introspect.analysis.bench_timing import (
+    Clock,
+    Do,
+    Timed,
+    clock_of,
+    compare,
+    count_operations,
+    describe_machine,
+    find_noise,
+    measure_rate,
+    square,
+    time_rounds,
+)
+from introspect.analysis.bench_ways import (
+    AT_END,
+    CURVES,
+    ONE_BY_ONE,
+    Group,
+    compare_labels,
+    compare_sizes,
+    compare_text_steps,
+    compare_updates,
+)
+from introspect.config import Config, CotrainConfig, PretrainConfig
+from introspect.cotrain import loss_of_update, supervise
+from introspect.interview import RunTask
+from introspect.labels import Frozen, freeze
+from introspect.measure import Snapshot, measure_all
 from introspect.model import GPT
-from introspect.runs.stages import make_tasks, new_model
-from introspect.tasks.world import World
-from introspect.tokenizer import encode_words
+from introspect.optim import muon_and_adamw, set_rates, trapezoid
+from introspect.pretrain import check_finite, sampled_world_loss, weight_norm
+from introspect.runs.stages import make_tasks, new_model, order_seed
+from introspect.streams import rng
+
+BUSY = "too busy for a ratio"
+HEADLINE = 5, 2  # worlds and arms of the headline study, which carries claims C1 and C2
 
 
-def ask_one_by_one(model: GPT, world: World, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Answers (B, V, K) and explanations (B, P, E), every prompt in a causal pass of its own.
+def pretraining(model: GPT, tasks: list[RunTask], c: PretrainConfig, seed: int) -> Do:
+    """The updates of `pretrain.learn`, one a call, cut where their parts end."""
+    muon, adamw = optimizers = muon_and_adamw(model, c)
+    peaks = [group["lr"] for o in optimizers for group in o.param_groups]
+    numbers = count()
 
-    Prompts of one length share a batch. `ids` (B, S) are the tokens in the slots of the subjects.
-    """
-    sequences = world.prompts + world.questions
-    ends: dict[int, Tensor] = {}  # sequence -> (B, C) at its last token
-    for length in {len(s) for s in sequences}:
-        alike = [i for i, s in enumerate(sequences) if len(s) == length]
-        rows = torch.cat([ids[:, list(sequences[i])] for i in alike])  # (B * |alike|, length)
-        hidden = model.trunk(rows)[:, -1]  # (B * |alike|, C)
-        ends |= dict(zip(alike, hidden.split(len(ids))))
-    stacked = torch.stack([ends[i] for i in range(len(sequences))], dim=1)  # (B, V + P, C)
-    V = len(world.prompts)
-    return model.task_head(stacked[:, :V]), model.explain_head(stacked[:, V:]).log_softmax(-1)
+    def update() -> Iterator[str]:
+        step = next(numbers) % c.pretrain_steps
+        draw, n = rng(seed, "pretrain", step), c.pretrain_batch_size // len(tasks)
+        losses = [sampled_world_loss(model, t.interview, t.world, n, draw) for t in tasks]
+        loss = sum(losses) / len(losses)
+        yield "batch and forward"
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+        yield "backward"
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        check_finite(step, "bench", loss=loss, gradient=norm)
+        factor = trapezoid(step, c.pretrain_steps, c.pretrain_warmup, c.pretrain_cooldown)
+        set_rates(optimizers, peaks, factor)
+        yield "checks"
+        muon.step()
+        yield "Muon"
+        adamw.step()
+        yield "AdamW"
+        check_finite(step, "bench", weights=weight_norm(model))
+        yield "checks"
+
+    return update
 
 
-def update_loss(answers: Tensor, explanations: Tensor) -> Tensor:
-    """The loss of arm `reg`, with labels and a reference that take no time to make."""
-    labels = torch.zeros(explanations.shape[:2], dtype=torch.int64, device=answers.device)
-    return explanation_loss(explanations, labels) + behavior_kl(answers, torch.zeros_like(answers))
+def cotraining(
+    model: GPT, tasks: list[RunTask], frozen: list[Frozen], c: CotrainConfig, seed: int
+) -> Do:
+    """The updates of `cotrain.cotrain`, one a call, cut where their parts end."""
+    trained = trainable(model.train(), c.channel, c.adapter_rank, seed)
+    device = model.token.weight.device
+    supervised = [supervise(task, labels, device) for task, labels in zip(tasks, frozen)]
+    optimizer = torch.optim.AdamW(trained, c.learning_rate, weight_decay=c.weight_decay, fused=True)
+    numbers = count()
+
+    def update() -> Iterator[str]:
+        step = next(numbers)
+        loss, _ = loss_of_update(model, step, supervised, [], c, seed, False)
+        yield "batch and forward"
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        yield "backward"
+        norm = torch.nn.utils.clip_grad_norm_(trained, c.grad_clip)
+        yield "clip"
+        check_finite(step, "bench", loss=loss, gradient=norm)
+        set_rates([optimizer], [c.learning_rate], min(1.0, (step + 1) / max(1, c.warmup_steps)))
+        yield "checks"
+        optimizer.step()
+        yield "AdamW"
+        check_finite(step, "bench", weights=weight_norm(model))
+        yield "checks"
+
+    return update
 
 
-def ways(cfg: Config, device: str) -> tuple[GPT, World, dict[str, Callable[[], Tensor]]]:
-    """A model, its world, and the loss of one co-training update computed in both ways."""
-    tasks = make_tasks(cfg, device)
-    ((_, world, interview, *_),) = tasks
-    model = new_model(cfg, tasks).to(device)
-    subjects = torch.arange(cfg.cotrain.batch_size, device=device)
-    ids = torch.from_numpy(encode_words(world.slots[: len(subjects)])).to(device)
-    return model, world, {
-        "packed": lambda: update_loss(*interview.both(model, subjects)),
-        "one by one": lambda: update_loss(*ask_one_by_one(model, world, ids)),
+def figures(cfg: Config, device: str) -> dict[str, Do]:
+    """What a run consists of, as it is run, in one call each."""
+    (task,) = tasks = make_tasks(cfg, device)
+    m0 = new_model(cfg, tasks).to(device)
+    reference, _ = task.interview.ask_all(m0)
+
+    def label() -> Frozen:
+        return freeze(reference, reference, task.world, cfg.labels, cfg.seed)
+
+    def evaluate() -> Iterator[str]:
+        snapshot = Snapshot(m0, task, frozen)
+        yield "asking"
+        measure_all([snapshot])
+        yield "measuring"
+
+    def make_labels() -> Iterator[str]:
+        task.interview.ask_all(m0)
+        yield "asking"
+        label()
+        yield "freezing"
+
+    frozen = label()
+    fresh = [new_model(cfg, tasks).to(device) for _ in range(2)]
+    return {
+        "pretraining update": pretraining(fresh[0], tasks, cfg.pretrain, order_seed(cfg)),
+        "co-training update": cotraining(fresh[1], tasks, [frozen], cfg.cotrain, cfg.seed),
+        "evaluation": evaluate,
+        "labels": make_labels,
     }
 
 
-def time_call(do: Callable[[], None], device: str) -> float:
-    """Seconds until `do` has run, on the device as well."""
-    started = time.perf_counter()
-    do()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+def add_up(cfg: Config, seconds: dict[str, float]) -> tuple[float, float]:
+    """CPU seconds of one world of the headline study by arithmetic, and claims per CPU minute.
+
+    s = pretrain_steps x pretraining + labels + arms (max_steps x co-training + n x evaluation)
+
+    n evaluations are made by a run. What is left out: starting processes, checkpoints, reports.
+    """
+    c, (worlds, arms) = cfg.cotrain, HEADLINE
+    n = c.max_steps // c.eval_interval + 1 + (c.max_steps % c.eval_interval > 0)
+    arm = c.max_steps * seconds["co-training update"] + n * seconds["evaluation"]
+    pretraining = cfg.pretrain.pretrain_steps * seconds["pretraining update"]
+    world = pretraining + seconds["labels"] + arms * arm
+    return world, 2 / (worlds * world / 60)
 
 
-def measure_peak(device: str, n: int = 1024) -> float:
-    """Floating-point operations per second of a large float32 matrix product, best of five."""
-    a = torch.rand(n, n, device=device)
-    return 2 * n**3 / min(time_call(lambda: a @ a, device) for _ in range(5))
+def row_of(name: str, seconds: float, operations: float, rate: float) -> str:
+    """Name, milliseconds, floor in milliseconds, share of the time that the floor is."""
+    floor = operations / rate
+    return f"{name:<35}{1e3 * seconds:8.2f}{1e3 * floor:8.2f}{floor / seconds:6.0%}"
 
 
-def matrix_operations(cfg: Config, n_token: int) -> float:
-    """Operations of the blocks' matrices, forward and backward: 6 for each weight and token."""
-    return 6 * 12 * cfg.gpt.n_embd**2 * cfg.gpt.n_layer * n_token
+def head(title: str, noise: str) -> list[str]:
+    """What stands above the rows of a table."""
+    note = [f"{BUSY}: {noise}"] if noise else []
+    return ["", title, *note, f"{'':<35}{'ms':>8}{'floor':>8}{'share':>6}"]
 
 
-def bench(cfg: Config, device: str, repeats: int) -> str:
-    """The table: median time of forward and backward in both ways, ratio, share of the peak."""
+def show_figures(cfg: Config, ways: dict[str, Do], timed: Timed, rate: float) -> str:
+    """A row for each figure and its parts, and what they add up to."""
+    noise, seconds = find_noise(timed.probes), {}
+    lines = head(f"a run of {cfg.task}, as it is run", noise)
+    for name, do in ways.items():
+        operations = count_operations(do)
+        seconds[name] = statistics.median(timed.seconds(name))
+        lines.append(row_of(name, seconds[name], sum(operations.values()), rate))
+        for part, n in operations.items():
+            middle = statistics.median(spent[part] for spent in timed.spent[name])
+            lines.append(row_of(f"  {part}", middle, n, rate))
+    world, claims = add_up(cfg, seconds)
+    lines.append(f"one world, two arms, by arithmetic: {world:.0f} CPU s")
+    rate_text = BUSY if noise else f"{claims:.2f}"
+    lines.append(f"claims per CPU minute (C1 and C2, {HEADLINE[0]} worlds): {rate_text}")
+    return "\n".join(lines)
+
+
+def show_ratio(timed: Timed, way: str, first: str) -> str:
+    """"2.71 [2.65, 2.78]", or that the machine was too busy."""
+    if find_noise(timed.probes):
+        return BUSY
+    ratio = compare(timed, way, first)
+    if ratio.low is None:
+        return f"{ratio.middle:#.3g} [too few rounds]"
+    return f"{ratio.middle:#.3g} [{ratio.low:#.3g}, {ratio.high:#.3g}]"
+
+
+def show_group(group: Group, timed: Timed, rate: float) -> str:
+    """A row for each way; the ratio says how many times as fast the first one is."""
+    lines, first = head(group.title, find_noise(timed.probes)), next(iter(group.ways))
+    for name, do in group.ways.items():
+        middle = statistics.median(timed.seconds(name))
+        line = row_of(name, middle, sum(count_operations(do).values()), rate)
+        if group.labels:
+            line += f"{group.labels / middle:9,.0f} /s"
+        lines.append(line + (f"  {show_ratio(timed, name, first)}" if name != first else ""))
+    return "\n".join(lines)
+
+
+def show_curve(title: str, points: list[tuple[Group, Timed]], rate: float) -> str:
+    """A row for each size: our packed path, its floor, and one pass a prompt against it."""
+    lines = head(f"packed, over {title}; ratios to {AT_END}; to {ONE_BY_ONE}", "")
+    for group, timed in points:
+        first = next(iter(group.ways))
+        operations = sum(count_operations(group.ways[first]).values())
+        line = row_of(group.title, statistics.median(timed.seconds(first)), operations, rate)
+        ratios = {show_ratio(timed, way, first): None for way in (AT_END, ONE_BY_ONE)}
+        lines.append(f"{line}  {'; '.join(ratios)}")
+    return "\n".join(lines)
+
+
+def compared(cfgs: list[Config], device: str, peers: Peers, clock: Clock) -> Iterator[Group]:
+    """The groups of ways, made one after the other."""
+    for cfg in cfgs:
+        yield compare_updates(cfg, device, peers)
+        yield compare_labels(cfg, device, peers, clock)
+    yield compare_text_steps(cfgs[0], device, peers)
+
+
+def bench(cfgs: list[Config], device: str, rounds: int, nanogpt: str = "") -> Iterator[str]:
+    """The tables, each as soon as it is there: figures of the first of `cfgs`, then comparisons."""
     torch.set_num_threads(1)
-    model, world, loss_of = ways(cfg, device)
+    peers, clock = find_peers(nanogpt), clock_of(device)
+    rate, probe = measure_rate(1024, clock, device), square(512, device)
 
-    def update(way: str) -> None:
-        model.zero_grad(set_to_none=True)
-        loss_of[way]().backward()
-
-    rounds = [
-        [time_call(lambda: update(way), device) for way in loss_of] for _ in range(1 + repeats)
-    ]
-    times = dict(zip(loss_of, zip(*rounds[1:])))  # without the first round, which warms up
-    sequences = world.prompts + world.questions
-    nodes = {s[:end] for s in sequences for end in range(1, len(s) + 1)}
-    tokens = {"packed": len(nodes), "one by one": sum(map(len, sequences))}
-    top = measure_peak(device)
-    lines = [f"one update, forward and backward, {cfg.cotrain.batch_size} subjects, {device}"]
-    for way, spent in times.items():
-        middle, n = statistics.median(spent), tokens[way] * cfg.cotrain.batch_size
-        share = matrix_operations(cfg, n) / middle / top
-        lines.append(f"{way:<11} {1e3 * middle:7.2f} ms  {n:6d} tokens  {share:4.0%} of the peak")
-    ratios = [slow / fast for fast, slow in zip(times["packed"], times["one by one"])]
-    quarter, half, three = statistics.quantiles(ratios, n=4)
-    lines.append(f"packed is {half:.2f} times as fast ({quarter:.2f} to {three:.2f}, quartiles)")
-    threads = " on one thread" if device == "cpu" else ""
-    return "\n".join([*lines, f"peak: {top / 1e9:.0f} Gflop/s, a matrix product{threads}"])
+    yield describe_machine(device, rate, clock)
+    missing = [name for name, module in peers._asdict().items() if module is None]
+    yield f"left out, as not there: {', '.join(missing) or 'nothing'}"
+    yield f"ratio: the first way of a table is so many times as fast; median of {rounds} rounds"
+    yield "and its 95 % interval. floor: the matrix products alone, in ms at the float32 rate"
+    ways = figures(cfgs[0], device)
+    yield show_figures(cfgs[0], ways, time_rounds(ways, rounds, clock, probe), rate)
+    for group in compared(cfgs, device, peers, clock):
+        yield show_group(group, time_rounds(group.ways, rounds, clock, probe), rate)
+    for title, sizes in CURVES.items():
+        groups = [compare_sizes(*size, device) for size in sizes]
+        timed = [time_rounds(group.ways, rounds, clock, probe) for group in groups]
+        yield show_curve(title, list(zip(groups, timed)), rate)

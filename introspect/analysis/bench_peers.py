@@ -1,0 +1,157 @@
+"""Other libraries at our work, with our weights, so that they compute what we compute.
+
+They are imported only where they are installed (extra `bench`), nanoGPT only from the file that the
+user names. Tests check that losses and labels are ours.
+"""
+
+import io
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from introspect.config import GPTConfig
+from introspect.fields import Refused
+from introspect.model import GPT
+from introspect.tasks.registry import run_user_code
+from introspect.tasks.world import World
+from introspect.tokenizer import vocab_size
+
+THEIRS = {  # our module in a block -> the name that GPT-2 and nanoGPT share
+    "norm_1": "ln_1",
+    "attn.qkv": "attn.c_attn",
+    "attn.proj": "attn.c_proj",
+    "norm_2": "ln_2",
+    "mlp.up": "mlp.c_fc",
+    "mlp.down": "mlp.c_proj",
+}
+
+
+class Peers(NamedTuple):
+    """The modules of other libraries, None where they are not there."""
+
+    captum: Any
+    transformers: Any
+    nanogpt: Any
+
+
+def find_peers(nanogpt: str) -> Peers:
+    """Those that are installed, and nanoGPT's model.py in the file of this name."""
+    captum, transformers = (
+        import_module(name) if find_spec(name.split(".")[0]) else None
+        for name in ("captum.attr", "transformers")
+    )
+    return Peers(captum, transformers, load_nanogpt(Path(nanogpt)) if nanogpt else None)
+
+
+def load_nanogpt(path: Path) -> Any:
+    """The module in nanoGPT's model.py, which the user trusts to be run."""
+    if path.suffix != ".py" or not path.is_file():
+        raise Refused(f"--nanogpt={path}: must be nanoGPT's model.py")
+    spec = spec_from_file_location("nanogpt_model", path)
+    module = module_from_spec(spec)
+    run_user_code(f"--nanogpt={path}", path, lambda: spec.loader.exec_module(module))
+    if not hasattr(module, "GPT") or not hasattr(module, "GPTConfig"):
+        raise Refused(f"--nanogpt={path}: must define GPT and GPTConfig, as nanoGPT's does")
+    return module
+
+
+@torch.no_grad()
+def copy_weights(model: GPT, peer: nn.Module, turned: bool) -> None:
+    """Give the trunk of a peer our weights, and biases of zero. `turned`: its matrices are
+    (inputs, outputs)."""
+    theirs = dict(peer.named_parameters())
+    for name, p in theirs.items():
+        if name.endswith("bias"):
+            p.zero_()
+    ours = {"wte": model.token, "wpe": model.position, "ln_f": model.norm}
+    for i, block in enumerate(model.blocks):
+        ours |= {f"h.{i}.{name}": block.get_submodule(our) for our, name in THEIRS.items()}
+    for name, module in ours.items():
+        in_block = turned and name.startswith("h.") and module.weight.dim() == 2
+        theirs[f"{name}.weight"].copy_(module.weight.T if in_block else module.weight)
+
+
+def make_gpt2(transformers: Any, model: GPT, g: GPTConfig) -> nn.Module:
+    """transformers' GPT-2 of our shape and weights; biases, which we have none of, are zero."""
+    none = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    kinds = dict(activation_function="gelu", bos_token_id=None, eos_token_id=None)
+    shape = dict(n_layer=g.n_layer, n_head=g.n_head, n_embd=g.n_embd, n_positions=g.block_size)
+    config = transformers.GPT2Config(vocab_size=vocab_size(), **shape, **none, **kinds)
+    peer = transformers.GPT2LMHeadModel(config).to(model.token.weight)
+    copy_weights(model, peer.transformer, turned=True)
+    return peer
+
+
+def make_nanogpt(module: Any, model: GPT, g: GPTConfig) -> nn.Module:
+    """nanoGPT's model of our shape and weights; it has neither biases nor dropout, as ours."""
+    shape = dict(n_layer=g.n_layer, n_head=g.n_head, n_embd=g.n_embd, block_size=g.block_size)
+    config = module.GPTConfig(vocab_size=vocab_size(), bias=False, dropout=0.0, **shape)
+    with redirect_stdout(io.StringIO()):  # it says its size
+        peer = module.GPT(config)
+    peer = peer.to(model.token.weight)
+    copy_weights(model, peer.transformer, turned=False)
+    return peer
+
+
+def read_nanogpt(parts: nn.ModuleDict, ids: Tensor) -> Tensor:
+    """What nanoGPT's forward pass does before its head."""
+    x = parts.wte(ids) + parts.wpe(torch.arange(ids.shape[1], device=ids.device))
+    for block in parts.h:
+        x = block(x)
+    return parts.ln_f(x)[:, -1]
+
+
+def captum_labels(
+    captum: Any, read: Callable[[Tensor], Tensor], model: GPT, world: World, ids: Tensor
+) -> tuple[Callable[[int], Tensor], int]:
+    """E(M) by captum's FeatureAblation, as a function of its perturbations_per_eval, and how many
+    features a row has.
+
+    A row is a subject with one prompt x that has cues, its features are flags of the cues of x, and
+    the score is the class of the answer: a - b for answer a to x and b without the cue.
+
+    Args:
+        read: (n, T) token ids -> (n, C) at the last token. ids: (B, S) tokens of the subjects.
+    """
+    device, B, K = ids.device, len(ids), len(world.answers)
+    shown = list(dict.fromkeys(x for x, _ in world.pairs))  # X variants with cues
+    without = torch.tensor([[y for x, y in world.pairs if x == v] for v in shown], device=device)
+    with_cues, lengths = torch.tensor(shown, device=device), [len(s) for s in world.prompts]
+    slots = torch.zeros(len(lengths), max(lengths), dtype=torch.int64, device=device)
+    for row, sequence in zip(slots, world.prompts):
+        row[: len(sequence)] = torch.tensor(sequence)
+    length_of = torch.tensor(lengths, device=device)
+    (X, n_feature), answers = without.shape, []
+
+    def answer(flags: Tensor, rows: Tensor) -> Tensor:
+        """(n,) classes of the answers to rows (n,) without the features whose flag (n, F) is 0."""
+        subject, x, gone = rows // X, rows % X, flags == 0
+        variant = torch.where(gone.any(1), without[x, gone.int().argmax(1)], with_cues[x])
+        said = torch.empty(len(rows), dtype=flags.dtype, device=device)
+        for length in length_of[variant].unique().tolist():
+            at = (length_of[variant] == length).nonzero()[:, 0]
+            tokens = ids[subject[at, None], slots[variant[at], :length]]
+            said[at] = model.task_head(read(tokens)).argmax(-1).to(said)
+        answers.append(said)
+        return said
+
+    rows, flags = torch.arange(B * X, device=device), torch.ones(B * X, n_feature, device=device)
+
+    def ablate(perturbations: int) -> Tensor:
+        answers.clear()
+        moved = captum.FeatureAblation(answer).attribute(
+            flags,
+            baselines=0.0,
+            additional_forward_args=(rows,),
+            perturbations_per_eval=perturbations,
+        )  # (B X, F)
+        labels = torch.where(moved == 0, K, answers[0][:, None] - moved)
+        return labels.long().view(B, X * n_feature)
+
+    return ablate, n_feature
