@@ -13,7 +13,7 @@ from itertools import count
 import torch
 
 from introspect.adapters import trainable
-from introspect.analysis.bench_peers import Peers, find_peers
+from introspect.analysis.bench_peers import Peers, describe_peers, find_peers
 from introspect.analysis.bench_timing import (
     Clock,
     Do,
@@ -47,6 +47,7 @@ from introspect.optim import muon_and_adamw, set_rates, trapezoid
 from introspect.pretrain import check_finite, sampled_world_loss, weight_norm
 from introspect.runs.stages import make_tasks, new_model, order_seed
 from introspect.streams import rng
+from introspect.versions import CODE
 
 BUSY = "too busy for a ratio"
 HEADLINE = 5, 2  # worlds and arms of the headline study, which carries claims C1 and C2
@@ -238,8 +239,7 @@ def bench(cfgs: list[Config], device: str, rounds: int, nanogpt: str = "") -> It
     rate, probe = measure_rate(1024, clock, device), square(512, device)
 
     yield describe_machine(device, rate, clock)
-    missing = [name for name, module in peers._asdict().items() if module is None]
-    yield f"left out, as not there: {', '.join(missing) or 'nothing'}"
+    yield f"introspect of source {CODE['source']}; {describe_peers(peers)}"
     yield f"ratio: the first way of a table is so many times as fast; median of {rounds} rounds"
     yield "and its 95 % interval. floor: the matrix products alone, in ms at the float32 rate"
     ways = figures(cfgs[0], device)

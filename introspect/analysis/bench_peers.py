@@ -4,10 +4,12 @@ They are imported only where they are installed (extra `bench`), nanoGPT only fr
 user names. Tests check that losses and labels are ours.
 """
 
+import hashlib
 import io
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +49,18 @@ def find_peers(nanogpt: str) -> Peers:
         for name in ("captum.attr", "transformers")
     )
     return Peers(captum, transformers, load_nanogpt(Path(nanogpt)) if nanogpt else None)
+
+
+def describe_peers(peers: Peers) -> str:
+    """Which versions are compared, and which are not there."""
+    there = [name for name in ("captum", "transformers") if getattr(peers, name)]
+    said = [f"{name} {version(name)}" for name in there]
+    if peers.nanogpt:
+        sha256 = hashlib.sha256(Path(peers.nanogpt.__file__).read_bytes()).hexdigest()
+        said.append(f"nanoGPT's model.py (sha256 {sha256[:12]})")
+    missing = [name for name, module in peers._asdict().items() if module is None]
+    absent = f"; not there: {', '.join(missing)}" if missing else ""
+    return f"peers: {', '.join(said) or 'none'}{absent}"
 
 
 def load_nanogpt(path: Path) -> Any:
