@@ -98,6 +98,7 @@ class BenchConfig:
 def time_updates(bench: BenchConfig, command: list[str]) -> int:
     """The work of the headline study, in our way and in others; `command` is shown above it."""
     device = resolve_device(bench.device)
+    Path(bench.out).parent.mkdir(parents=True, exist_ok=True)
     from introspect.analysis.bench import bench as tables
     from introspect.files import write_text
 

@@ -268,7 +268,7 @@ def test_a_file_that_is_not_nanogpt_is_refused_in_one_line(text, says, tmp_path)
 
 def test_the_file_holds_what_is_printed_below_its_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(bench, "bench", lambda *_: iter(["machine", "\ntable"]))
-    out = tmp_path / "cpu.txt"
+    out = tmp_path / "made" / "cpu.txt"
     assert evaluation.main(["bench", "--repeats=6", f"--out={out}"]) == 0
     assert out.read_text() == capsys.readouterr().out
     first, *rest = out.read_text().splitlines()
