@@ -131,33 +131,41 @@ def compare_updates(cfg: Config, device: str, peers: Peers) -> Group:
     return Group(f"co-training, forward and backward: {cfg.task}, {n} subjects", ways)
 
 
+def text_step(
+    loss_of: Callable[[], Tensor], module: nn.Module, optimizer: torch.optim.Optimizer | None = None
+) -> Do:
+    """Forward, backward and a step of the optimizer, by default fused AdamW; returns the loss."""
+    optimizer = optimizer or torch.optim.AdamW(module.parameters(), 1e-3, fused=True)
+    update = descend(loss_of, module)
+    return lambda: (update(), optimizer.step())[0]
+
+
 def compare_text_steps(cfg: Config, device: str, peers: Peers) -> Group:
-    """One step of a language model: forward, backward, AdamW."""
-    cfg = replace(cfg, gpt=replace(cfg.gpt, block_size=TEXT[1]))
+    """One step of a language model, which predicts the next token everywhere.
+
+    Peers have one matrix for embedding and head, we have two of the same values.
+    """
+    (B, T), cfg = TEXT, replace(cfg, gpt=replace(cfg.gpt, block_size=TEXT[1]))
     model = new_model(cfg, make_tasks(cfg, device)).to(device)
-    model.lm_head.weight.data.copy_(model.token.weight)  # peers have one matrix for both
-    drawn = torch.from_numpy(np.random.default_rng(0).integers(vocab_size(), size=TEXT)).to(device)
-    ids, following = drawn, drawn.roll(-1, 1)
+    model.lm_head.weight.data.copy_(model.token.weight)
+    drawn = np.random.default_rng(0).integers(vocab_size(), size=(B, T + 1))
+    ids, following = torch.from_numpy(drawn[:, :-1].copy()), torch.from_numpy(drawn[:, 1:].copy())
+    ids, following = ids.to(device), following.to(device)
 
-    def adamw(module: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(module.parameters(), 1e-3, fused=True)
+    def loss_of(logits: Tensor) -> Tensor:
+        return F.cross_entropy(logits.flatten(0, 1), following.flatten())
 
-    def step(logits: Callable[[], Tensor], module: nn.Module, optimizer: Any = None) -> Do:
-        optimizer = optimizer or adamw(module)
-        loss = descend(lambda: F.cross_entropy(logits().flatten(0, 1), following.flatten()), module)
-        return lambda: (loss(), optimizer.step())[0]
-
-    ways = {"ours": step(lambda: model.lm_head(model.trunk(ids)), model)}
-    for shipped in (False, True) if peers.nanogpt else ():
-        nano = make_nanogpt(peers.nanogpt, model, cfg.gpt)
-        with redirect_stdout(io.StringIO()):
-            own = nano.configure_optimizers(0.1, 1e-3, (0.9, 0.999), device) if shipped else None
-        name = "nanoGPT, its own AdamW" if shipped else "nanoGPT, fused AdamW"
-        ways[name] = step((lambda nano: lambda: nano(ids, following)[0])(nano), nano, own)
+    ways = {"ours": text_step(lambda: loss_of(model.lm_head(model.trunk(ids))), model)}
+    if peers.nanogpt:
+        fused, shipped = (make_nanogpt(peers.nanogpt, model, cfg.gpt) for _ in range(2))
+        with redirect_stdout(io.StringIO()):  # it says how many weights decay
+            own = shipped.configure_optimizers(0.1, 1e-3, (0.9, 0.999), device)
+        ways["nanoGPT, fused AdamW"] = text_step(lambda: fused(ids, following)[1], fused)
+        ways["nanoGPT, its own AdamW"] = text_step(lambda: shipped(ids, following)[1], shipped, own)
     if peers.transformers:
         gpt2 = make_gpt2(peers.transformers, model, cfg.gpt)
-        ways["transformers' GPT-2, fused AdamW"] = step(lambda: gpt2(input_ids=ids).logits, gpt2)
-    B, T = TEXT
+        name = "transformers' GPT-2, fused AdamW"
+        ways[name] = text_step(lambda: loss_of(gpt2(input_ids=ids).logits), gpt2)
     return Group(f"language-model step: {B} x {T} tokens, {vocab_size()} classes", ways)
 
 
