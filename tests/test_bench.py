@@ -230,9 +230,9 @@ def test_the_floor_of_one_pass_a_prompt_by_hand():
 
 
 def test_the_floor_is_shown_in_milliseconds_and_as_a_share():
-    assert bench.row_of("x", seconds=0.004, operations=1e8, rate=1e11).split() == [
-        "x", "4.00", "1.00", "25%"
-    ]
+    for busy, share in ((False, "25%"), (True, "-")):
+        row = bench.row_of("x", seconds=0.004, operations=1e8, rate=1e11, busy=busy)
+        assert row.split() == ["x", "4.00", "1.00", share]
 
 
 def test_a_cpu_is_named_with_its_numbers(tmp_path):

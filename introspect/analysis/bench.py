@@ -160,16 +160,17 @@ def add_up(cfg: Config, seconds: dict[str, float]) -> tuple[float, float]:
     return world, 2 / (worlds * world / 60)
 
 
-def row_of(name: str, seconds: float, operations: float, rate: float) -> str:
-    """Name, milliseconds, floor in milliseconds, share of the time that the floor is."""
+def row_of(name: str, seconds: float, operations: float, rate: float, busy: bool) -> str:
+    """Name, milliseconds, floor in milliseconds, and the share of the time that the floor is."""
     floor = operations / rate
-    return f"{name:<35}{1e3 * seconds:8.2f}{1e3 * floor:8.2f}{floor / seconds:6.0%}"
+    share = "-" if busy else f"{floor / seconds:.0%}"
+    return f"{name:<37}{1e3 * seconds:8.2f}{1e3 * floor:8.2f}{share:>6}"
 
 
 def head(title: str, noise: str) -> list[str]:
     """What stands above the rows of a table."""
     note = [f"{BUSY}: {noise}"] if noise else []
-    return ["", title, *note, f"{'':<35}{'ms':>8}{'floor':>8}{'share':>6}"]
+    return ["", title, *note, f"{'':<37}{'ms':>8}{'floor':>8}{'share':>6}"]
 
 
 def show_figures(cfg: Config, ways: dict[str, Do], timed: Timed, rate: float) -> str:
@@ -179,10 +180,10 @@ def show_figures(cfg: Config, ways: dict[str, Do], timed: Timed, rate: float) ->
     for name, do in ways.items():
         operations = count_operations(do)
         seconds[name] = statistics.median(timed.seconds(name))
-        lines.append(row_of(name, seconds[name], sum(operations.values()), rate))
+        lines.append(row_of(name, seconds[name], sum(operations.values()), rate, bool(noise)))
         for part, n in operations.items():
             middle = statistics.median(spent[part] for spent in timed.spent[name])
-            lines.append(row_of(f"  {part}", middle, n, rate))
+            lines.append(row_of(f"  {part}", middle, n, rate, bool(noise)))
     world, claims = add_up(cfg, seconds)
     lines.append(f"one world, two arms, by arithmetic: {world:.0f} CPU s")
     rate_text = BUSY if noise else f"{claims:.2f}"
@@ -202,10 +203,11 @@ def show_ratio(timed: Timed, way: str, first: str) -> str:
 
 def show_group(group: Group, timed: Timed, rate: float) -> str:
     """A row for each way; the ratio says how many times as fast the first one is."""
-    lines, first = head(group.title, find_noise(timed.probes)), next(iter(group.ways))
+    noise, first = find_noise(timed.probes), next(iter(group.ways))
+    lines = head(group.title, noise)
     for name, do in group.ways.items():
         middle = statistics.median(timed.seconds(name))
-        line = row_of(name, middle, sum(count_operations(do).values()), rate)
+        line = row_of(name, middle, sum(count_operations(do).values()), rate, bool(noise))
         if group.labels:
             line += f"{group.labels / middle:9,.0f} /s"
         lines.append(line + (f"  {show_ratio(timed, name, first)}" if name != first else ""))
@@ -217,8 +219,9 @@ def show_curve(title: str, points: list[tuple[Group, Timed]], rate: float) -> st
     lines = head(f"packed, over {title}; ratios to {AT_END}; to {ONE_BY_ONE}", "")
     for group, timed in points:
         first = next(iter(group.ways))
-        operations = sum(count_operations(group.ways[first]).values())
-        line = row_of(group.title, statistics.median(timed.seconds(first)), operations, rate)
+        operations, busy = count_operations(group.ways[first]), bool(find_noise(timed.probes))
+        middle = statistics.median(timed.seconds(first))
+        line = row_of(group.title, middle, sum(operations.values()), rate, busy)
         ratios = {show_ratio(timed, way, first): None for way in (AT_END, ONE_BY_ONE)}
         lines.append(f"{line}  {'; '.join(ratios)}")
     return "\n".join(lines)
@@ -239,7 +242,7 @@ def bench(cfgs: list[Config], device: str, rounds: int, nanogpt: str = "") -> It
     rate, probe = measure_rate(1024, clock, device), square(512, device)
 
     yield describe_machine(device, rate, clock)
-    yield f"introspect of source {CODE['source']}; {describe_peers(peers)}"
+    yield f"introspect of source {CODE['source']}\n{describe_peers(peers)}"
     yield f"ratio: the first way of a table is so many times as fast; median of {rounds} rounds"
     yield "and its 95 % interval. floor: the matrix products alone, in ms at the float32 rate"
     ways = figures(cfgs[0], device)
