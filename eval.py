@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
 class BenchConfig:
     """What is timed."""
 
-    repeats: int = option(20, "rounds; in each, every way is called twice", 4)
+    repeats: int = option(20, "rounds; in each, every way is called twice", 6)
     device: str = option("auto", "cuda where it is, else cpu", choices=("auto", "cpu", "cuda"))
     nanogpt: str = option("", "nanoGPT's model.py, if you trust it to be run and compared")
     out: str = option("", "file for the same text")

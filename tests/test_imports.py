@@ -16,6 +16,10 @@ FREE_OF_TORCH |= {"analysis.matrix", "analysis.score"}
 FREE_OF_TORCH |= {"report.html", "report.summary", "report.text", "report.words"}
 FREE_OF_TORCH |= {"lab.claim", "lab.claims", "lab.headlines", "lab.objections", "lab.our_claims"}
 FREE_OF_TORCH |= {"lab.quantities"}
+OPTIONAL = {  # each is imported within a function, which does without where it is not there
+    "report.figures": {"matplotlib"},
+    "analysis.bench_peers": {"captum", "transformers"},
+}
 FILES = {
     ".".join(p.relative_to(ROOT / "introspect").with_suffix("").parts).removesuffix(".__init__"): p
     for p in (ROOT / "introspect").rglob("*.py")
@@ -66,7 +70,7 @@ def test_the_core_needs_four_packages(module):
     outside = {name.split(".")[0] for name in imported(FILES[module])}
     standard = {"torch", "numpy", "tiktoken", "tqdm", "introspect"}
     extra = outside - standard - set(sys.stdlib_module_names)
-    assert extra <= ({"matplotlib"} if module == "report.figures" else set())
+    assert extra <= OPTIONAL.get(module, set())
 
 
 @each("module", sorted(FREE_OF_TORCH))

@@ -1,16 +1,15 @@
 """Other libraries at our work, with our weights, so that they compute what we compute.
 
 They are imported only where they are installed (extra `bench`), nanoGPT only from the file that the
-user names. Tests check that losses and labels are ours.
+user names.
 """
 
 import hashlib
 import io
 from collections.abc import Callable
-from contextlib import redirect_stdout
-from importlib import import_module
+from contextlib import redirect_stdout, suppress
 from importlib.metadata import version
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from introspect.tasks.registry import run_user_code
 from introspect.tasks.world import World
 from introspect.tokenizer import vocab_size
 
+Read = Callable[[Tensor], Tensor]  # (n, T) token ids -> (n, C) normalized, at the last token
 THEIRS = {  # our module in a block -> the name that GPT-2 and nanoGPT share
     "norm_1": "ln_1",
     "attn.qkv": "attn.c_attn",
@@ -44,10 +44,11 @@ class Peers(NamedTuple):
 
 def find_peers(nanogpt: str) -> Peers:
     """Those that are installed, and nanoGPT's model.py in the file of this name."""
-    captum, transformers = (
-        import_module(name) if find_spec(name.split(".")[0]) else None
-        for name in ("captum.attr", "transformers")
-    )
+    captum = transformers = None
+    with suppress(ImportError):
+        import captum.attr as captum
+    with suppress(ImportError):
+        import transformers
     return Peers(captum, transformers, load_nanogpt(Path(nanogpt)) if nanogpt else None)
 
 
@@ -94,7 +95,7 @@ def copy_weights(model: GPT, peer: nn.Module, turned: bool) -> None:
 def make_gpt2(transformers: Any, model: GPT, g: GPTConfig) -> nn.Module:
     """transformers' GPT-2 of our shape and weights; biases, which we have none of, are zero."""
     none = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-    kinds = dict(activation_function="gelu", bos_token_id=None, eos_token_id=None)
+    kinds = dict(activation_function="gelu", bos_token_id=None, eos_token_id=None, use_cache=False)
     shape = dict(n_layer=g.n_layer, n_head=g.n_head, n_embd=g.n_embd, n_positions=g.block_size)
     config = transformers.GPT2Config(vocab_size=vocab_size(), **shape, **none, **kinds)
     peer = transformers.GPT2LMHeadModel(config).to(model.token.weight)
@@ -113,16 +114,21 @@ def make_nanogpt(module: Any, model: GPT, g: GPTConfig) -> nn.Module:
     return peer
 
 
-def read_nanogpt(parts: nn.ModuleDict, ids: Tensor) -> Tensor:
-    """What nanoGPT's forward pass does before its head."""
-    x = parts.wte(ids) + parts.wpe(torch.arange(ids.shape[1], device=ids.device))
-    for block in parts.h:
-        x = block(x)
-    return parts.ln_f(x)[:, -1]
+def trunks(peers: Peers, model: GPT, g: GPTConfig) -> dict[str, tuple[Read, nn.Module]]:
+    """What other libraries have for our trunk, and how it is read."""
+    found: dict[str, tuple[Read, nn.Module]] = {}
+    if peers.nanogpt:
+        nano = make_nanogpt(peers.nanogpt, model, g)
+        nano.lm_head = nn.Identity()
+        found["nanoGPT"] = (lambda ids: nano(ids)[0][:, -1]), nano.transformer
+    if peers.transformers:
+        gpt2 = make_gpt2(peers.transformers, model, g).transformer
+        found["transformers' GPT-2"] = (lambda ids: gpt2(ids)[0][:, -1]), gpt2
+    return found
 
 
 def captum_labels(
-    captum: Any, read: Callable[[Tensor], Tensor], model: GPT, world: World, ids: Tensor
+    captum: Any, read: Read, model: GPT, world: World, ids: Tensor
 ) -> tuple[Callable[[int], Tensor], int]:
     """E(M) by captum's FeatureAblation, as a function of its perturbations_per_eval, and how many
     features a row has.
@@ -136,11 +142,10 @@ def captum_labels(
     device, B, K = ids.device, len(ids), len(world.answers)
     shown = list(dict.fromkeys(x for x, _ in world.pairs))  # X variants with cues
     without = torch.tensor([[y for x, y in world.pairs if x == v] for v in shown], device=device)
-    with_cues, lengths = torch.tensor(shown, device=device), [len(s) for s in world.prompts]
-    slots = torch.zeros(len(lengths), max(lengths), dtype=torch.int64, device=device)
-    for row, sequence in zip(slots, world.prompts):
-        row[: len(sequence)] = torch.tensor(sequence)
-    length_of = torch.tensor(lengths, device=device)
+    with_cues, longest = torch.tensor(shown, device=device), max(map(len, world.prompts))
+    padded = [(*s, *[0] * (longest - len(s))) for s in world.prompts]
+    slots = torch.tensor(padded, device=device)  # (V, longest)
+    length_of = torch.tensor([len(s) for s in world.prompts], device=device)
     (X, n_feature), answers = without.shape, []
 
     def answer(flags: Tensor, rows: Tensor) -> Tensor:
@@ -159,12 +164,9 @@ def captum_labels(
 
     def ablate(perturbations: int) -> Tensor:
         answers.clear()
-        moved = captum.FeatureAblation(answer).attribute(
-            flags,
-            baselines=0.0,
-            additional_forward_args=(rows,),
-            perturbations_per_eval=perturbations,
-        )  # (B X, F)
+        also = dict(baselines=0.0, additional_forward_args=(rows,))
+        ablation = captum.FeatureAblation(answer)
+        moved = ablation.attribute(flags, perturbations_per_eval=perturbations, **also)  # (B X, F)
         labels = torch.where(moved == 0, K, answers[0][:, None] - moved)
         return labels.long().view(B, X * n_feature)
 

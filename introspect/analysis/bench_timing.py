@@ -1,6 +1,7 @@
 """How ways to compute one thing are timed against each other, and when they are not.
 
-A round calls every way twice, in the order A B C C B A, so that a machine that slows down steadily
+Before they are timed, all ways of a group are called once and have to compute the same numbers. A
+round calls every way twice, in the order A B C C B A, so that a machine that slows down steadily
 slows all of them alike. Times are CPU seconds of this process, all its threads together; on a GPU,
 seconds until it is done. Ratios are taken within rounds, since only they carry over to other days.
 """
@@ -9,7 +10,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import comb
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,28 +19,63 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from introspect.fields import Refused
+
 Clock = Callable[[], tuple[float, float]]  # (CPU seconds, wall seconds), both since any moment
-Do = Callable[[], Any]  # one call; a generator function yields the name of each part as it ends
+Do = Callable[[], Tensor | Iterable[Tensor]]  # one call; returns what it computed
 WAITS = 1.15  # largest wall / CPU time of the probes together: our choice
 SPREAD = 1.2  # largest third / first quartile of their CPU times: our choice
-LIMITED = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+
+
+class Group(NamedTuple):
+    """Ways to compute one thing."""
+
+    title: str
+    ways: dict[str, Do]  # the first is ours
+    tolerance: float = 1e-4  # largest difference that counts as the same numbers
+    exact: Tensor | None = None  # what they should compute, as one vector; default: the first way
+    count: int = 0  # things that a call makes, if it makes any
+    unit: str = ""  # what they are
 
 
 class Timed(NamedTuple):
     """What some rounds took."""
 
-    spent: dict[str, list[dict[str, float]]]  # way -> of each round, part -> seconds of a call
+    seconds: dict[str, list[float]]  # way -> of a call, in each round
     probes: list[tuple[float, float]]  # (CPU, wall) seconds of a matrix product before each round
-
-    def seconds(self, way: str) -> list[float]:
-        """Of a call, in each round."""
-        return [sum(parts.values()) for parts in self.spent[way]]
 
 
 class Ratio(NamedTuple):
     middle: float
-    low: float | None  # None: too few rounds for an interval
-    high: float | None
+    low: float
+    high: float
+
+
+def flatten(do: Do) -> Tensor:
+    """What a call computes, as one vector."""
+    result = do()
+    tensors = [result] if isinstance(result, Tensor) else result
+    return torch.cat([t.detach().flatten().cpu() for t in tensors])
+
+
+def measure_differences(group: Group) -> dict[str, float]:
+    """How far each way is from what it should compute, by a first call of each: of floating-point
+    numbers the largest difference over the largest number, of whole ones the share that differs.
+
+    Raises:
+        Refused: one differs by more than the tolerance, so that its time would mean nothing.
+    """
+    computed = {name: flatten(do) for name, do in group.ways.items()}
+    exact = next(iter(computed.values())) if group.exact is None else group.exact
+    found = {}
+    for name, numbers in computed.items():
+        off = (numbers - exact).abs().double()
+        share = off.max() / exact.abs().max() if exact.is_floating_point() else off.sign().mean()
+        if not share <= group.tolerance:
+            text = f"differs by {share:.1e}, and at most {group.tolerance:.0e} is allowed"
+            raise Refused(f"{group.title}: {name}: {text}")
+        found[name] = float(share)
+    return found
 
 
 def clock_of(device: str) -> Clock:
@@ -54,34 +90,26 @@ def clock_of(device: str) -> Clock:
     return read
 
 
-def split_call(do: Do, read: Callable[[], float]) -> dict[str, float]:
-    """By how much `read` rises in one call, part by part; a way without parts has one, ""."""
-    spent: dict[str, float] = {}
-    before = read()
-    result = do()
-    for part in result if isinstance(result, Generator) else [""]:
-        now = read()
-        spent[part] = spent.get(part, 0.0) + now - before
-        before = read()
-    return spent
+def time_call(do: Callable[[], Any], clock: Clock) -> tuple[float, float]:
+    """(CPU, wall) seconds of one call."""
+    cpu, wall = clock()
+    do()
+    after = clock()
+    return after[0] - cpu, after[1] - wall
 
 
-def time_rounds(ways: Mapping[str, Do], rounds: int, clock: Clock, probe: Do) -> Timed:
+def time_rounds(ways: Mapping[Any, Do], rounds: int, clock: Clock, probe: Callable) -> Timed:
     """`rounds` rounds, after one call of each way to warm up; `probe` is timed before each."""
-    spent: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    seconds: dict[Any, list[float]] = {name: [] for name in ways}
     probes = []
     for do in (*ways.values(), probe):
-        split_call(do, lambda: 0.0)
+        do()
     for _ in range(rounds):
-        cpu, wall = clock()
-        probe()
-        after = clock()
-        probes.append((after[0] - cpu, after[1] - wall))
-        order = [*ways, *reversed(ways)]
-        calls = [split_call(ways[name], lambda: clock()[0]) for name in order]
+        probes.append(time_call(probe, clock))
+        calls = [time_call(ways[name], clock)[0] for name in [*ways, *reversed(ways)]]
         for name, first, second in zip(ways, calls, reversed(calls)):
-            spent[name].append({part: (first[part] + second[part]) / 2 for part in first})
-    return Timed(spent, probes)
+            seconds[name].append((first + second) / 2)
+    return Timed(seconds, probes)
 
 
 def bound_median(ratios: Sequence[float]) -> Ratio:
@@ -89,7 +117,7 @@ def bound_median(ratios: Sequence[float]) -> Ratio:
 
         [r_(k), r_(n+1-k)],   the largest k with 2 P(Bin(n, 1/2) < k) <= 0.05
 
-    It inverts the sign test and so assumes no distribution. Below n = 6 there is no such k.
+    It inverts the sign test and so assumes no distribution. There is such a k from n = 6 on.
 
     >>> bound_median([2.0, 3.0, 1.0, 5.0, 4.0, 6.0])
     Ratio(middle=3.5, low=1.0, high=6.0)
@@ -97,13 +125,12 @@ def bound_median(ratios: Sequence[float]) -> Ratio:
     n, ordered = len(ratios), sorted(ratios)
     tails = [2 * sum(comb(n, i) for i in range(k)) / 2**n for k in range(1, n // 2 + 1)]
     k = sum(tail <= 0.05 for tail in tails)
-    middle = statistics.median(ordered)
-    return Ratio(middle, ordered[k - 1], ordered[n - k]) if k else Ratio(middle, None, None)
+    return Ratio(statistics.median(ordered), ordered[k - 1], ordered[n - k])
 
 
 def compare(timed: Timed, way: str, first: str) -> Ratio:
     """How many times as fast `first` is as `way`, from their ratios within rounds."""
-    return bound_median([b / a for a, b in zip(timed.seconds(first), timed.seconds(way))])
+    return bound_median([b / a for a, b in zip(timed.seconds[first], timed.seconds[way])])
 
 
 def find_noise(probes: Sequence[tuple[float, float]]) -> str:
@@ -128,7 +155,7 @@ def attention_operations(q: Any, k: Any, *_: Any, **__: Any) -> int:
     return 4 * B * H * A * k[2] * D
 
 
-def attention_backward_operations(_: Any, q: Any, k: Any, *__: Any, **___: Any) -> float:
+def attention_backward_operations(_: Any, q: Any, k: Any, *__: Any, **___: Any) -> int:
     """Five products, as the one of the scores is made again: 10 B H A T D."""
     return 5 * attention_operations(q, k) // 2
 
@@ -140,10 +167,11 @@ FUSED = {  # what the counter of PyTorch leaves out
 }
 
 
-def count_operations(do: Do) -> dict[str, float]:
-    """Operations of the matrix products of one call as it runs, part by part: 2 m n k each."""
+def count_operations(do: Do) -> int:
+    """Operations of the matrix products of one call as it runs: 2 m n k each."""
     with FlopCounterMode(display=False, custom_mapping=FUSED) as counter:
-        return split_call(do, counter.get_total_flops)
+        do()
+    return counter.get_total_flops()
 
 
 def square(n: int, device: str, dtype: torch.dtype = torch.float32) -> Callable[[], Tensor]:
@@ -153,9 +181,9 @@ def square(n: int, device: str, dtype: torch.dtype = torch.float32) -> Callable[
 
 
 def measure_rate(n: int, clock: Clock, device: str, dtype: torch.dtype = torch.float32) -> float:
-    """Operations per second, 2 n^3 / t, of a matrix product, the best of five after a first."""
+    """Operations per second, 2 n^3 / t, of a matrix product, the best of six."""
     do = square(n, device, dtype)
-    return 2 * n**3 / min(split_call(do, lambda: clock()[0])[""] for _ in range(6))
+    return 2 * n**3 / min(time_call(do, clock)[0] for _ in range(6))
 
 
 def name_cpu(info: Path = Path("/proc/cpuinfo")) -> str:
@@ -171,12 +199,10 @@ def name_cpu(info: Path = Path("/proc/cpuinfo")) -> str:
 
 def describe_machine(device: str, rate: float, clock: Clock) -> str:
     """What the times were taken on."""
-    limits = [f"{name}={os.environ[name]}" for name in LIMITED if name in os.environ]
     bf16 = measure_rate(256, clock, device, torch.bfloat16)
     name = torch.cuda.get_device_name() if device == "cuda" else name_cpu()
     return "\n".join([
         f"{name}, {os.cpu_count()} CPUs, one thread",
-        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}",
+        f"torch {torch.__version__}, capability {torch.backends.cpu.get_cpu_capability()}",
         f"matrix products: float32 {rate / 1e9:.0f} GFLOP/s, bfloat16 {bf16 / 1e9:.0f} GFLOP/s",
-        *([f"held below what this CPU can do by {' '.join(limits)}"] if limits else []),
     ])
