@@ -128,6 +128,12 @@ def test_the_floor_of_one_pass_a_prompt_by_hand():
     assert others == sorted(others) and others[-1] == counted  # each of our tricks saves some
 
 
+def test_attention_from_some_tokens_to_all_is_counted_by_hand():
+    q, k = torch.rand(2, 3, 5, 4), torch.rand(2, 3, 7, 4)  # 5 queries, 7 keys
+    attend = torch.nn.functional.scaled_dot_product_attention
+    assert count_operations(lambda: attend(q, k, k)) == 4 * 2 * 3 * 5 * 7 * 4
+
+
 def test_peers_that_are_not_there_are_left_out(monkeypatch):
     for name in ("captum", "captum.attr", "transformers"):
         monkeypatch.setitem(sys.modules, name, None)
@@ -164,6 +170,7 @@ def test_the_file_holds_what_is_printed_below_its_command(tmp_path, capsys, monk
     assert rest == ["machine", "", "table"]
 
 
+@pytest.mark.slow
 def test_every_table_is_shown_once_with_its_ways(monkeypatch):
     def tell_times(ways, rounds, clock, probe):
         seconds = {name: [i + 1.0] * rounds for i, name in enumerate(ways)}

@@ -155,15 +155,11 @@ def attention_operations(q: Any, k: Any, *_: Any, **__: Any) -> int:
     return 4 * B * H * A * k[2] * D
 
 
-def attention_backward_operations(_: Any, q: Any, k: Any, *__: Any, **___: Any) -> int:
-    """Five products, as the one of the scores is made again: 10 B H A T D."""
-    return 5 * attention_operations(q, k) // 2
-
-
-FUSED = {  # what the counter of PyTorch leaves out
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_operations,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward:
-        attention_backward_operations,
+ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"
+FUSED = {  # what the counter of PyTorch leaves out; backward five products, of the scores again
+    getattr(torch.ops.aten, ATTENTION): attention_operations,
+    getattr(torch.ops.aten, f"{ATTENTION}_backward"):
+        lambda _, q, k, *__, **___: 5 * attention_operations(q, k) // 2,
 }
 
 
