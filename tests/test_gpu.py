@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import train
-from introspect.analysis.patching import shared_circuits
+from introspect.analysis.patching import shared_sites
 from introspect.analysis.probes import where_known
 from introspect.interview import Interview, RunTask
 from introspect.reading import read_json
@@ -42,7 +42,7 @@ def test_circuits_and_probes_are_found_where_the_model_is():
     for device in ("cpu", "cuda"):
         part = RunTask("hint", world, Interview(world, device=device), True, False)
         model.to(device)
-        found.append((shared_circuits(model, part), where_known(model, part)))
+        found.append((shared_sites(model, part), where_known(model, part)))
     (circuits, known), (circuits_gpu, known_gpu) = found
     assert circuits["all"]["n_items"] == pytest.approx(circuits_gpu["all"]["n_items"], rel=0.01)
     assert known == pytest.approx(known_gpu, abs=0.02)

@@ -181,7 +181,8 @@ def test_edges_are_asked_about_and_summarized_as_sites_are():
     reader = Site("blocks.1.attn.proj", "query", 0, 16)
     edges = [Edge(Site("embed", "subject", low, low + 8), reader) for low in (0, 8)]
     edges.append(Edge(edges[0].sender, None))
-    found = interchange(model, part, SUBJECTS, SOURCES, edges, patch=send)
+    others = SUBJECTS.flip(0)
+    found = interchange(model, part, SUBJECTS, SOURCES, edges, patch=send, others=others)
     assert found.patched_labels.shape == found.patched_said.shape == (3, 5, 3)
     plain, source = passes(model, 5)
     for s, edge in enumerate(edges):

@@ -12,22 +12,23 @@ explanations change with them, each over the items whose label the patch changes
              label without a patch: -1..1
     moved    share whose explanation changes at all, correctly or not: 0..1
 
-The null of both patches the answers at the site and the explanations at another site of the same
-point, tokens and size, with the same source, averaged over all such sites. `follow_shared` is
-follow minus its null, -2..2, and `moved_shared` is moved minus its null, -1..1. Both are 0 on
-average over where an explanation might be computed. But the null of follow is negative by
-construction: if the other site carries nothing, the explanation keeps the label without a patch and
-counts -1. So `follow_shared` overstates. An explanation that a patch merely scrambles has a follow
-of about 0 and still exceeds its null. Read `follow` beside it.
+The null of both leaves the answers as they are patched and gives the explanations, at the same
+site, the activations of another source. They can change as much as before, but not to where the
+answers went. `follow_shared` is follow minus its null, -2..2, and `moved_shared` is moved minus its
+null, -1..1. Both are 0 for an explanation that a patch does not reach and, on average, for one that
+it merely scrambles. Where explanations follow their patch, the null of follow is how often two
+sources give one label, minus how often the second leaves the label as it was.
 
 What these statistics can show:
-- "Circuits" here means sites, the nodes of a computation. Edges between them are for paths.py.
+- A site is a node of a computation, no circuit. Edges between sites are for paths.py.
+- One head can carry all of it. The rows "together" patch all heads of a layer at once, so that a
+  fact that several heads bring is replaced as a whole.
 - Tokens of the subject and of the cue stand before both queries, and the tree of prompts computes
   them once for both. A patch there changes answers and explanations whatever they share later. At
   the *query* tokens each has activations of its own. Only there does a number above its null say
   that both use the same heads, neurons or channels.
 - A whole layer shows nothing: with all that a pass knows replaced, true explanations follow. In a
-  slice of the residual stream, which is an arbitrary basis, shared circuits may stay invisible.
+  slice of the residual stream, which is an arbitrary basis, what is shared may stay invisible.
 - `moved` is weaker: a patch that changes much changes every explanation, even that of a head that
   was never trained, whose value is the floor. `follow` asks for the correct change, so it grows
   with how often explanations are true at all.
@@ -37,9 +38,8 @@ What these statistics can show:
 - Nothing here shows that explanations are computed from answers: both may use one recalled fact.
 """
 
-import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -66,6 +66,13 @@ def list_sites(model: GPT) -> list[Site]:
     return sites
 
 
+def list_layers(model: GPT) -> list[Site]:
+    """All heads of each layer at once, at each kind of token."""
+    sites = [site for site in list_sites(model) if site.point.endswith("attn.proj")]
+    width = max(site.high for site in sites)
+    return [site._replace(high=width) for site in sites if site.low == 0]
+
+
 class Interchange(NamedTuple):
     """Labels and explanations, in the classes of the channel, on the CPU."""
 
@@ -76,6 +83,7 @@ class Interchange(NamedTuple):
     source_said: Tensor  # (n, P)
     patched_labels: Tensor  # (S, n, P)
     patched_said: Tensor  # (S, n, P)
+    other_said: Tensor | None  # (S, n, P) with another source; None: no null is asked for
 
 
 def at_site(site: Site, plain: Pass, source: Pass) -> Tensor:
@@ -90,43 +98,53 @@ def interchange(
     sources: Tensor,
     sites: list,
     patch: Callable[..., Tensor] = at_site,
+    others: Tensor | None = None,
 ) -> Interchange:
     """Ask about `subjects` (n,) with the activations of `sources` (n,) at one site at a time.
 
-    Costs two passes over the subjects, and for each site what comes after its point.
+    Costs two passes over the subjects, and for each site what comes after its point; with `others`
+    one pass more, and twice as much for each site.
 
     Args:
         sites: what `patch` takes as its first argument: sites, or edges with patch=paths.send.
+        others: (n,) the sources of the null.
     """
     device = model.token.weight.device
     subjects, sources = subjects.to(device), sources.to(device)
+    null = [] if others is None else others.to(device).split(CHUNK)
     chunks = []  # (2 + S, 2, b, P): source, subject, each site; labels, explanations
-    for chunk, others in zip(subjects.split(CHUNK), sources.split(CHUNK)):
-        plain, source = Pass(model, part, chunk), Pass(model, part, others)
+    null_chunks = []  # (S, b, P)
+    for i, (chunk, of) in enumerate(zip(subjects.split(CHUNK), sources.split(CHUNK))):
+        plain, source = Pass(model, part, chunk), Pass(model, part, of)
         results = [source.heard(source.hidden), plain.heard(plain.hidden)]
         for site in sites:
             results.append(plain.heard(patch(site, plain, source)))
         chunks.append(torch.stack(results))
+        if null and sites:
+            other = Pass(model, part, null[i])
+            said = [plain.heard(patch(site, plain, other))[1] for site in sites]
+            null_chunks.append(torch.stack(said))
     labels, said = torch.cat(chunks, dim=2).unbind(1)  # (2 + S, n, P) each
-    return Interchange(sites, labels[1], said[1], labels[0], said[0], labels[2:], said[2:])
+    other_said = torch.cat(null_chunks, dim=1) if null_chunks else None
+    plain, source = (labels[1], said[1]), (labels[0], said[0])
+    return Interchange(sites, *plain, *source, labels[2:], said[2:], other_said)
 
 
-def add_up(x: Interchange, place: str, value: Value, among: Tensor) -> tuple[int, float, float]:
-    """Count the items of `among` (n, P) whose label a patch changes, over all sites of a place.
-
-    Returns:
-        their number; the sum of value(patched label, patched explanation) over them; the same sum
-        with explanations patched at another site, mean over these, nan if there is none.
-    """
-    here = [s for s, site in enumerate(x.sites) if site.place == place]
-    labels, said = x.patched_labels[here], x.patched_said[here]  # (s, n, P) each
+def add_up(x: Interchange, places: list[str], value: Value, among: Tensor) -> dict[str, Any]:
+    """Over the items of `among` (n, P) whose label a patch changes, of all sites of these places:
+    their number, the mean of value(patched label, patched explanation), and the same mean with the
+    explanations of the null. None for a mean of nothing."""
+    here = [s for s, site in enumerate(x.sites) if site.place in places]
+    labels = x.patched_labels[here]
     changed = (labels != x.labels) & among
-    sums = torch.tensor([
-        [float((value(y, e) * c).sum()) for e in said] for y, c in zip(labels, changed)
-    ], dtype=torch.float64)  # (s, s), answers patched at the row, explanations at the column
-    own = float(sums.diagonal().sum())
-    other = (float(sums.sum()) - own) / (len(here) - 1) if len(here) > 1 else math.nan
-    return int(changed.sum()), own, other
+    n = int(changed.sum())
+
+    def average(said: Tensor | None) -> float | None:
+        if said is None or n == 0:
+            return None
+        return float((value(labels, said[here]) * changed).sum()) / n
+
+    return {"n": n, "own": average(x.patched_said), "null": average(x.other_said)}
 
 
 def spearman(x: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> float | None:
@@ -179,12 +197,11 @@ def summarize(x: Interchange, places: Iterable[str]) -> dict[str, float | None]:
     for name, value, among in (
         ("follow", follows, every), ("moved", moves, every), ("right", follows, true)
     ):
-        n, own, other = map(sum, zip(*(add_up(x, p, value, among) for p in places)))
-        has_null = n > 0 and not math.isnan(other)
-        result.setdefault("n_items", n)
-        result[name] = own / n if n else None
-        result[f"{name}_null"] = other / n if has_null else None
-        result[f"{name}_shared"] = (own - other) / n if has_null else None
+        sums = add_up(x, places, value, among)
+        result.setdefault("n_items", sums["n"])
+        result[name], result[f"{name}_null"] = sums["own"], sums["null"]
+        shared = None if sums["null"] is None else sums["own"] - sums["null"]
+        result[f"{name}_shared"] = shared
     here = [s for s, site in enumerate(x.sites) if site.place in places]
     labels, said = (
         (patched[here] != plain).double().mean((1, 2)).numpy()
@@ -199,25 +216,33 @@ def summarize(x: Interchange, places: Iterable[str]) -> dict[str, float | None]:
     }
 
 
-def shared_circuits(
+def shared_sites(
     model: GPT, part: RunTask, n_subject: int = 256, seed: int = 0
 ) -> dict[str, dict[str, float | None]]:
-    """`summarize` for n_subject random held-out subjects, each with another one as its source.
+    """`summarize` for n_subject random held-out subjects, each with another one as its source, and
+    a third one as that of the null.
 
     Returns:
         a row for "all" places, for each of TOKENS, and for each place, "blocks.1.attn.proj query".
-        Claims may rest on the rows at the query only; "all" is mostly tokens of the subject.
+        Claims may rest on the rows at the query only; "all" is mostly tokens of the subject. Then a
+        row for all heads of a layer at once, "blocks.1.attn.proj query together", in no other row.
 
     Raises:
-        ValueError: fewer than two subjects, so that none could be a source.
+        ValueError: fewer than three subjects, so that none could be the source of the null.
     """
     subjects = rng(seed, "patching").permutation(part.subjects("held_out"))[:n_subject]
-    if len(subjects) < 2:
-        raise ValueError(f"need at least 2 held-out subjects, got {len(subjects)}")
-    chosen, sites = torch.from_numpy(subjects), list_sites(model)
-    result = interchange(model, part, chosen, chosen.roll(1), sites)
-    places = list(dict.fromkeys(site.place for site in sites))
+    if len(subjects) < 3:
+        raise ValueError(f"need at least 3 held-out subjects, got {len(subjects)}")
+    chosen = torch.from_numpy(subjects)
+
+    def patch(sites: list[Site]) -> Interchange:
+        return interchange(model, part, chosen, chosen.roll(1), sites, others=chosen.roll(2))
+
+    single, joint = patch(list_sites(model)), patch(list_layers(model))
+    places = list(dict.fromkeys(site.place for site in single.sites))
     rows = {"all": places}
     rows |= {tokens: [p for p in places if p.endswith(tokens)] for tokens in TOKENS}
     rows |= {place: [place] for place in places}
-    return {name: summarize(result, those) for name, those in rows.items() if those}
+    summaries = {name: summarize(single, those) for name, those in rows.items() if those}
+    layers = [site.place for site in joint.sites]
+    return summaries | {f"{place} together": summarize(joint, [place]) for place in layers}

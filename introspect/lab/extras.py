@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from introspect.analysis.patching import shared_circuits
+from introspect.analysis.patching import shared_sites
 from introspect.analysis.probes import where_known
 from introspect.analysis.readout import compare_readouts
 from introspect.analysis.rivals import compare_rivals
@@ -29,7 +29,7 @@ def measure_readout(run: Loaded, find_m0: Callable[[], GPT]) -> dict[str, Any]:
 
 
 EXTRAS: dict[str, Callable[[Loaded, Callable[[], GPT]], Any]] = {  # of a run, and of its M0
-    "circuits": lambda run, _: shared_circuits(run.model, run.snapshots[0].task),
+    "circuits": lambda run, _: shared_sites(run.model, run.snapshots[0].task),
     "probes": lambda run, _: where_known(run.model, run.snapshots[0].task),
     "readout": measure_readout,
 }
