@@ -85,8 +85,8 @@ def read_hidden(model: GPT, task: RunTask) -> Tensor:
     return torch.cat(seen).cpu()
 
 
-def refit(model: GPT, snapshot: Snapshot, reference: Tensor) -> Snapshot:
-    """The snapshot of the model with a refitted answer head.
+def refit_answers(model: GPT, snapshot: Snapshot, reference: Tensor) -> Tensor:
+    """(N, V, K) logits of a refitted answer head.
 
     Args:
         reference: (N, V, K) logits of M0. Those of the held-out subjects are not used.
@@ -94,8 +94,13 @@ def refit(model: GPT, snapshot: Snapshot, reference: Tensor) -> Snapshot:
     hidden, train = read_hidden(model, snapshot.task), snapshot.rows("train")
     targets = reference.double().softmax(-1)[train].flatten(0, 1)
     weights, bias = fit_classifier(hidden[train].flatten(0, 1), targets)
+    return hidden.double() @ weights + bias
+
+
+def refit(model: GPT, snapshot: Snapshot, reference: Tensor) -> Snapshot:
+    """The snapshot of the model with a refitted answer head; see `refit_answers`."""
     refitted = copy.copy(snapshot)
-    refitted.now = (hidden.double() @ weights + bias).argmax(-1)
+    refitted.now = refit_answers(model, snapshot, reference).argmax(-1)
     refitted.current = snapshot.task.interview.labels(refitted.now)
     return refitted
 

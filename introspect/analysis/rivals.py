@@ -47,12 +47,17 @@ def list_words(task: RunTask) -> Tensor:
     return torch.stack(asked, dim=1).double()
 
 
-def explain_by(x: Tensor, snapshot: Snapshot) -> Tensor:
-    """(N, P) the likeliest label by a classifier of x (N, P, D), fitted on the training labels."""
-    train, n_class = snapshot.rows("train"), int(snapshot.targets.max()) + 1
-    targets = F.one_hot(snapshot.targets[train].flatten(), n_class).double()
+def fit_explainer(x: Tensor, snapshot: Snapshot) -> Tensor:
+    """(N, P, E) log-probabilities by a classifier of x (N, P, D), fitted on the training labels."""
+    train, E = snapshot.rows("train"), snapshot.world.n_explanation
+    targets = F.one_hot(snapshot.targets[train].flatten(), E).double()
     weights, bias = fit_classifier(x[train].flatten(0, 1), targets)
-    return (x.double() @ weights + bias).argmax(-1)
+    return (x.double() @ weights + bias).log_softmax(-1)
+
+
+def explain_by(x: Tensor, snapshot: Snapshot) -> Tensor:
+    """(N, P) the likeliest label by a classifier of x; see `fit_explainer`."""
+    return fit_explainer(x, snapshot).argmax(-1)
 
 
 def compare_rivals(model: GPT, m0: GPT, snapshot: Snapshot) -> dict[str, Any]:
