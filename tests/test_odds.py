@@ -12,7 +12,8 @@ from torch.nn.functional import logsigmoid
 from introspect.analysis.odds import compare_odds, follow_odds, implied_odds, log_odds, regress
 from introspect.analysis.readout import refit_answers
 from introspect.measure import Snapshot
-from introspect.stats import clustered
+from introspect.runs.stages import ask_through
+from introspect.stats import clustered, t_quantile
 from tests.test_readout import loose, taught  # noqa: F401 (a fixture)
 
 PAIRS = torch.tensor([[1, 0], [2, 0]])
@@ -52,62 +53,68 @@ def data(seed=0, n=120, G=30):
     return draw, x, clusters, x @ [0.7, -0.2] + draw.normal(size=G)[clusters]
 
 
-def test_a_column_of_ones_gives_the_clustered_mean():
+def test_a_column_of_ones_gives_the_error_of_the_clustered_mean():
     _, _, clusters, y = data()
-    [found] = regress(y, np.ones((120, 1)), clusters)
-    assert found == pytest.approx(clustered(y, clusters)._asdict())
+    [b], cov = regress(y, np.ones((120, 1)), clusters)
+    whole = clustered(y, clusters)
+    half = t_quantile(0.975, whole.n - 1) * math.sqrt(cov[0, 0])
+    assert (b, b - half) == (pytest.approx(whole.mean), pytest.approx(whole.low))
 
 
 def test_coefficients_are_numpys_and_their_errors_those_of_a_loop():
     _, x, clusters, y = data()
-    found = regress(y, x, clusters)
-    b, *_ = np.linalg.lstsq(x, y, rcond=None)
-    assert [e["mean"] for e in found] == pytest.approx(b)
+    b, cov = regress(y, x, clusters)
+    np.testing.assert_allclose(b, np.linalg.lstsq(x, y, rcond=None)[0])
     names = np.unique(clusters)
     meat, bread = np.zeros((2, 2)), np.linalg.inv(x.T @ x)
     for g in names:
         s = sum(x[i] * (y[i] - x[i] @ b) for i in np.flatnonzero(clusters == g))
         meat += np.outer(s, s)
-    errors = np.sqrt(np.diag(bread @ meat @ bread) * len(names) / (len(names) - 1))
-    widths = np.array([e["high"] - e["low"] for e in found])
-    assert widths[0] / errors[0] == pytest.approx(widths[1] / errors[1])
-    assert widths[0] / errors[0] / 2 == pytest.approx(2.0452, abs=1e-3)  # t of 29
-
-
-def test_intervals_cover_where_items_of_a_cluster_are_alike():
-    inside = 0
-    for seed in range(300):
-        draw = np.random.default_rng(seed)
-        clusters = np.repeat(np.arange(40), 5)
-        x = draw.normal(size=40)[clusters][:, None]  # the worst case: alike in x and in noise
-        y = 0.5 * x[:, 0] + draw.normal(size=40)[clusters]
-        [e] = regress(y, x, clusters)
-        inside += e["low"] <= 0.5 <= e["high"]
-    assert 0.89 <= inside / 300 <= 0.98
+    np.testing.assert_allclose(cov, bread @ meat @ bread * len(names) / (len(names) - 1))
 
 
 def test_what_cannot_be_told_apart_has_no_slope():
     _, x, clusters, y = data()
     for columns in (np.stack([x[:, 0], x[:, 0] * 2], axis=1), np.zeros((120, 1))):
-        assert {e["mean"] for e in regress(y, columns, clusters)} == {None}
-    assert regress(y, x, np.zeros(120))[0] == {"mean": None, "low": None, "high": None, "n": 1}
+        with pytest.raises(ValueError, match="need independent columns and two clusters"):
+            regress(y, columns, clusters)
+    then = implied_odds(logits(0), PAIRS)
+    for now, facts in ((then, np.arange(200)), (implied_odds(logits(1), PAIRS), np.zeros(200))):
+        found = follow_odds(then, now, then, facts)
+        assert {e["mean"] for e in found.values()} == {None}
+        assert {e["n"] for e in found.values()} == {len(set(facts))}
+
+
+def test_intervals_cover_where_items_of_a_subject_and_subjects_of_a_fact_are_alike():
+    """Slopes 2 and 1, so a share of 2 / 3; noise of a fact is the same in all its subjects."""
+    inside = dict.fromkeys(("now", "then", "share"), 0)
+    for seed in range(300):
+        g = torch.Generator().manual_seed(seed)
+        now, then, noise = torch.randn(3, 40, 2, 3, generator=g)
+        facts = np.arange(120) // 3
+        now, then, noise = (x[facts] for x in (now, then, noise))
+        found = follow_odds(2 * now + then + noise, now, then, facts)
+        for (name, e), true in zip(found.items(), (2, 1, 2 / 3)):
+            inside[name] += e["low"] <= true <= e["high"]
+    assert all(0.90 <= n / 300 <= 0.98 for n in inside.values())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_planted_explanations_have_the_slopes_that_they_were_made_with(share):
     then, now = (implied_odds(logits(seed), PAIRS) for seed in (0, 1))
     bias = torch.arange(8.0).view(2, 4)  # of each cue and class: it explains nothing
-    said = share * now + (1 - share) * then + bias
-    found = follow_odds(said, now, then, np.arange(200), said_then=then)
-    for name, slope in (("now", share), ("then", 1 - share), ("change", share)):
-        assert found[name]["mean"] == pytest.approx(slope, abs=1e-9)
+    said = 3 * (share * now + (1 - share) * then) + bias  # surer than what it says, 3 times
+    found = follow_odds(said, now, then, np.arange(200))
+    for name, value in (("now", 3 * share), ("then", 3 - 3 * share), ("share", share)):
+        assert found[name]["mean"] == pytest.approx(value, abs=1e-9)
 
 
 def test_explanations_that_know_no_model_have_no_slope():
     """The negative control."""
     then, now, said = (implied_odds(logits(seed), PAIRS) for seed in (0, 1, 2))
-    found = follow_odds(said, now, then, np.arange(200), said_then=implied_odds(logits(3), PAIRS))
-    assert all(e["low"] < 0 < e["high"] and abs(e["mean"]) < 0.1 for e in found.values())
+    found = follow_odds(said, now, then, np.arange(200))
+    for name in ("now", "then"):
+        assert found[name]["low"] < 0 < found[name]["high"] and abs(found[name]["mean"]) < 0.1
 
 
 def test_what_explanations_read_is_found_behind_a_readout_that_came_loose(taught):  # noqa: F811
@@ -119,9 +126,12 @@ def test_what_explanations_read_is_found_behind_a_readout_that_came_loose(taught
     asked = copy.copy(task.interview)
     asked.both = lambda m, s: (task.interview.answers(m, s), logsigmoid(restored)[s])
     snapshot.task = task._replace(interview=asked)
-    found = compare_odds(broken, model, snapshot, frozen.reference)
+    found = compare_odds(broken, snapshot, frozen.reference)
     refitted, own = found["refitted"], found["own"]
     assert refitted["now"]["mean"] == pytest.approx(1) and abs(refitted["then"]["mean"]) < 1e-6
     assert own["now"]["mean"] < 0.3 and own["then"]["mean"] > 0.7
     assert own["now"]["n"] == len(task.subjects("held_out"))
-    assert own["change"]["mean"] < 0.3
+    assert own["share"]["high"] < 0.3
+    [verbal] = ask_through([task], "verbal", "cpu")
+    with pytest.raises(ValueError, match="all channels but verbal"):
+        compare_odds(model, Snapshot(model, verbal, frozen), frozen.reference)

@@ -7,9 +7,11 @@ import random
 import numpy as np
 import pytest
 
+from introspect.analysis.splits import KINDS
 from introspect.files import write_lines
 from introspect.lab.quantities import (
     above_other_model,
+    among_movers,
     gap_on_true_words,
     gap_where_both_changed,
     own_advantage,
@@ -150,3 +152,25 @@ def test_who_follows_the_drift_of_another_run_is_asked_of_its_labels(tmp_path):
     assert found == pytest.approx(np.mean(decided) - 0.5)
     three, _ = made(tmp_path, 2, current="A", original="A")
     assert math.isnan(preference_for_other("y", "z")({"y": two, "z": three}))
+
+
+def test_items_of_a_kind_are_those_that_a_loop_finds_in_both_directions(tmp_path):
+    (one, a), (two, b) = (made(tmp_path, seed) for seed in (0, 1))
+    for row, like in zip(b, a):
+        row["original"] = like["original"]
+    write_lines(two.folder / "items.jsonl", b)
+    shares, prefers = [], []
+    for own, other in ((a, b), (b, a)):
+        alone = [p for p, q in zip(own, other)
+                 if p["current"] != p["original"] == q["current"]]
+        decided = [p["explanation"] == p["current"] for p in alone
+                   if p["explanation"] in (p["current"], p["original"])]
+        shares.append(len(alone) / 60)
+        prefers.append(sum(decided) / len(decided))
+    runs = {"x": one, "y": two}
+    assert among_movers("x", "y", "own", "share")(runs) == pytest.approx(sum(shares) / 2)
+    found = among_movers("x", "y", "own", "preference", "mean")(runs)
+    assert found == pytest.approx(sum(prefers) / 2)
+    assert math.isnan(among_movers("x", "y", "neither", "preference", "mean")(runs))
+    total = sum(among_movers("x", "y", kind, "advantage")(runs) for kind in KINDS)
+    assert total == pytest.approx(own_advantage("x", "y")(runs))

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from introspect.analysis.rivals import compare_rivals, explain_by, list_words, read_questions
-from introspect.measure import Snapshot
+from introspect.analysis.rivals import (
+    compare_rivals,
+    explain_by,
+    judge,
+    list_words,
+    read_questions,
+)
+from introspect.measure import Snapshot, measure, measure_controls
 from introspect.runs.stages import ask_through
 from introspect.tokenizer import EXPLAIN, encode
 from tests.test_readout import taught  # noqa: F401 (a fixture)
@@ -67,3 +73,18 @@ def test_other_channels_are_refused(taught):  # noqa: F811
         [asked] = ask_through([task], channel, "cpu")
         with pytest.raises(ValueError, match="rivals are for channels head and probe"):
             compare_rivals(model, model, Snapshot(model, asked, frozen))
+
+
+def test_rivals_are_judged_as_the_run_is(taught):  # noqa: F811
+    model, task, frozen = taught
+    snapshot = Snapshot(model, task, frozen)
+    other = copy.deepcopy(model)
+    other.token.weight.data = other.token.weight.data.roll(1, 0)
+    snapshot.current = Snapshot(other, task, frozen).current
+    own = measure([snapshot], "held_out") | measure_controls([snapshot])
+    found = compare_rivals(other, model, snapshot)
+    assert list(found) == ["own", "frozen", "current", "words"]
+    assert all(found["own"][key] == own[key] for key in found["own"])
+    constant = judge(torch.zeros_like(snapshot.explanation), snapshot)
+    assert constant["adjusted"] == 0 != constant["gap"]  # it sees nothing
+    assert found["frozen"] != found["current"] != found["words"] != found["frozen"]

@@ -7,6 +7,7 @@ user names it.
 import os
 from pathlib import Path
 
+from introspect.analysis.readout import FORM, show_readouts
 from introspect.analysis.recovery import can_flip, recovery, show_recoveries, show_recovery
 from introspect.config import Config
 from introspect.fields import Refused
@@ -55,6 +56,8 @@ def measure_run(out: Path, named: str) -> str:
     for snapshot in run.snapshots:
         if can_flip(snapshot.world):
             text += [f"{snapshot.task.name}:", show_recovery(recovery(run.model, snapshot))]
+    if os.path.exists(out / "readout.json"):
+        text.append(show_readouts({about["arm"]: [read_json(out / "readout.json", FORM)]}))
     text.append(f"measured at step {run.step} of {run.config.cotrain.max_steps}")
     if result:
         differ = [key for key, value in measured.items() if result.get(key) != value]
@@ -100,10 +103,15 @@ def tabulate_studies(folders: list[Path], named: str) -> str:
 
 
 def tabulate_study(out: Path, named: str) -> str:
-    """The table of a study; where features can be flipped, also what recovers those that count."""
+    """The table of a study, of its readouts where they were measured, and, where features can be
+    flipped, of what recovers those that count."""
     rows = read_rows(out, named)
     text = [show_study(study_of_rows(rows))]
     folders = [out.parent / "runs" / Path(row["folder"]).name for row in rows]
+    readouts: dict[str, list] = {}  # arm -> of each run
+    for folder, row in zip(folders, rows):
+        if os.path.exists(folder / "readout.json"):
+            readouts.setdefault(row["arm"], []).append(read_json(folder / "readout.json", FORM))
     recoveries: dict[str, list] = {}  # arm, and task where there are several -> of each run
     if all(os.path.exists(folder / "config.json") for folder in folders):
         for folder, row in zip(folders, rows):
@@ -115,6 +123,8 @@ def tabulate_study(out: Path, named: str) -> str:
                     several = f" {snapshot.task.name}" if len(run.snapshots) > 1 else ""
                     name = f"{row['arm']}{several}"
                     recoveries.setdefault(name, []).append(recovery(run.model, snapshot))
+    if readouts:
+        text.append(show_readouts(readouts))
     if recoveries:
         text.append(show_recoveries(recoveries))
     return "\n".join(text)

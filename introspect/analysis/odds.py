@@ -13,15 +13,18 @@ of an explanation are regressed on those of q, of the model now and of M0:
 
     y = a_{cue, class} + now x_now + then x_then
 
-With a constant for each cue and class, what is often said anyway explains nothing. An explanation
-that is the model's own q has now = 1 and then = 0; one that repeats M0 has now = 0 and then = 1.
-Since y = a + now (x_now - x_then) + (now + then) x_then, `now` is also the slope of explanations
-on the change of answers, at equal answers of M0.
+With a constant for each cue and class, what is often said anyway explains nothing. Since y is also
+a + now (x_now - x_then) + (now + then) x_then, `now` is the slope of explanations on the change of
+answers, at equal answers of M0. Explanations that were trained on labels are surer than q, which
+makes both slopes large alike, so the number to read is
 
-M0 itself has no explanations that this could be compared with: its explanation head is untrained.
-If another explainer of M0 is given (rivals.py), `change` is the slope of y - y_M0 on the change
-x_now - x_then.
+    share = now / (now + then):    1 follows the model now, 0 follows M0, 0.5 both alike
+
+The change of explanations since M0 is not used: M0 has an untrained explanation head, and the
+change from another explainer of M0 mixes in how sure each of the two is.
 """
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +32,6 @@ from torch import Tensor
 
 from introspect.analysis.matrix import Estimate
 from introspect.analysis.readout import refit_answers
-from introspect.analysis.rivals import fit_explainer, read_questions
 from introspect.interview import CHUNK
 from introspect.measure import Snapshot
 from introspect.model import GPT
@@ -57,78 +59,83 @@ def implied_odds(logits: Tensor, pairs: Tensor) -> Tensor:
     return log_odds(torch.cat([without + not_with, stay], dim=-1))
 
 
-def regress(y: np.ndarray, x: np.ndarray, clusters: np.ndarray) -> list[Estimate]:
-    """Coefficients b of least squares y ~ x b, with 95 % intervals that allow for clusters.
+def regress(y: np.ndarray, x: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients b (p,) of least squares y ~ x b, and their cluster-robust covariance (p, p).
 
-        var = G / (G - 1) (x'x)^-1 (sum_g s_g s_g') (x'x)^-1,   s_g = sum_{i in g} x_i (y_i - x_i b)
+        cov = G / (G - 1) (x'x)^-1 (sum_g s_g s_g') (x'x)^-1,   s_g = sum_{i in g} x_i (y_i - x_i b)
 
-    This is stats.clustered where x is a column of ones (Liang & Zeger 1986).
+    Its root is the standard error of stats.clustered where x is a column of ones (Liang & Zeger
+    1986).
 
     Args:
-        y: (n,). x: (n, p) without a constant column of its own. clusters: (n,) any names.
+        y: (n,). x: (n, p). clusters: (n,) any names.
 
-    Returns:
-        p estimates, of which all is None but n, the clusters, where the columns of x are dependent
-        or there are fewer than two clusters.
+    Raises:
+        ValueError: the columns of x are dependent, or there are fewer than two clusters.
     """
-    _, cluster = np.unique(clusters, return_inverse=True)
-    G = int(cluster.max()) + 1
-    none = [{"mean": None, "low": None, "high": None, "n": G} for _ in x.T]
-    if G < 2 or np.linalg.matrix_rank(x, tol=1e-6 * max(1.0, float(np.linalg.norm(x)))) < len(x.T):
-        return none
+    names, cluster = np.unique(clusters, return_inverse=True)
+    G, smallest = len(names), 1e-6 * max(1.0, float(np.linalg.norm(x)))
+    if G < 2 or np.linalg.matrix_rank(x, tol=smallest) < x.shape[1]:
+        raise ValueError(f"need independent columns and two clusters or more, got {G}")
     bread = np.linalg.inv(x.T @ x)
     b = bread @ (x.T @ y)
     scores = np.stack([np.bincount(cluster, weights=c) for c in x.T * (y - x @ b)])  # (p, G)
-    errors = np.sqrt(np.diag(bread @ (scores @ scores.T) @ bread) * G / (G - 1))
-    halves = t_quantile(0.975, G - 1) * errors
-    return [{"mean": float(m), "low": float(m - h), "high": float(m + h), "n": G}
-            for m, h in zip(b, halves)]
+    return b, bread @ (scores @ scores.T) @ bread * G / (G - 1)
 
 
 def follow_odds(
-    said: Tensor, now: Tensor, then: Tensor, clusters: np.ndarray, said_then: Tensor | None = None
+    said: Tensor, now: Tensor, then: Tensor, clusters: np.ndarray
 ) -> dict[str, Estimate]:
-    """`now` and `then` of the regression above, and `change` where `said_then` is given.
+    """`now`, `then` and `share` of the regression above, with 95 % intervals.
+
+    The interval of the share is linearized (the delta method), so it is right only where now + then
+    is well above 0. All is None but n, the clusters, where now and then cannot be told apart, as in
+    a model that has not moved, or there are fewer than two clusters.
 
     Args:
-        said, now, then, said_then: (n, P, E) log-odds of explanations, of the answers now and of
-            M0's, and of an explainer of M0, of some subjects. clusters: (n,) of each subject.
+        said, now, then: (n, P, E) log-odds of explanations, of the answers now and of M0's, of some
+            subjects. clusters: (n,) of each subject.
     """
     def center(x: Tensor) -> np.ndarray:
-        return (x - x.mean(0)).flatten().numpy()  # within each cue and class
+        return (x - x.mean(0)).double().flatten().numpy()  # within each cue and class
 
-    y, x_now, x_then = (center(x.double()) for x in (said, now, then))
-    groups = np.repeat(clusters, said[0].numel())
-    estimates = dict(zip(("now", "then"), regress(y, np.stack([x_now, x_then], axis=1), groups)))
-    if said_then is not None:
-        change = y - center(said_then.double())
-        [estimates["change"]] = regress(change, (x_now - x_then)[:, None], groups)
-    return estimates
+    G, x = len(np.unique(clusters)), np.stack([center(now), center(then)], axis=1)
+    none = {"mean": None, "low": None, "high": None, "n": G}
+    try:
+        (a, b), cov = regress(center(said), x, np.repeat(clusters, said[0].numel()))
+        t = t_quantile(0.975, G - 1)
+    except ValueError:
+        return dict.fromkeys(("now", "then", "share"), none)
+    slope = np.array([b, -a]) / (a + b) ** 2  # of the share, in now and then
+    variances = cov[0, 0], cov[1, 1], slope @ cov @ slope
+    halves = t * np.sqrt(variances)
+    return {
+        name: {"mean": float(mean), "low": float(mean - half), "high": float(mean + half), "n": G}
+        for name, mean, half in zip(("now", "then", "share"), (a, b, a / (a + b)), halves)
+    }
 
 
 @torch.no_grad()
-def compare_odds(
-    model: GPT, m0: GPT, snapshot: Snapshot, reference: Tensor
-) -> dict[str, dict[str, Estimate]]:
+def compare_odds(model: GPT, snapshot: Snapshot, reference: Tensor) -> dict[str, Any]:
     """`follow_odds` on held-out subjects, of the answers as they are, under "own", and of those of
-    a refitted answer head (readout.py), under "refitted". The explainer of M0 is the linear reader
-    of M0 that was fitted on the same labels (rivals.py).
+    a refitted answer head (readout.py), under "refitted".
 
     Args:
         reference: (N, V, K) logits of M0.
+
+    Raises:
+        ValueError: explanations are sentences, which are not one class of K + 1.
     """
     interview, rows = snapshot.task.interview, snapshot.rows("held_out")
+    if snapshot.channel.suffixes != ((),):
+        raise ValueError("log-odds are for all channels but verbal")
     everyone = torch.arange(snapshot.world.n_subject, device=model.token.weight.device)
     asked = [interview.both(model, chunk) for chunk in everyone.split(CHUNK)]
     answers, said = (torch.cat(parts).cpu() for parts in zip(*asked))
-    then = implied_odds(reference, interview.pairs.cpu())[rows]
-    said_then = fit_explainer(read_questions(m0, snapshot.task), snapshot)
-    explained = log_odds(said.double())[rows], log_odds(said_then)[rows]
-    found = {}
-    for name, logits in (
-        ("own", answers), ("refitted", refit_answers(model, snapshot, reference))
-    ):
-        now = implied_odds(logits, interview.pairs.cpu())[rows]
-        facts = snapshot.world.rests_on[rows, 0]
-        found[name] = follow_odds(explained[0], now, then, facts, explained[1])
-    return found
+    versions = {"own": answers, "refitted": refit_answers(model, snapshot, reference)}
+    odds = {
+        name: implied_odds(logits, interview.pairs.cpu())[rows]
+        for name, logits in (versions | {"then": reference}).items()
+    }
+    explained, facts = log_odds(said.double())[rows], snapshot.world.rests_on[rows, 0]
+    return {name: follow_odds(explained, odds[name], odds["then"], facts) for name in versions}

@@ -15,6 +15,7 @@ penalty 1e-3 is our choice.
 """
 
 import copy
+from functools import reduce
 from typing import Any
 
 import torch
@@ -23,7 +24,21 @@ from torch import Tensor
 from introspect.interview import CHUNK, RunTask
 from introspect.measure import Snapshot, measure, measure_controls
 from introspect.model import GPT
+from introspect.reading import NUMBER
+from introspect.report.html import aligned
+from introspect.report.text import estimate
+from introspect.stats import interval
 
+SHOWN = {  # what is in readout.json -> in words
+    ("own",): "explanations, answers as they are",
+    ("refitted",): "explanations, answer head refitted",
+    ("rivals", "frozen"): "a linear reader of M0",
+    ("rivals", "current"): "a linear reader of the run",
+    ("rivals", "words"): "a linear reader of words",
+}
+PART = {"gap": NUMBER, "adjusted": NUMBER}
+RIVALS = {"frozen": PART, "current": PART, "words": PART}
+FORM = {"own": PART, "refitted": PART, "rivals": RIVALS}  # of readout.json
 L2 = 1e-3
 TOLERANCE = 1e-8  # largest norm of the gradient at the end
 MOST_STEPS = 100
@@ -125,3 +140,16 @@ def compare_readouts(
         "own": summarize([s for s, _ in explained]),
         "refitted": summarize([refit(model, s, reference) for s, reference in explained]),
     }
+
+
+def show_readouts(runs_of: dict[str, list[dict[str, Any]]]) -> str:
+    """Gaps and adjusted gaps that the files readout.json of each arm have, as text; means over its
+    runs."""
+    lines = [["who explains held-out items", "arm", "n", "gap", "adjusted"]]
+    for keys, words in SHOWN.items():
+        for arm, runs in runs_of.items():
+            parts = [reduce(lambda value, key: value[key], keys, run) for run in runs]
+            gaps = (interval([part[key] for part in parts]) for key in PART)
+            means = [estimate(each, key) for each, key in zip(gaps, PART)]
+            lines.append([words, arm, str(len(runs)), *means])
+    return aligned(lines)

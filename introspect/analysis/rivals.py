@@ -8,11 +8,13 @@ judged on the held-out items beside the run's own explanations:
     current   reads the run's activations there
     words     sees which words the question has, and no model
 
-An explainer that couples has Self > Orig. `frozen` cannot see what has moved since, and `words`
-sees nothing of any model. `current` has the same access as the run's own head, so it shows what
-the trunk offers to a linear reader, not what the run uses.
+An explainer that couples has Self > Orig, and an adjusted gap above 0 too: where one label has
+become frequent, whoever says it often gains a gap without seeing anything. `frozen` cannot see what
+has moved since, and `words` sees nothing of any model. `current` has the same access as the run's
+own head, so it shows what the trunk offers to a linear reader, not what the run uses.
 """
 
+import copy
 from typing import Any
 
 import torch
@@ -21,8 +23,7 @@ from torch import Tensor
 
 from introspect.analysis.readout import fit_classifier
 from introspect.interview import CHUNK, RunTask
-from introspect.measure import Snapshot
-from introspect.metrics import coupling
+from introspect.measure import Snapshot, measure, measure_controls
 from introspect.model import GPT
 from introspect.tokenizer import encode_words
 
@@ -47,22 +48,17 @@ def list_words(task: RunTask) -> Tensor:
     return torch.stack(asked, dim=1).double()
 
 
-def fit_explainer(x: Tensor, snapshot: Snapshot) -> Tensor:
-    """(N, P, E) log-probabilities by a classifier of x (N, P, D), fitted on the training labels."""
-    train, E = snapshot.rows("train"), snapshot.world.n_explanation
-    targets = F.one_hot(snapshot.targets[train].flatten(), E).double()
-    weights, bias = fit_classifier(x[train].flatten(0, 1), targets)
-    return (x.double() @ weights + bias).log_softmax(-1)
-
-
 def explain_by(x: Tensor, snapshot: Snapshot) -> Tensor:
-    """(N, P) the likeliest label by a classifier of x; see `fit_explainer`."""
-    return fit_explainer(x, snapshot).argmax(-1)
+    """(N, P) the likeliest label by a classifier of x (N, P, D), fitted on the training labels."""
+    train, n_class = snapshot.rows("train"), int(snapshot.targets.max()) + 1
+    targets = F.one_hot(snapshot.targets[train].flatten(), n_class).double()
+    weights, bias = fit_classifier(x[train].flatten(0, 1), targets)
+    return (x.double() @ weights + bias).argmax(-1)
 
 
 def compare_rivals(model: GPT, m0: GPT, snapshot: Snapshot) -> dict[str, Any]:
-    """Self, Orig, gap and preference on held-out items, of the run's own explanations under "own"
-    and of its rivals under their names.
+    """Self, Orig, gap, preference and adjusted gap on held-out items, of the run's own explanations
+    under "own" and of its rivals under their names.
 
     Raises:
         ValueError: explanations are not read from the explanation head.
@@ -76,10 +72,13 @@ def compare_rivals(model: GPT, m0: GPT, snapshot: Snapshot) -> dict[str, Any]:
         "current": explain_by(read_questions(model, task), snapshot),
         "words": explain_by(list_words(task), snapshot),
     }
-    rows = snapshot.rows("held_out")
-    labels = snapshot.current[rows], snapshot.original[rows]
-    found = {name: coupling(explanation[rows], *labels) for name, explanation in said.items()}
-    return {
-        name: {"self": c.self_match, "orig": c.orig_match, "gap": c.gap, "preference": c.preference}
-        for name, c in found.items()
-    }
+    return {name: judge(explanation, snapshot) for name, explanation in said.items()}
+
+
+def judge(explanation: Tensor, snapshot: Snapshot) -> dict[str, Any]:
+    """What these explanations (N, P) get where the run's own are judged."""
+    judged = copy.copy(snapshot)
+    judged.explanation = explanation
+    measured = measure([judged], "held_out")
+    kept = {key: measured[key] for key in ("self", "orig", "gap", "preference")}
+    return kept | {"adjusted": measure_controls([judged])["adjusted"]}

@@ -6,12 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from introspect.analysis.odds import compare_odds
 from introspect.analysis.patching import shared_sites
 from introspect.analysis.probes import where_known
 from introspect.analysis.readout import compare_readouts
 from introspect.analysis.rivals import compare_rivals
+from introspect.analysis.splits import by_class
 from introspect.config import Config
 from introspect.files import write_json
+from introspect.measure import Snapshot
 from introspect.model import GPT
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.jobs import Meter
@@ -22,10 +27,25 @@ from introspect.runs.study import Gathered, Setting, Workspace, perform_settings
 
 
 def measure_readout(run: Loaded, find_m0: Callable[[], GPT]) -> dict[str, Any]:
-    """Whether the answer head came loose, and what other explainers get of the first task."""
+    """Whether the answer head came loose; of the first task, what other explainers get, and the
+    gap class by class and in log-odds."""
     references = [labels.reference for labels in run.frozen]
-    readouts = compare_readouts(run.model, run.snapshots, references)
-    return readouts | {"rivals": compare_rivals(run.model, find_m0(), run.snapshots[0])}
+    snapshot = run.snapshots[0]
+    return {
+        **compare_readouts(run.model, run.snapshots, references),
+        "rivals": compare_rivals(run.model, find_m0(), snapshot),
+        "classes": split_by_class(snapshot),
+        "odds": compare_odds(run.model, snapshot, references[0]),
+    }
+
+
+def split_by_class(snapshot: Snapshot) -> dict[str, dict[str, float | None]]:
+    """`by_class` of the held-out items, by the words of each label."""
+    cues = torch.arange(len(snapshot.world.pairs)).expand_as(snapshot.current)
+    columns = snapshot.explanation, snapshot.current, snapshot.original, cues
+    rows = snapshot.rows("held_out")
+    parts = by_class(*(column[rows].flatten().numpy() for column in columns))
+    return {snapshot.channel.words(k): part for k, part in parts.items()}
 
 
 EXTRAS: dict[str, Callable[[Loaded, Callable[[], GPT]], Any]] = {  # of a run, and of its M0

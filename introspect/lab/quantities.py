@@ -8,6 +8,7 @@ import numpy as np
 
 from introspect.analysis import score
 from introspect.analysis.matrix import Pairwise, pairwise
+from introspect.analysis.splits import by_mover
 from introspect.reading import NUMBER, read_json, read_lines
 from introspect.runs.study import Run, Runs
 
@@ -183,6 +184,15 @@ def own_preference(runs: Runs, a: str, b: str) -> float:
     run that explains, minus 0.5; the mean of both directions, nan where one has none."""
     shares = [pair.preference["mean"] for pair in compare_both(runs[a], runs[b])]
     return float("nan") if None in shares else float(np.mean(shares)) - 0.5
+
+
+@statistic
+def among_movers(runs: Runs, a: str, b: str, kind: str, *keys: str) -> float:
+    """A number of the items of one kind, by which of two runs moved them (splits.by_mover); the
+    mean of both directions, nan where one has none."""
+    one, two = read_items(runs[a], runs[b])
+    both = [by_mover(*pair)[kind] for pair in ((one, two), (two, one))]
+    return float(np.mean([read_value(part, *keys) for part in both]))
 
 
 @statistic
