@@ -156,8 +156,8 @@ WORDS = {  # measured -> the same number, written by the test
         lambda r: own(r, "reg", *NEW, "self") - own(r, "reg", *NEW, "majority_now"),
     "Self on jabberwocky, reg - shuffled":
         lambda r: own(r, "reg", *NEW, "self") - own(r, "shuffled", *NEW, "self"),
-    "following a patch, above another head's, reg": lambda r: followed(r, "reg"),
-    **{f"following a patch, above another head's, reg - {arm}":
+    "following a patch, above another source's, reg": lambda r: followed(r, "reg"),
+    **{f"following a patch, above another source's, reg - {arm}":
         lambda r, arm=arm: followed(r, "reg") - followed(r, arm) for arm in ("noreg", "shuffled")},
     "most frequent explanation, said - true, rare": lambda r: said_too_often(r, "rare"),
     "most frequent explanation, said - true, rare - reg":

@@ -50,7 +50,7 @@ def shift_claims(task: str, experiment: str, **arms: str) -> list[Claim]:
 
 def patch_score(arm: str, key: str = "follow_shared") -> Statistic:
     """How far explanations go where answers go when one head of the last block is patched in both,
-    minus the same when explanations are patched at another head."""
+    minus the same when explanations get the activation of another source there."""
     return extra(arm, "circuits", "blocks.1.attn.proj query", key)
 
 
@@ -108,15 +108,15 @@ CLAIMS = [
           value_difference("reg", "shuffled", "tasks", "jabberwocky", "self"),
           task="hint+jabberwocky"),
     Claim("C10", "score of a joint patch of one head, with the anchor", "circuits",
-          "following a patch, above another head's, reg", patch_score("reg"), paper=SEEN,
+          "following a patch, above another source's, reg", patch_score("reg"), paper=SEEN,
           also=patch_score("reg", "right_shared"), also_name="score among true explanations"),
     Claim("C10", "that score, with the anchor minus without it", "circuits",
-          "following a patch, above another head's, reg - noreg",
+          "following a patch, above another source's, reg - noreg",
           minus(patch_score("reg"), patch_score("noreg")), paper=UNKNOWN,
           also=minus(patch_score("reg", "right_shared"), patch_score("noreg", "right_shared")),
           also_name="score among true explanations"),
     Claim("C10", "that score, true minus shuffled labels", "circuits",
-          "following a patch, above another head's, reg - shuffled",
+          "following a patch, above another source's, reg - shuffled",
           minus(patch_score("reg"), patch_score("shuffled")), after=True),
     gap_claim("C11", "adapters of rank 64", "capacity", "rank-64", paper="from rank 96 on"),
     gap_claim("C11", "adapters of rank 1: a gap below zero", "capacity", "rank-1",

@@ -66,9 +66,8 @@ HEADLINES = {
         "Explanations follow answers when both are patched at one head", "seen",
         "One attention head of the last block is patched with another subject's activation, in the "
         "pass that answers and in the pass that explains. The score subtracts what happens when "
-        "the explanation is patched at another head; such an explanation mostly keeps its old "
-        "label, which makes the subtracted number negative by construction and the score larger "
-        "than plain agreement. The rows speak of single sites, not of circuits. The patched "
+        "the explanation gets the activation of a third subject there, so that it changes as much, "
+        "but cannot go where the answer goes. The rows speak of single sites, not of circuits. The patched "
         "labels of the arm without the anchor are read through an answer head that is not trained "
         "(see C2).",
         unit="score"),

@@ -188,10 +188,8 @@ EXPERIMENTS = {
         question="Do explanations change with answers when one site is patched in both?",
         arms={"reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED},
         extra="circuits",
-        open="whether explanations read answers. Answer and explanation are patched jointly. The "
-        "score subtracts explanations patched at another head, which mostly keep the old label, "
-        "so that number is negative by construction and the score large. Labels of noreg are read "
-        "through an answer head that is not trained. Sites are not circuits."),
+        open="whether explanations read answers. Answer and explanation are patched jointly. Labels "
+        "of noreg are read through an answer head that is not trained. Sites are not circuits."),
     "knowledge": Experiment(
         question="Does coupling depend on where knowledge lives, in one embedding a fact or in "
         "what is computed of a pair?",
