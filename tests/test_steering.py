@@ -144,3 +144,10 @@ def test_the_probe_finds_the_recall_and_a_random_direction_does_not(fork):
     assert here["random"]["2"]["answers"] == 0 and here["random"]["2"]["follow"] < 0
     nowhere = found["blocks.0.resid query"]["probe"]["8"]  # nothing reads what is found there
     assert (nowhere["answers"], nowhere["labels_changed"], nowhere["follow"]) == (0, 0, None)
+
+
+def test_without_a_subject_there_is_no_number(fork):
+    model, snapshot, _ = fork
+    found = compare_steering(model, snapshot, choose_edit(snapshot, 0))
+    assert {v for kinds in found.values() for rows in kinds.values() for row in rows.values()
+            for v in row.values()} == {None}  # fmt: skip

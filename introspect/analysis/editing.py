@@ -43,7 +43,8 @@ from introspect.tasks.world import World
 from introspect.watch import check_finite
 
 N_EDIT, N_OTHER = 64, 64  # edited subjects; other subjects in each update, whose answers are held
-UPDATES, RATE, MEASURED = 300, 5e-4, (50, 100, 200, 300)
+RATE, UPDATES = 5e-4, 300
+MEASURED = (50, 100, 200, UPDATES)  # updates after which an edit is measured
 
 
 class Edit(NamedTuple):

@@ -76,6 +76,9 @@ def steer(
     Returns:
         answers (n, V), the labels that they give (n, P), and explanations (n, P), on the CPU.
     """
+    if not len(subjects):
+        answers = torch.zeros(0, len(task.world.prompts), dtype=torch.int64)
+        return answers, task.interview.labels(answers), task.interview.labels(answers)
     slot = task.world.prompts[task.world.pairs[0][1]][-2]
     device, packed = model.token.weight.device, task.interview.plan.packed
     rows = packed.slots == slot if place.tokens == "last" else packed.ends
