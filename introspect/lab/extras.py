@@ -8,12 +8,15 @@ from typing import Any
 
 import torch
 
+from introspect.analysis.editing import choose_edit, compare_edits
+from introspect.analysis.grafts import compare_grafts
 from introspect.analysis.odds import compare_odds
 from introspect.analysis.patching import shared_sites
 from introspect.analysis.probes import where_known
 from introspect.analysis.readout import compare_readouts
 from introspect.analysis.rivals import compare_rivals
 from introspect.analysis.splits import by_class
+from introspect.analysis.steering import compare_steering
 from introspect.config import Config
 from introspect.files import write_json
 from introspect.measure import Snapshot
@@ -48,8 +51,19 @@ def split_by_class(snapshot: Snapshot) -> dict[str, dict[str, float | None]]:
     return {snapshot.channel.words(k): part for k, part in parts.items()}
 
 
+def measure_edits(run: Loaded, find_m0: Callable[[], GPT]) -> dict[str, Any]:
+    """Whether explanations of the first task follow edits and steering, by place, and grafts."""
+    model, snapshot, frozen = run.model, run.snapshots[0], run.frozen[0]
+    return {
+        "edits": compare_edits(model, snapshot, frozen),
+        "steering": compare_steering(model, snapshot, choose_edit(snapshot)),
+        "grafts": compare_grafts(model, find_m0(), snapshot, frozen),
+    }
+
+
 EXTRAS: dict[str, Callable[[Loaded, Callable[[], GPT]], Any]] = {  # of a run, and of its M0
     "circuits": lambda run, _: shared_sites(run.model, run.snapshots[0].task),
+    "edits": measure_edits,
     "probes": lambda run, _: where_known(run.model, run.snapshots[0].task),
     "readout": measure_readout,
 }

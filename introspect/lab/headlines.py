@@ -67,9 +67,9 @@ HEADLINES = {
         "One attention head of the last block is patched with another subject's activation, in the "
         "pass that answers and in the pass that explains. The score subtracts what happens when "
         "the explanation gets the activation of a third subject there, so that it changes as much, "
-        "but cannot go where the answer goes. The rows speak of single sites, not of circuits. The patched "
-        "labels of the arm without the anchor are read through an answer head that is not trained "
-        "(see C2).",
+        "but cannot go where the answer goes. The rows speak of single sites, not of circuits. The "
+        "patched labels of the arm without the anchor are read through an answer head that is not "
+        "trained (see C2).",
         unit="score"),
     "C11": Headline(
         "Coupling needs room: high-rank adapters have it", "from rank 96",

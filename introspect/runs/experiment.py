@@ -24,6 +24,7 @@ WORDS = {
     "seed": "labels of a model with other weights and batches",
     "order": "labels of a model with another order of batches",
     "depth": "labels of a model with three blocks",
+    "layers": "{n_layer} blocks",
     "length": "another number of pretraining updates",
     "width": "another width of the residual stream",
     "up": "a second objective raises how much the cue counts",

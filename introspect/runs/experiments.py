@@ -188,8 +188,22 @@ EXPERIMENTS = {
         question="Do explanations change with answers when one site is patched in both?",
         arms={"reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED},
         extra="circuits",
-        open="whether explanations read answers. Answer and explanation are patched jointly. Labels "
-        "of noreg are read through an answer head that is not trained. Sites are not circuits."),
+        open="whether explanations read answers. Answer and explanation are patched jointly. "
+        "Labels of noreg are read through an answer head that is not trained. Sites are not "
+        "circuits."),
+    "edits": Experiment(
+        question="Do explanations follow answers that are edited, steered or grafted after "
+        "explanation training, and does it matter which block they are edited in?",
+        arms={"reg": {}},
+        extra="edits",
+        open="how subjects are chosen: only those whose cues are followed and whose explanations "
+        "are all true are edited. Further training moves explanations of subjects that are not "
+        "edited as well. A head alone learns about half of the edits."),
+    "depth": Experiment(
+        question="Where is the fork in deeper models: up to which block do explanations follow?",
+        arms={"reg": {}, **dial("layers", [4, 6], "n_layer")},
+        extra="edits",
+        open="what M0 knows: rates and numbers of updates are those of two blocks."),
     "knowledge": Experiment(
         question="Does coupling depend on where knowledge lives, in one embedding a fact or in "
         "what is computed of a pair?",
@@ -257,5 +271,5 @@ EXPERIMENTS["prediction"] = Experiment(
     "Conditions of unlike kinds are hardly predicted without the arm that has no anchor. "
     "No predictor knows the channel.",
 )
-UNCLAIMED = "single", "follow", "ignore", "reach", "dose", "room", "start"
+UNCLAIMED = "single", "follow", "ignore", "reach", "dose", "room", "start", "edits", "depth"
 CLAIMED = [name for name in EXPERIMENTS if name not in UNCLAIMED]  # with claims about them
