@@ -30,7 +30,7 @@ from introspect.runs.cli import (
     parser_of,
     resolve_device,
 )
-from introspect.runs.experiments import CLAIMED
+from introspect.runs.experiments import CLAIMED, EXPERIMENTS
 from introspect.tasks.registry import find_tasks
 
 ROOT = Path(__file__).resolve().parent
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     calibrate = commands.add_parser("calibrate", help="how often intervals and verdicts are right")
     add_flags(calibrate, CalibrateConfig)
     one = commands.add_parser("experiment", help="run an experiment and judge the claims about it")
-    one.add_argument("name", metavar="NAME", help=f"of {', '.join(CLAIMED)}")
+    one.add_argument("name", metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}")
     add_flags(one, LabConfig)
     add_flags(commands.add_parser("claims", help="run all experiments, judge all"), LabConfig)
     args = parser.parse_args(argv)
@@ -154,8 +154,8 @@ class LabConfig:
 def judge_claims(names: list[str], config: LabConfig) -> int:
     """Make the missing runs of these experiments, judge their claims, write the reports."""
     for name in names:
-        if name not in CLAIMED:
-            near = nearest(name, CLAIMED)
+        if name not in EXPERIMENTS:
+            near = nearest(name, EXPERIMENTS)
             raise Refused(f"{name}: no such experiment{near or '; --help names them'}")
     seeds = range(config.seed, config.seed + config.seeds)
     if config.publish and (names != CLAIMED or list(seeds) != PUBLISHED):

@@ -9,7 +9,7 @@ from introspect.lab.extras import EXTRAS
 from introspect.labels import freeze
 from introspect.measure import Snapshot, measure_all, measure_controls
 from introspect.runs.build import build
-from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.experiments import CLAIMED, EXPERIMENTS
 from introspect.runs.items import list_items
 from introspect.runs.load import Loaded
 from introspect.runs.stages import make_tasks, new_model
@@ -43,9 +43,10 @@ def measured(task):
 
 
 def measure_extras(*run):
-    """Every extra measurement of a run that is its own M0."""
+    """Every extra measurement that claims rest on, of a run that is its own M0."""
     loaded = Loaded(*run, step=0)
-    return {name: measure(loaded, lambda: loaded.model) for name, measure in EXTRAS.items()}
+    names = {EXPERIMENTS[name].extra for name in CLAIMED} - {""}
+    return {name: EXTRAS[name](loaded, lambda: loaded.model) for name in sorted(names)}
 
 
 def scattered(value, draw):

@@ -3,8 +3,9 @@
 import pytest
 
 from introspect.fields import Refused
+from introspect.lab.claims import CLAIMS
 from introspect.runs.cli import parse
-from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.experiments import CLAIMED, EXPERIMENTS, UNCLAIMED
 from tests.cases import each
 
 
@@ -44,3 +45,8 @@ def test_a_flag_reaches_every_arm_but_not_against_its_definition():
             parse([f"anchor{arm}", "--kl_weight=0.3"])
     [(_, single)] = parse(["single/run", "--kl_weight=0.3"]).configs()
     assert single.cotrain.kl_weight == 0.3
+
+
+def test_experiments_without_claims_can_be_judged_by_name_but_are_not_among_the_claims():
+    assert set(UNCLAIMED) | set(CLAIMED) == set(EXPERIMENTS) and "edits" in UNCLAIMED
+    assert not {claim.experiment for claim in CLAIMS} - set(CLAIMED)
