@@ -131,7 +131,7 @@ def teach_answers(
     if place not in where:
         raise Refused(f"the place of an edit must be one of {', '.join(where)}; got {place}")
     device = model.token.weight.device
-    before = task.interview.ask_all(model)[0].to(device)  # (N, V, K)
+    before = task.interview.answers_of_all(model).to(device)  # (N, V, K)
     subjects, answers = edit.subjects.to(device), answers.to(device)
     cued = [v for v in range(before.shape[1]) if v != edit.plain]
     moving = list(where[place].requires_grad_(True).parameters())

@@ -196,7 +196,7 @@ def compare_grafts(
             alarms(run, grafted, task, rows, snapshot.explanation[rows])
             for rows in (edit.subjects, others)
         ]
-        answers = task.interview.ask_all(recipient)[0].argmax(-1)[edit.subjects]
+        answers = task.interview.answers_of_all(recipient).argmax(-1)[edit.subjects]
         found[name] = measure_edit(grafted, snapshot, frozen, edit) | {
             "recipient": mean((answers == edit.new)[:, edit.plain]),
             "area": area(*scores),
