@@ -208,12 +208,17 @@ class Config:
         return flat
 
     def sha256(self) -> str:
-        unset = {k: v for k, v in asdict(CotrainConfig()).items() if k in LATER}
+        unset = unset_fields()
         return digest({k: v for k, v in self.flat().items() if unset.get(k, ...) != v})
 
     def m0_fields(self) -> list[Any]:
         """The fields that decide the weights of M0."""
         return [self.m0_seed, self.world_seed, self.tasks, self.gpt, self.pretrain]
+
+
+def unset_fields() -> dict[str, Any]:
+    """The values of LATER that ask for nothing."""
+    return {k: v for k, v in asdict(CotrainConfig()).items() if k in LATER}
 
 
 def is_taught(task: Any) -> bool:

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from introspect.config import unset_fields
 from introspect.fields import Refused
 from introspect.reading import read_json
 
@@ -163,4 +164,4 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
     asked for the run, as older ones say, does not count."""
     free = ("config", "cache", "experiment", "arm", "first_seed")
     named = {"stacked": False} | {k: v for k, v in config.items() if k not in free}
-    return named | config["config"]
+    return named | unset_fields() | config["config"]

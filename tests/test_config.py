@@ -4,8 +4,9 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 
-from introspect.config import GROUPS, GPTConfig, digest
+from introspect.config import GROUPS, LATER, GPTConfig, digest
 from introspect.fields import Refused, allowed
+from introspect.files import claim_folder
 from introspect.runs.build import build
 from introspect.runs.stages import make_tasks, new_model
 from introspect.tasks.hint import Hint
@@ -135,3 +136,14 @@ def test_the_sizes_that_the_docstring_of_the_trunk_names_are_those_of_the_model(
     trunk = sum(n for name, n in size.items() if name.split(".")[0] not in heads)
     assert f"{trunk:,} parameters" in GPTConfig.__doc__
     assert f"has {sum(size.values()):,}" in GPTConfig.__doc__
+
+
+def test_a_run_from_before_a_field_keeps_its_hash_and_folder(tmp_path):
+    old, new = tmp_path / "old", config()
+    fields = {k: v for k, v in new.flat().items() if k not in LATER}
+    assert new.sha256() == digest(fields) and len(fields) == len(new.flat()) - len(LATER)
+    claim_folder(old, {"config": fields})
+    claim_folder(old, {"config": new.flat()})  # the same run
+    changed = replace(new, cotrain=replace(new.cotrain, head_steps=1))
+    with pytest.raises(Refused, match="head_steps=0 and not 1"):
+        claim_folder(old, {"config": changed.flat()})

@@ -227,3 +227,11 @@ def test_stacks_are_of_one_kind_and_no_larger_than_asked_or_than_workers_need():
     assert names(3, 1) == ["024", "6", "135", "7", "8", "9"]
     assert names(8, 2) == ["02", "46", "13", "57", "8", "9"]
     assert names(1, 1) == list("02461357") + ["8", "9"]
+
+
+def test_runs_that_are_behind_go_first_until_all_are_together(tmp_path, monkeypatch):
+    runs, update, sizes = [start(cfg, tmp_path) for cfg in configs({})], Stack.update, []
+    for _ in range(2):
+        update_alone(runs[0])
+    monkeypatch.setattr(Stack, "update", lambda s: sizes.append(len(s.trainings)) or update(s))
+    assert train_together(runs) == {} and sizes == [2, 2, 3, 3, 3, 3]
