@@ -27,6 +27,7 @@ from introspect.runs.jobs import (
     deal,
     estimate_minutes,
     list_m0s,
+    perform,
     perform_together,
     stack,
 )
@@ -202,14 +203,20 @@ def make_runs(
 def make_todo(todo: Sequence[Job], workspace: Workspace, what: str) -> list[Failure]:
     """Make these runs; returns those that diverged."""
     cache, device, n_worker = workspace.cache, workspace.device, workspace.jobs
-    m0s = list_m0s(todo, device).values()
-    meter = Meter(what, sum(map(count_passes, [*m0s, *todo])))
+    m0s = list_m0s(todo, device)
+    meter = Meter(what, sum(map(count_passes, [*m0s.values(), *todo])))
     with meter.bar:
         stacks = stack(todo, workspace.stack, n_worker)
         if n_worker == 1 or len(stacks) == 1:
             outcomes = {}
-            for jobs in [*((m0,) for m0 in m0s), *stacks]:
-                outcomes |= zip(jobs, perform_together(jobs, cache, device, meter))
+            for key, m0 in m0s.items():
+                end = perform(m0, cache, device, meter)
+                for job in todo if isinstance(end, Failure) else ():
+                    if key in list_m0s([job], device):  # no M0, so none of its runs
+                        outcomes[job] = Failure(job, end.error)
+            for jobs in stacks:
+                if rest := [job for job in jobs if job not in outcomes]:
+                    outcomes |= zip(rest, perform_together(rest, cache, device, meter))
         else:
             from introspect.runs.pool import perform_in_workers
 
