@@ -12,7 +12,7 @@ from introspect.lab import extras
 from introspect.runs import study
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.jobs import Meter
-from tests.scenarios import measure_small
+from tests.scenarios import make_small
 from tests.tiny import TINY
 
 
@@ -66,7 +66,7 @@ def test_an_experiment_says_how_far_its_runs_and_its_extra_measurements_are(
     jobs, impatient, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setitem(EXPERIMENTS, "knowledge", EXPERIMENTS["knowledge"])  # given back at the end
-    measure_small()
+    make_small("knowledge")
     flags = ["--seeds=1", "--device=cpu", f"--jobs={jobs}", f"--out_dir={tmp_path}"]
     assert evaluation.main(["experiment", "knowledge", *flags]) == 0
     lines = said(capsys.readouterr().err)
