@@ -35,7 +35,15 @@ GROUPS = {  # group -> faults, and at which events: all, or one of so many
 }
 N_PAIR = 20
 by_scenario = pytest.mark.parametrize("name", SCENARIOS)
-by_group = pytest.mark.parametrize("group", GROUPS)
+
+
+def by_group(*groups):
+    """Every scenario with every group; tests of the same two share their trials in one worker."""
+    return pytest.mark.parametrize("name, group", [
+        pytest.param(name, group, id=f"{group}-{name}",
+                     marks=pytest.mark.xdist_group(f"{name} {group}"))
+        for group in groups for name in SCENARIOS
+    ])  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +59,7 @@ def try_group(suite, name, group):
 
 
 @pytest.mark.reliability
-@by_scenario
-@by_group
+@by_group(*GROUPS)
 def test_every_fault_lands_and_the_same_command_ends_with_the_same_bytes(
     suite, name, group, record_property
 ):
@@ -63,15 +70,13 @@ def test_every_fault_lands_and_the_same_command_ends_with_the_same_bytes(
 
 
 @pytest.mark.reliability
-@by_scenario
-@by_group
+@by_group(*GROUPS)
 def test_no_fault_leaves_temporary_files_or_more_checkpoints_behind(suite, name, group):
     check_nothing_left(try_group(suite, name, group))
 
 
 @pytest.mark.reliability
-@by_scenario
-@pytest.mark.parametrize("group", ["no space", "disk error"])
+@by_group("no space", "disk error")
 def test_every_error_is_said_in_one_line_that_names_a_file(suite, name, group):
     check_clear(try_group(suite, name, group))
 
