@@ -37,15 +37,6 @@ N_PAIR = 20
 by_scenario = pytest.mark.parametrize("name", SCENARIOS)
 
 
-def by_group(*groups):
-    """Every scenario with every group; tests of the same two share their trials in one worker."""
-    return pytest.mark.parametrize("name, group", [
-        pytest.param(name, group, id=f"{group}-{name}",
-                     marks=pytest.mark.xdist_group(f"{name} {group}"))
-        for group in groups for name in SCENARIOS
-    ])  # fmt: skip
-
-
 @pytest.fixture(scope="session")
 def suite(tmp_path_factory):
     suite = Suite(tmp_path_factory.mktemp("trials"))
@@ -53,32 +44,21 @@ def suite(tmp_path_factory):
     suite.close()
 
 
-def try_group(suite, name, group):
-    hows, every = GROUPS[group]
-    return suite.try_all(name, suite.plan(name, hows, every))
-
-
 @pytest.mark.reliability
-@by_group(*GROUPS)
+@by_scenario
+@pytest.mark.parametrize("group", GROUPS)
 def test_every_fault_lands_and_the_same_command_ends_with_the_same_bytes(
     suite, name, group, record_property
 ):
-    outcomes = try_group(suite, name, group)
+    """And nothing temporary is left; an error is said in one line that names a file."""
+    hows, every = GROUPS[group]
+    outcomes = suite.try_all(name, suite.plan(name, hows, every))
     record_property("trials", (f"{name}, {group}", count(outcomes)))
     check_landed(outcomes)
     check_nothing_lost(outcomes)
-
-
-@pytest.mark.reliability
-@by_group(*GROUPS)
-def test_no_fault_leaves_temporary_files_or_more_checkpoints_behind(suite, name, group):
-    check_nothing_left(try_group(suite, name, group))
-
-
-@pytest.mark.reliability
-@by_group("no space", "disk error")
-def test_every_error_is_said_in_one_line_that_names_a_file(suite, name, group):
-    check_clear(try_group(suite, name, group))
+    check_nothing_left(outcomes)
+    if group in ("no space", "disk error"):
+        check_clear(outcomes)
 
 
 @pytest.mark.reliability
