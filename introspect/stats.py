@@ -91,51 +91,6 @@ def student_t(values: Sequence[float], confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def p_value(values: Sequence[float]) -> float:
-    """Two-sided p-value for the hypothesis that n independent, near-normal values have mean 0.
-
-        2 P(T_{n-1} <= -|t|),   t = mean / (s / sqrt(n))
-
-    It is below 0.05 if and only if the 95 % interval of `student_t` excludes 0. If all values are
-    equal, the formula has no value; we take its limits: 1 if they are 0, else 0.
-
-    Raises:
-        ValueError: fewer than two values, which do not show their spread.
-    """
-    n = len(values)
-    if n < 2:
-        raise ValueError(f"a p-value needs at least 2 values, got {n}")
-    if min(values) == max(values):
-        return float(values[0] == 0)
-    t = float(np.mean(values)) / (float(np.std(values, ddof=1)) / math.sqrt(n))
-    return 2 * t_cdf(-abs(t), n - 1)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values of m hypotheses, adjusted for m tests (Holm 1979, step-down): if you reject those
-    <= 0.05, the chance of one or more false rejections is at most 5 %, whether or not the tests
-    depend on each other.
-
-        adjusted_(i) = max_{j <= i} min(1, (m - j + 1) p_(j)),   p_(1) <= ... <= p_(m)
-
-    Returns:
-        The adjusted values in the order of `p_values`; each is at least the original one.
-
-    Raises:
-        ValueError: a value outside 0..1.
-
-    >>> holm([0.04, 0.01, 0.03])
-    [0.06, 0.03, 0.06]
-    """
-    if wrong := [p for p in p_values if not 0 <= p <= 1]:
-        raise ValueError(f"p-values must be in 0..1, got {wrong[0]}")
-    m, worst, adjusted = len(p_values), 0.0, [0.0] * len(p_values)
-    for rank, i in enumerate(sorted(range(m), key=lambda i: p_values[i])):
-        worst = max(worst, min(1.0, (m - rank) * p_values[i]))
-        adjusted[i] = worst
-    return adjusted
-
-
 def clustered(
     values: np.ndarray, clusters: np.ndarray, confidence: float = 0.95
 ) -> Interval | None:

@@ -1,7 +1,6 @@
 """Intervals, against scipy, by hand, and by how often they cover what they should."""
 
 import math
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -12,9 +11,7 @@ from hypothesis import strategies as st
 
 from introspect.stats import (
     clustered,
-    holm,
     incomplete_beta,
-    p_value,
     student_t,
     t_cdf,
     t_quantile,
@@ -126,56 +123,9 @@ def test_wilson_is_scipys_and_stays_within_0_and_1(k, more, confidence):
 def test_fewer_than_two_values_are_refused(values):
     with pytest.raises(ValueError, match=f"at least 2 values, got {len(values)}"):
         student_t(values)
-    with pytest.raises(ValueError, match=f"at least 2 values, got {len(values)}"):
-        p_value(values)
 
 
 @each("k, n", [(-1, 3), (4, 3), (0, 0)])
 def test_impossible_counts_are_refused(k, n):
     with pytest.raises(ValueError, match=f"got {k} of {n}"):
         wilson(k, n)
-
-
-@given(st.lists(numbers, min_size=2, max_size=20).filter(lambda v: np.std(v) > 1e-6))
-def test_p_value_is_scipys_and_says_what_the_interval_says(values):
-    p = p_value(values)
-    assert p == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue, rel=1e-9)
-    found = student_t(values)
-    assert (p < 0.05) == (not found.low <= 0 <= found.high)
-    assert p_value([-v for v in values]) == p
-
-
-def test_p_value_of_three_values_by_hand():
-    """1, 2, 3: t = 2 sqrt(3) on 2 degrees, whose tail is (1 - t / sqrt(2 + t^2)) / 2."""
-    assert p_value([1, 2, 3]) == pytest.approx(1 - math.sqrt(12 / 14), rel=1e-12)
-
-
-def test_p_value_of_values_without_spread():
-    assert p_value([0.0, 0.0, -0.0]) == 1
-    assert p_value([0.1, 0.1, 0.1]) == p_value([-2, -2]) == 0
-
-
-def closed(p_values):
-    """Holm's procedure from its reason: a hypothesis falls if every set that holds it does, each
-    tested by Bonferroni."""
-    indices = range(len(p_values))
-    sets = [s for n in indices for s in combinations(indices, n + 1)]
-    of_set = {s: min(1, len(s) * min(p_values[i] for i in s)) for s in sets}
-    return [max(p for s, p in of_set.items() if i in s) for i in indices]
-
-
-@given(st.lists(st.floats(0, 1) | st.sampled_from([0.01, 0.02]), max_size=6))
-def test_holm_is_the_closure_of_bonferroni(p_values):
-    assert holm(p_values) == closed(p_values)
-
-
-def test_holm_of_four_by_hand():
-    """.01 x 4, .02 x 3 and .03 x 2, the same as before, and .5 x 1."""
-    assert holm([0.5, 0.02, 0.01, 0.03]) == pytest.approx([0.5, 0.06, 0.04, 0.06])
-    assert holm([0.6, 0.7]) == [1, 1] and holm([]) == []
-
-
-@each("wrong", [-0.1, 1.1, math.nan])
-def test_what_is_no_probability_is_refused(wrong):
-    with pytest.raises(ValueError, match=f"in 0..1, got {wrong}"):
-        holm([0.5, wrong])
