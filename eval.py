@@ -34,7 +34,7 @@ from introspect.runs.experiments import CLAIMED, EXPERIMENTS
 from introspect.tasks.registry import find_tasks
 
 ROOT = Path(__file__).resolve().parent
-PUBLISHED = [0, 1, 2, 3, 4]  # the seeds of data/results
+PUBLISHED = [*range(10, 22)]  # the worlds of data/results
 
 
 def main(argv: list[str]) -> int:
@@ -136,8 +136,11 @@ def count_errors(config: CalibrateConfig) -> int:
 class LabConfig:
     """How claims are judged. Runs that are there are not made again."""
 
-    seeds: int = option(5, "how many", 1, 1000)
+    seeds: int = option(5, "how many worlds", 1, 1000)
     seed: int = option(0, "the first of them", 0, 10**6)
+    draws: int = option(
+        1, "draws of co-training of each world, at most: our own questions have one", 1, 4
+    )
     jobs: int | None = option(None, "runs at a time; default: one a core", 1)
     stack: int | None = option(None, STACK, 1)
     out_dir: str = option("out", "folder for runs, M0s, labels and reports, as in train.py")
@@ -158,10 +161,10 @@ def judge_claims(names: list[str], config: LabConfig) -> int:
             near = nearest(name, EXPERIMENTS)
             raise Refused(f"{name}: no such experiment{near or '; --help names them'}")
     seeds = range(config.seed, config.seed + config.seeds)
-    if config.publish and (names != CLAIMED or list(seeds) != PUBLISHED):
+    if config.publish and (names != CLAIMED or list(seeds) != PUBLISHED or config.draws != 2):
         raise Refused(
-            "--publish=true: must be of claims, all experiments together, on the published seeds "
-            f"{PUBLISHED[0]} to {PUBLISHED[-1]}"
+            "--publish=true: must be of claims, all experiments together, on the published worlds "
+            f"{PUBLISHED[0]} to {PUBLISHED[-1]} with --draws=2"
         )
     started, device = time.monotonic(), resolve_device(config.device)
     from introspect.lab.extras import perform
@@ -178,11 +181,12 @@ def judge_claims(names: list[str], config: LabConfig) -> int:
     settings = settings_of(names)
     for setting in settings if not config.publish else ():
         claim_view(results / setting.name)
-    gathered = perform(workspace, settings, seeds)
+    gathered = perform(workspace, settings, seeds, n_draw=config.draws)
     rows = rows_of(gathered, corrected=names == CLAIMED)
     write_all(results, gathered, rows, config.publish)
     if config.publish:
-        log(results / "LOG.md", rows, seeds)
+        command = f"python eval.py claims --seed={config.seed} --seeds={config.seeds} --draws=2"
+        log(results / "LOG.md", rows, seeds, f"{command} --publish=true")
         fill(ROOT / "README.md", read_json(results / "claims.json", {"rows": list}))
     print(show(rows))
     failed = [text for made in gathered.values() for text in made.failed]

@@ -20,6 +20,7 @@ SIZES = {
     "hint": dict(n_entity=4, n_attribute=5),
     "verdict": dict(n_actor=5, n_act=4, n_story=14),
     "refusal": dict(n_action=4, n_object=4),
+    "rules": dict(n_first=3, n_second=3, n_input=2),
     "jabberwocky": dict(n_creature=4, n_habit=4),
 }
 
@@ -38,14 +39,15 @@ def measured(task):
         frozen.append(freeze(reference, reference, part.world, LabelConfig(), 0))
     snapshots = [Snapshot(model, *of) for of in zip(parts, frozen)]
     result = {**measure_all(snapshots), "controls": measure_controls(snapshots)}
-    extra = {} if len(names) > 1 else measure_extras(cfg, model, frozen, snapshots)
+    extra = {} if len(names) > 1 else measure_extras(task, cfg, model, frozen, snapshots)
     return result, list_items(snapshots), extra
 
 
-def measure_extras(*run):
+def measure_extras(task, *run):
     """Every extra measurement that claims rest on, of a run that is its own M0."""
     loaded = Loaded(*run, step=0)
-    names = {EXPERIMENTS[name].extra for name in CLAIMED} - {""}
+    about = [EXPERIMENTS[name] for name in CLAIMED]
+    names = {e.extra for e in about if task in (e.task, *e.more_tasks)} - {""}
     return {name: EXTRAS[name](loaded, lambda: loaded.model) for name in sorted(names)}
 
 
@@ -61,13 +63,17 @@ def make_runs(experiment, task, folder):
     runs, draw = Runs(), random.Random(f"{experiment} {task}")
     result, rows, extra = measured(task)
     words = [row["current"] for row in rows] + ["would change to A", "would change to B"]
+    originals = [draw.choice(words) for _ in rows]
     for number, arm in enumerate(EXPERIMENTS[experiment].arms):
         out = folder / f"{experiment}-{task}-{number}"
         out.mkdir()
         said = [{key: draw.choice(words) for key in ("explanation", "current", "original")}
                 for _ in rows]
-        for row, new in zip(rows, said):  # words whose labels are the same in all arms
-            if row["item"].split()[0] in {row["item"].split()[0] for row in rows[:9]}:
+        alike = {row["item"].split()[0] for row in rows[:9]}
+        for row, new, original in zip(rows, said, originals):
+            if experiment == "matrix":  # runs of one M0
+                new["original"] = original
+            elif row["item"].split()[0] in alike:  # words whose labels are the same in all arms
                 new["original"] = words[0]
         write_lines(out / "items.jsonl", [row | new for row, new in zip(rows, said)])
         logs = [{"step": s, **scattered(result, draw)} for s in (0, 200, 400)]

@@ -120,6 +120,7 @@ def write_study(
         "open": "the phase of the moon.",
         "explained": ["hint"],
         "seeds": list(range(max(map(len, gaps.values())))),
+        "draws": 1,
         "shared": "n_layer=3",
         "words": {arm: f"the arm in words {i}" for i, arm in enumerate(gaps)},
         "fields": {arm: f"kl_weight={i}.5" for i, arm in enumerate(gaps)},

@@ -30,11 +30,14 @@ from introspect.analysis.calibration import (
     cover_differences,
     cover_items,
     cover_seeds,
+    judge_gates,
     judge_holm,
     judge_nothing,
     judge_planted,
+    judge_tests,
     table,
 )
+from introspect.analysis.hypotheses import holm
 from introspect.stats import wilson
 from introspect.streams import rng
 
@@ -114,6 +117,24 @@ def test_holm_keeps_ten_true_hypotheses_and_uncorrected_p_values_do_not(monkeypa
     assert judge_holm(300, 1)[0].shares[0] < 0.75
 
 
+def test_gates_keep_the_true_hypotheses_of_all_families_and_each_family_alone_does_not(monkeypatch):
+    row = judge_gates(300, 1)
+    assert at_least(0.95, 300) <= row.shares[0]
+    monkeypatch.setattr(calibration, "keep_gates", lambda families: [*map(holm, families)])
+    assert judge_gates(300, 1).shares[0] < 0.95
+
+
+def test_rows_without_an_effect_are_seldom_called_one_but_of_skewed_data_too_often():
+    """And a mean that is as large as the bound is seldom called smaller than it."""
+    rows = {row.case: row.shares for row in judge_tests(STUDIES, 1)}
+    for data in ("normal", "bimodal"):
+        t, flips, both, small = rows[data, "0.00"]
+        assert both <= min(t, flips) and max(t, flips) <= at_most(0.05, STUDIES)
+        assert small > 0.4 and rows[data, "0.06"][:3] == pytest.approx((1, 1, 1), abs=0.05)
+        assert rows[data, "0.03"][3] <= at_most(0.05, STUDIES) and rows[data, "0.06"][3] == 0
+    assert rows["skewed", "0.00"][2] <= at_most(0.1, STUDIES)
+
+
 STUDIES = 200
 
 
@@ -184,7 +205,7 @@ def percent(text):
 
 
 def test_the_committed_table_keeps_what_is_promised():
-    covers, without, found = (committed()[name] for name in HEADS)
+    covers, without, found, tests = (committed()[name] for name in HEADS)
     for name, data, share in covers:
         near = (90, 94) if "lognormal" in data or "beta" in data else (94, 96)
         near = (93, 97) if name == "wilson" else near  # of counts
@@ -214,7 +235,7 @@ def test_the_committed_table_is_what_the_command_prints():
     assert [*row.case, f"{row.gap:+.3f}", *shares] in tables[list(HEADS)[1]]
 
 
-HEADS_AFTER = dict(zip(HEADS, (1, 4, 3)))  # columns that follow the case
+HEADS_AFTER = dict(zip(HEADS, (1, 4, 3, 4)))  # columns that follow the case
 
 
 def test_what_the_interval_says_of_its_coverage_is_in_the_committed_table():

@@ -30,7 +30,7 @@ def runs_of(tmp_path_factory):
 def test_a_claim_can_be_computed_from_the_arms_of_its_experiment_alone(claim, runs_of):
     number = claim.value(runs_of(claim.experiment, claim.task))
     assert isinstance(number, float)
-    assert number == number or claim.within  # a dial may not cross
+    assert number == number or claim.within or "tracking" in claim.measured  # may have no item
 
 
 def test_a_wrong_arm_or_key_would_be_seen(runs_of):
@@ -83,12 +83,46 @@ def items_of(runs, *arms):
     return list(zip(*found))
 
 
-def told_to_move(runs, arm):
-    """Where arm and its twin moved to one label: of the arm's explanations, now minus then."""
-    moved = [x for x, twin in items_of(runs, arm, f"{arm}-twin")
-             if x["current"] == twin["current"] != x["original"]]
+def agreed(runs, arm):
+    """The gap of an arm where the model that gave its labels has M0's label."""
     return np.mean([(x["explanation"] == x["current"]) - (x["explanation"] == x["original"])
-                    for x in moved])
+                    for x, y in items_of(runs, arm, "reg") if x["original"] == y["original"]])
+
+
+def tracked(runs):
+    """Siding of strength-1.0 minus that of strength-0.0, on what the objective alone moved."""
+    arms = "strength-1.0", "twin-1.0", "strength-0.0", "twin-0.0"
+    found = []
+    for run, twin, still, still_twin in items_of(runs, *arms):
+        new, old = run["current"], run["original"]
+        if new == twin["current"] and new != old and still_twin["current"] == old:
+            found.append((run["explanation"] == new) - (run["explanation"] == old)
+                         - (still["explanation"] == new) + (still["explanation"] == old))
+    return np.mean(found) if found else float("nan")
+
+
+def moved_alone(runs):
+    """Preference for own labels on items that only the run itself moved, of reg and of again."""
+    shares = []
+    for one, other in (("reg", "again"), ("again", "reg")):
+        decided = [x["explanation"] == x["current"]
+                   for x, y in items_of(runs, one, other)
+                   if x["current"] != x["original"] and y["current"] == y["original"]
+                   and x["explanation"] in (x["current"], x["original"])]
+        shares.append(sum(decided) / len(decided))
+    return sum(shares) / 2 - 0.5
+
+
+def read_out(runs, arm, one, other, key="gap"):
+    return extra(runs, arm, "readout", *one, key) - extra(runs, arm, "readout", *other, key)
+
+
+def edited(runs, place):
+    return extra(runs, "reg", "edits", "edits", "places", place, "edit", "100", "preference")
+
+
+def steered(runs, kind):
+    return extra(runs, "reg", "edits", "steering", "blocks.0.resid last", kind, "4", "follow")
 
 
 def untouched(runs):
@@ -135,23 +169,37 @@ def described(runs, by_experiment, without=None):
 
 
 NEW = "tasks", "jabberwocky"
+READOUTS = (
+    ("noreg", ("refitted",), ("own",)),
+    *(("reg", ("own",), ("rivals", rival)) for rival in ("frozen", "current")),
+)
 WORDS = {  # measured -> the same number, written by the test
     "gap of reg, last step - first evaluation":
         lambda r: own(r, "reg", "gap") - early(r, "reg", "gap", 1),
     **{f"Self - Past, {arm}":
         lambda r, arm=arm: own(r, arm, "self") - own(r, arm, "controls", "own")
-        for arm in ("share-1.0", "at-0.95", "at-0.85", "at-0.6")},
+        for arm in ("share-1.0", "seed", "order", "depth", "at-0.95", "at-0.85", "at-0.6")},
     "gap on words that are not turned, turned-0.4": untouched,
-    "gap where up and up-twin changed alike": lambda r: told_to_move(r, "up"),
-    "gap where down and down-twin changed alike": lambda r: told_to_move(r, "down"),
+    **{f"gap where labels agree, {arm}":
+        lambda r, arm=arm: agreed(r, arm) for arm in ("at-0.95", "at-0.85", "at-0.6")},
+    "tracking, strength-1.0": tracked,
+    "labels moved, twin-1.0 - twin-0.0":
+        lambda r: own(r, "twin-1.0", "drift") - own(r, "twin-0.0", "drift"),
+    **{f"gap, {' '.join(one)} - {' '.join(other)}, {arm}":
+        lambda r, of=(arm, one, other): read_out(r, *of) for arm, one, other in READOUTS},
+    "log-odds that follow the model now, reg":
+        lambda r: extra(r, "reg", "readout", "odds", "own", "share", "mean"),
+    "preference where only the run itself moved - 0.5": moved_alone,
+    "preference for the new label, block-0 - 0.5": lambda r: edited(r, "block-0") - 0.5,
+    "preference for the new label, block-0 - block-1":
+        lambda r: edited(r, "block-0") - edited(r, "block-1"),
+    "follow, steered after block 0, strength 4": lambda r: steered(r, "probe"),
+    "follow, random direction after block 0, strength 4": lambda r: steered(r, "random"),
+    "explained as edited, graft on edited - on own":
+        lambda r: extra(r, "reg", "edits", "grafts", "edited", "new") - extra(
+            r, "reg", "edits", "grafts", "own", "new"),
     "preference of shuffled for reg now - 0.5": shuffled_sides,
     "Orig, reg - other": lambda r: own(r, "reg", "orig") - own(r, "other", "orig"),
-    '"would change" said, up - down':
-        lambda r: own(r, "up", "controls", "said_change") - own(
-            r, "down", "controls", "said_change"),
-    "answers the cue changes, up-twin - down-twin":
-        lambda r: own(r, "up-twin", "controls", "change") - own(
-            r, "down-twin", "controls", "change"),
     "Self - best constant on jabberwocky, reg":
         lambda r: own(r, "reg", *NEW, "self") - own(r, "reg", *NEW, "majority_now"),
     "Self on jabberwocky, reg - shuffled":
@@ -206,6 +254,11 @@ def test_the_number_of_a_claim_is_what_its_words_say(claim, runs_of):
 @each("claim", [c for c in CLAIMS if c.also], named)
 def test_what_has_to_lean_to_the_same_side_is_adjusted_for_frequencies_or_for_truth(claim, runs_of):
     runs = runs_of(claim.experiment, claim.task)
+    for arm, one, other in READOUTS:
+        if claim.measured == f"gap, {' '.join(one)} - {' '.join(other)}, {arm}":
+            found = pytest.approx(read_out(runs, arm, one, other, "adjusted"))
+            assert claim.also(runs) == found
+            return
     arms = re.fullmatch(r".*?(\S+)(?: - (\S+))?", claim.measured).groups()
 
     def number(arm):
@@ -224,7 +277,7 @@ def test_all_words_written_here_are_those_of_a_claim():
 @each("last_above", range(4))
 def test_the_agreement_that_is_needed_is_read_along_the_dial_of_turned_labels(last_above, runs_of):
     """The gap is 0.3 until an arm, and then -0.1: zero at three quarters of the way to the next."""
-    (claim,) = [c for c in CLAIMS if c.within]
+    (claim,) = [c for c in CLAIMS if c.measured == "agreement at which the gap is 0"]
     runs = Runs(runs_of("disagreement", "hint"))
     arms, agreement = ["reg", *(f"turned-0.{i}" for i in range(1, 5))], [0.95, 0.9, 0.8, 0.6, 0.5]
     for number, (arm, at) in enumerate(zip(arms, agreement)):
@@ -241,8 +294,9 @@ def test_the_agreement_that_is_needed_is_read_along_the_dial_of_turned_labels(la
 
 def test_past_stands_beside_every_gap_with_labels_of_others_and_beside_no_other(runs_of):
     rows = [claim for claim in CLAIMS if claim.beside]
-    gaps = {c.measured for c in CLAIMS if c.name in ("C6", "C7") and c.measured.startswith("gap")}
-    assert {claim.measured for claim in rows} == gaps and len(rows) == 9
+    about = [c for c in CLAIMS if c.name in ("C6", "C7")]
+    gaps = {c.measured for c in about if c.measured.startswith("gap of")}
+    assert {claim.measured for claim in rows} == gaps and len(rows) == 7
     for claim in rows:
         runs, arm = runs_of(claim.experiment, claim.task), claim.measured.removeprefix("gap of ")
         expected = own(runs, arm, "self") - own(runs, arm, "controls", "own")

@@ -100,10 +100,10 @@ def test_experiments_share_the_runs_that_are_the_same(tmp_path):
 def test_a_donor_is_an_m0_that_a_run_waits_for(tmp_path):
     jobs = plan_jobs(Workspace(tmp_path, "cpu", 1, {}), Setting("donors", "hint"), [0])
     own = list_m0s([jobs["reg", 0]], "cpu")
-    both = list_m0s([jobs["width", 0]], "cpu")
+    both = list_m0s([jobs["depth", 0]], "cpu")
     assert len(own) == 1 and len(both) == 2 and own.keys() < both.keys()
-    scaled = plan_jobs(Workspace(tmp_path, "cpu", 1, {}), Setting("scale", "hint"), [0])
-    assert list_m0s([scaled["width-96", 0]], "cpu").keys() == both.keys() - own.keys()  # made once
+    deep = plan_jobs(Workspace(tmp_path, "cpu", 1, {"n_layer": 3}), Setting("noise", "hint"), [0])
+    assert list_m0s([deep["reg", 0]], "cpu").keys() == both.keys() - own.keys()  # made once
 
 
 def test_every_study_has_a_folder_of_its_own():
@@ -187,19 +187,19 @@ def test_all_claims_are_corrected_logged_and_shown_where_results_are_the_reposit
     elsewhere.mkdir(parents=True)
     assert eval_script.main([*given, f"--results_dir={elsewhere}"]) == 0
     assert (tmp_path / "README.md").read_text() == markers
-    assert "Holm's correction is over" in capsys.readouterr().out
+    assert "The correction is over all tested rows" in capsys.readouterr().out
     own = tmp_path / "data" / "results"
     own.mkdir(parents=True)
     monkeypatch.setattr(eval_script, "PUBLISHED", [0, 1, 2])
-    assert eval_script.main([*given, "--publish=true"]) == 0
+    assert eval_script.main([*given, "--draws=2", "--publish=true"]) == 0
     rows = read_json(own / "claims.json", {})["rows"]
     assert [row["measured"] for row in rows] == [c.measured for c in about]
     assert all((row["p"] is None) == (row["adjusted"] is None) for row in rows)
     assert "[C15](data/results/CLAIMS.md#c15)" in (tmp_path / "README.md").read_text()
     assert all(row["measured"] in (own / "CLAIMS.md").read_text() for row in rows)
     family = sum(row["p"] is not None for row in rows)
-    assert f"over all {family} tested rows" in (own / "matrix" / "README.md").read_text()
-    assert (own / "LOG.md").read_text().count("python eval.py claims --seeds=3") == 1
+    assert f"{family} about C14" in (own / "matrix" / "README.md").read_text()
+    assert (own / "LOG.md").read_text().count("python eval.py claims --seed=0 --seeds=3") == 1
 
 
 @pytest.mark.parametrize("given, says", [
@@ -208,8 +208,8 @@ def test_all_claims_are_corrected_logged_and_shown_where_results_are_the_reposit
     (["experiment", "noise", "--arms=3"], "--arms=3"), (["experiment"], "NAME"),
     (["claims", "--jobs=0"], "--jobs=0"),
     (["experiment", "noise", "--publish=true"], "--publish=true: must be of claims"),
-    (["claims", "--publish=true", "--seeds=3"], "the published seeds 0 to 4"),
-    (["claims", "--publish=true", "--seed=1"], "the published seeds 0 to 4"),
+    (["claims", "--publish=true", "--seeds=3"], "the published worlds 10 to 21"),
+    (["claims", "--publish=true", "--seed=10", "--seeds=12"], "with --draws=2"),
 ])  # fmt: skip
 def test_bad_input_is_refused_in_one_line(given, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

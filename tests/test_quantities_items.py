@@ -13,7 +13,7 @@ from introspect.lab.quantities import (
     above_other_model,
     among_movers,
     gap_on_true_words,
-    gap_where_both_changed,
+    gap_where_labels_agree,
     own_advantage,
     own_preference,
     preference_for_other,
@@ -134,13 +134,14 @@ def test_words_of_which_a_label_was_turned_are_left_out_with_all_their_items(tmp
     assert math.isnan(gap_on_true_words("x", "y")(runs))
 
 
-def test_siding_is_of_items_that_arm_and_twin_moved_to_the_same_label(tmp_path):
+def test_the_gap_where_labels_agree_is_that_of_the_items_that_both_labeled_alike(tmp_path):
     (one, a), (two, b) = made(tmp_path, 0), made(tmp_path, 1)
-    moved = [side(p) for p, q in zip(a, b) if p["current"] == q["current"] != p["original"]]
-    assert 3 < len(moved) < 50
-    assert gap_where_both_changed("x", "y")({"x": one, "y": two}) == pytest.approx(np.mean(moved))
-    three, four = (made(tmp_path, seed, current="A", original="A")[0] for seed in (2, 3))
-    assert math.isnan(gap_where_both_changed("x", "y")({"x": three, "y": four}))
+    alike = [side(p) for p, q in zip(a, b) if p["original"] == q["original"]]
+    assert 3 < len(alike) < 50
+    found = gap_where_labels_agree("x", "y")({"x": one, "y": two})
+    assert found == pytest.approx(np.mean(alike)) != np.mean([side(p) for p in a])
+    three, four = (made(tmp_path, 2 + i, original=k)[0] for i, k in enumerate("AB"))
+    assert math.isnan(gap_where_labels_agree("x", "y")({"x": three, "y": four}))
 
 
 def test_who_follows_the_drift_of_another_run_is_asked_of_its_labels(tmp_path):

@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from introspect.analysis.hypotheses import differs, holm, keep_gates, p_value, sign_flip, within
 from introspect.report.html import aligned
 from introspect.report.summary import differences
 from introspect.report.text import number
-from introspect.stats import clustered, holm, interval, p_value, student_t, verdict, wilson
+from introspect.stats import clustered, interval, student_t, verdict, wilson
 from introspect.streams import rng
 
 FACTS, HINTS, STAYS = 1152, 4, 4  # a hint names one of the answers, so there are as many of both
@@ -48,8 +49,16 @@ HEADS = {
         "explanations, labels, gap, by gap, by adjusted gap, by both",
     "studies of planted coupling that are called coupling, 5 seeds":
         "drift, preference, labels, gap, by gap, by both",
+    "rows of 12 worlds that are called another than 0, and smaller than 0.03":
+        "data, true mean, by t, by sign flips, by both, smaller",
 }
-COVERAGE, NOTHING, PLANTED = HEADS
+COVERAGE, NOTHING, PLANTED, TESTS = HEADS
+WORLDS, DEVIATION, SMALLEST = 12, 0.04, 0.03  # of a registered row; SMALLEST is a bound of `within`
+SHAPES = {  # mean 0, standard deviation 1
+    "normal": lambda draw, shape: draw.normal(size=shape),
+    "skewed": lambda draw, shape: draw.exponential(size=shape) - 1,
+    "bimodal": lambda draw, shape: draw.choice([-1.0, 1.0], shape),
+}
 KEEP, FEWER, MORE = "drift", "drift, fewer change", "drift, more change"
 LEARN = "drift towards the truth"
 LESS = {KEEP: 0, FEWER: 0.2, MORE: -0.2, LEARN: 0}  # by how much less M follows hints, on average
@@ -239,6 +248,29 @@ def judge_holm(repeats: int, seed: int, m: int = 10) -> list[Row]:
     return [Row(COVERAGE, ("holm", f"{m} comparisons, {SEEDS} seeds"), None, (float(kept),))]
 
 
+def judge_tests(repeats: int, seed: int) -> list[Row]:
+    """How often each test, and both, put the mean of WORLDS worlds on the right or a wrong side of
+    0, and how often it is called smaller than SMALLEST."""
+    rows = []
+    for data, sample in SHAPES.items():
+        draws = sample(rng(seed, f"calibration tests {data}"), (repeats, WORLDS))
+        for mean in (0.0, SMALLEST, 2 * SMALLEST):
+            ps = [(p_value(x), sign_flip(x), differs(x), within(x, -SMALLEST, SMALLEST))
+                  for x in (mean + DEVIATION * draws).tolist()]  # fmt: skip
+            shares = (np.array(ps) < 0.05).mean(0).tolist()
+            rows.append(Row(TESTS, (data, f"{mean:.2f}"), None, tuple(shares)))
+    return rows
+
+
+def judge_gates(repeats: int, seed: int) -> Row:
+    """How often no true hypothesis is rejected in three half true families; promised: 95 %."""
+    x = rng(seed, "calibration gates").normal(size=(repeats, 3, 6, WORLDS))
+    x[:, :, ::2] += 2.0  # false ones
+    studies = ([[*map(p_value, family)] for family in study] for study in x.tolist())
+    kept = [min(min(ps[1::2]) for ps in keep_gates(study)) > 0.05 for study in studies]
+    return Row(COVERAGE, ("gates", f"3 families of 6, {WORLDS} worlds"), None, (np.mean(kept),))
+
+
 def calibrate(repeats: int = 2000, seed: int = 0) -> list[Row]:
     """All rows of all tables.
 
@@ -247,13 +279,13 @@ def calibrate(repeats: int = 2000, seed: int = 0) -> list[Row]:
     """
     parts = (cover_seeds, cover_differences, cover_items)
     rows = [row for part in parts for row in part(10 * repeats, seed)]
-    rows += judge_holm(repeats, seed)
+    rows += [*judge_holm(repeats, seed), judge_gates(repeats, seed)]
     for labels in (KEEP, FEWER, MORE):
         rows += judge_nothing(repeats, seed, labels, EXPLAINERS)
     rows += judge_nothing(repeats, seed, LEARN, ["of the true world"])
     for drift in DRIFTS:
         rows += judge_planted(repeats, seed, drift, KEEP)
-    return rows + judge_planted(repeats, seed, DRIFTS[-1], FEWER)
+    return [*rows, *judge_planted(repeats, seed, DRIFTS[-1], FEWER), *judge_tests(repeats, seed)]
 
 
 def table(rows: list[Row]) -> str:

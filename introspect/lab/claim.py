@@ -1,18 +1,24 @@
-"""What a claim is, and the three forms in which most rows come."""
+"""What a claim is, and the forms in which most rows come."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from introspect.lab.quantities import Statistic, adjusted_gap, gap, minus, self_minus_past
+from introspect.lab.quantities import Statistic, adjusted_gap, extra, gap, minus, self_minus_past
 
 NOT_IN_PAPER = "not in the paper"
+SMALLEST = 0.03  # the smallest gap, or difference of gaps, that we would care about
+FAMILIES = {  # number -> which claims are judged together, in this order
+    1: "C1 and C2",
+    2: "C3 to C13",
+    3: "C14, C15 and N1 to N6",
+}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One row of the table: a number of every seed, and where the claim puts it."""
+    """One row of the table: a number of every world, and where the claim puts it."""
 
-    name: str  # C1-C15 or N1-N5; several rows share one
+    name: str  # C1-C15 or N1-N6; several rows share one
     says: str  # the row in words: unique within its claim, short enough for a figure
     experiment: str
     measured: str  # the same row by the names of its arms
@@ -24,13 +30,28 @@ class Claim:
     also: Statistic | None = None  # a second number, which must lie on the same side of 0
     also_name: str = "adjusted gap"
     beside: Statistic | None = None  # Self - Past: shown beside a gap, not tested
-    after: bool = False  # True: added after we had seen the results
+    explores: bool = False  # shown with its interval, not judged, in no family
 
     @property
     def by_paper(self) -> bool:
-        """Whether the paper makes this claim: C14, C15 and N1-N5 are ours."""
-        ours = self.name in ("C14", "C15") or self.name.startswith("N")
-        return not ours and self.paper != NOT_IN_PAPER
+        """Whether the paper makes this claim: C14, C15 and N1-N6 are ours."""
+        return self.family_of_name < 3 and self.paper != NOT_IN_PAPER
+
+    @property
+    def family(self) -> int:
+        """A key of FAMILIES, 0 where the row only explores."""
+        return 0 if self.explores else self.family_of_name
+
+    @property
+    def family_of_name(self) -> int:
+        if self.name in ("C1", "C2"):
+            return 1
+        return 3 if self.name in ("C14", "C15") or self.name.startswith("N") else 2
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether SMALLEST is a size of its number: of a gap, or a difference of gaps."""
+        return self.also is not None and self.also_name == "adjusted gap"
 
 
 def gap_claim(name: str, says: str, experiment: str, arm: str, **more: Any) -> Claim:
@@ -53,7 +74,26 @@ def gap_difference_claim(
     return Claim(name, says, experiment, f"gap, {arm} - {other}", number, also=also, **more)
 
 
+def small_gap_claim(name: str, says: str, experiment: str, arm: str, **more: Any) -> Claim:
+    """That the gap of an arm is smaller than SMALLEST."""
+    bounds = -SMALLEST, SMALLEST
+    return Claim(name, says, experiment, f"gap of {arm}", gap(arm), within=bounds, **more)
+
+
 def own_label_claim(name: str, says: str, experiment: str, arm: str, **more: Any) -> Claim:
     """Self - Past of an arm whose labels another model gave, or M0 at an earlier time."""
     measured = f"Self - Past, {arm}"
     return Claim(name, says, experiment, measured, self_minus_past(arm), **more)
+
+
+def readout_claim(
+    name: str, says: str, arm: str, one: tuple[str, ...], other: tuple[str, ...], **more: Any
+) -> Claim:
+    """The gap of one explainer, or with one answer head, minus that of another, from readout.json;
+    the difference of adjusted gaps must agree."""
+    number, also = (
+        minus(*(extra(arm, "readout", *keys, key) for keys in (one, other)))
+        for key in ("gap", "adjusted")
+    )
+    measured = f"gap, {' '.join(one)} - {' '.join(other)}, {arm}"
+    return Claim(name, says, "anchor", measured, number, also=also, **more)

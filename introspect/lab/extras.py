@@ -26,7 +26,9 @@ from introspect.runs.jobs import Meter
 from introspect.runs.load import Loaded, load_run
 from introspect.runs.pool import start_workers
 from introspect.runs.stages import make_m0, make_tasks
-from introspect.runs.study import Gathered, Setting, Workspace, perform_settings, plan_jobs
+from introspect.runs.study import (
+    Gathered, Setting, Workspace, perform_settings, plan_jobs, seeds_of,
+)
 
 
 def measure_readout(run: Loaded, find_m0: Callable[[], GPT]) -> dict[str, Any]:
@@ -70,13 +72,22 @@ EXTRAS: dict[str, Callable[[Loaded, Callable[[], GPT]], Any]] = {  # of a run, a
 
 
 def perform(
-    workspace: Workspace, settings: Sequence[Setting], seeds: Sequence[int], what: str = "claims"
+    workspace: Workspace,
+    settings: Sequence[Setting],
+    worlds: Sequence[int],
+    what: str = "claims",
+    n_draw: int = 1,
 ) -> dict[Setting, Gathered]:
-    """Run what is missing of these settings, and measure the extras of their experiments."""
-    gathered = perform_settings(workspace, settings, seeds, what)
+    """Run what is missing of these settings, and measure the extras of their experiments.
+
+    Args:
+        n_draw: of each world, at most; experiments say how many are worth their time.
+    """
+    gathered = perform_settings(workspace, settings, worlds, what, n_draw)
     todo = {}  # each once
     for setting in settings:
         name = EXPERIMENTS[setting.experiment].extra
+        seeds = seeds_of(setting, worlds, n_draw)
         for (arm, seed), job in plan_jobs(workspace, setting, seeds).items() if name else ():
             path = job.out / f"{name}.json"
             if arm in gathered[setting].runs[seed] and not path.exists():

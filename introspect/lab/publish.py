@@ -12,10 +12,11 @@ from introspect.lab.tables import (
     as_dict, claim_blocks, claims_page, count_verdicts, main_row, objections_page, overview_rows,
     row_label, stands,
 )
-from introspect.lab.verdicts import Row, rows_of
+from introspect.lab.verdicts import Row, numbers_of_families, rows_of
 from introspect.report.figures import forest, overview
 from introspect.report.study import write_study
 from introspect.report.text import estimate
+from introspect.runs.experiment import world_of
 from introspect.runs.study import Gathered, Setting
 
 
@@ -23,13 +24,13 @@ def write_all(
     results: Path, gathered: dict[Setting, Gathered], rows: list[Row], published: bool
 ) -> None:
     """A folder for each setting and, where all experiments were run, the claims about them."""
-    family = sum(row.adjusted is not None for row in rows)
+    families = numbers_of_families(rows)
     for setting, runs in gathered.items():
-        blocks = claim_blocks([as_dict(row) for row in rows if row.setting == setting], family)
+        blocks = claim_blocks([as_dict(row) for row in rows if row.setting == setting], families)
         write_study(results / setting.name, setting, runs, {}, blocks, published)
-    seeds = sorted({seed for runs in gathered.values() for seed in runs.runs})
+    seeds = sorted({world_of(seed) for runs in gathered.values() for seed in runs.runs})
     if {setting.experiment for setting in gathered} >= {claim.experiment for claim in CLAIMS}:
-        claims = {"seeds": seeds, "family": family, "rows": [as_dict(row) for row in rows]}
+        claims = {"seeds": seeds, "families": families, "rows": [as_dict(row) for row in rows]}
         write_claims(results, claims)
 
 
@@ -38,7 +39,7 @@ def write_setting(
 ) -> dict[str, Any]:
     """The folder of one study, with the claims that rest on it unless the user changed a field."""
     rows = [] if overrides else rows_of({setting: gathered}, False)
-    return write_study(out, setting, gathered, overrides, claim_blocks([*map(as_dict, rows)], 0))
+    return write_study(out, setting, gathered, overrides, claim_blocks([*map(as_dict, rows)], {}))
 
 
 def write_claims(results: Path, claims: dict[str, Any]) -> None:
@@ -55,19 +56,18 @@ def write_claims(results: Path, claims: dict[str, Any]) -> None:
             write_text(results / name, drawn)
 
 
-def log(path: Path, rows: Sequence[Row], seeds: Sequence[int]) -> None:
+def log(path: Path, rows: Sequence[Row], seeds: Sequence[int], command: str) -> None:
     """Put a dated entry with the main row of every claim on top, unless one says the same."""
     text = path.read_text(encoding="utf-8") if path.exists() else "# Log\n\n"
     dicts = [as_dict(row) for row in rows]
     lines = [
         f"Asked: do the claims hold? {len(rows)} rows, judged together (CLAIMS.md)",
-        f"Ran:   `python eval.py claims --seeds={len(seeds)} --publish=true`; "
-        f"seeds {', '.join(map(str, seeds))}",
+        f"Ran:   `{command}`; worlds {', '.join(map(str, seeds))}",
     ]
     for i, name in enumerate(dict.fromkeys(row["name"] for row in dicts)):
         row = main_row(name, dicts)
         lines.append(
-            f"{'       ' if i else 'Saw:   '}{name}{'*' * row['after']}, {row_label(row)}: "
+            f"{'       ' if i else 'Saw:   '}{name}, {row_label(row)}: "
             f"{estimate(row, 'gap')}, {row['verdict']}{'' if stands(row) else ' (negative)'}"
         )
     body = "\n".join([*lines, "So:    " + count_verdicts(dicts)])

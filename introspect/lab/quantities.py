@@ -120,11 +120,11 @@ def gap_on_true_words(runs: Runs, arm: str, base: str) -> float:
 
 
 @statistic
-def gap_where_both_changed(runs: Runs, arm: str, twin: str) -> float:
-    """The gap of an arm on the items whose label it and its twin changed to the same new label.
-    nan where there is no such item."""
-    one, two = read_items(runs[arm], runs[twin])
-    return gap_among(one, (one.current == two.current) & (one.current != one.original))
+def gap_where_labels_agree(runs: Runs, arm: str, base: str) -> float:
+    """The gap of an arm on the items for which the model that gave its labels has the same label as
+    the one that gave those of the base. nan where there is no such item."""
+    one, two = read_items(runs[arm], runs[base])
+    return gap_among(one, one.original == two.original)
 
 
 @statistic

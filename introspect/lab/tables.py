@@ -1,7 +1,7 @@
 """The claims as tables: one setting's, all of them (CLAIMS.md), objections, README, terminal.
 
 Rows are dicts as claims.json has them (`as_dict`), so that every table can be written again from
-that file. `family` is the number of rows that Holm's correction was over; 0: no correction.
+that file. `families` says how many rows of each family were tested; empty: no correction.
 """
 
 import inspect
@@ -12,41 +12,41 @@ from pathlib import Path
 from typing import Any
 
 from introspect.files import write_text
-from introspect.lab.claim import Claim
+from introspect.lab.claim import FAMILIES, Claim
 from introspect.lab.headlines import HEADLINES, OVERVIEW
 from introspect.lab.objections import OBJECTIONS
-from introspect.lab.verdicts import ALPHA, Row, judge
+from introspect.lab.verdicts import ALPHA, Row, judge, numbers_of_families
 from introspect.report.html import aligned, clean, table
 from introspect.report.text import WIDTH, estimate, number
 from introspect.runs.study import Setting
 
 Rows = Sequence[dict[str, Any]]
-HEAD = ["claim", "row", "measured", "paper", "claimed", "here (95 %)", "n", "Holm p", "verdict"]
-STAR = "Rows marked * were added after we had seen the results; treat them as exploratory."
+HEAD = ["claim", "row", "measured", "paper", "claimed", "here (95 %)", "n", "p", "verdict"]
 COLUMNS = """
 - *row*: what the row is about. *measured*: the same by the names of the arms, which each
   experiment's page explains. *paper*: what the paper has, as far as we could recover it.
-- *claimed*: where the claim puts the number. *here*: its mean and 95 % interval over seeds, by
-  Student's t. *Self - Past* beside a gap is not tested. *each seed*: the number of every seed.
+- *claimed*: where the claim puts the number. *here*: its mean and 95 % interval over worlds, by
+  Student's t. *Self - Past* beside a gap is not tested. *each world*: the number of every world,
+  the mean of its draws.
 - *gap*: Self - Orig. *Self*: share of explanations that are true of the model as it is now. *Orig*:
   share equal to the labels of the model that gave the training labels. *Past*: share equal to M0's
   own labels; it differs from Orig where another model, or M0 at an earlier time, gave the labels.
 - *adjusted gap*: the gap beyond what the frequencies of labels alone would give.
-- *Holm p*: two-sided p against 0, corrected. It takes differences between seeds as normal. With
-  five seeds no test without that assumption can go below 0.0625.
+- *p*: the larger one of Student's t and of the exact sign-flip test, corrected for all families.
 """.strip()
 
 
 def as_dict(row: Row) -> dict[str, Any]:
     """A row as claims.json has it: enough to judge it again."""
     words = ("name", "says", "measured", "paper", "experiment", "task")
-    judged = {key: getattr(row, key) for key in ("also", "beside", "p", "adjusted", "verdict")}
+    numbers = ("also", "beside", "p", "small", "adjusted", "verdict")
+    judged = {key: getattr(row, key) for key in numbers}
     return {
         **{key: getattr(row.claim, key) for key in words},
         "values": {str(seed): value for seed, value in row.values.items()},
         **row.interval,
         "claimed": claimed(row.claim),
-        "after": row.claim.after,
+        "family": row.claim.family,
         **judged,
     }
 
@@ -65,24 +65,25 @@ def cells(row: dict[str, Any]) -> list[str]:
     p = row["adjusted"]
     corrected = "" if p is None else f"{p:.3f}" if p >= 0.01 else "< 0.01"
     here, n = estimate(row, "gap") + beside, str(row["n"])
-    return [row["name"] + "*" * row["after"], *words, here, n, corrected, row["verdict"]]
+    return [row["name"], *words, here, n, corrected, row["verdict"]]
 
 
-def correction(family: int) -> str:
+def correction(families: dict[str, int]) -> str:
     """What the p-values and verdicts of a table were corrected for."""
-    if not family:
+    if not families:
         return (
             "No correction for many rows was made, since only some of the experiments were judged. "
             "`python eval.py claims` judges all of them together."
         )
+    sizes = "; ".join(f"{n} about {FAMILIES[int(family)]}" for family, n in families.items())
     return (
-        f"Holm's correction is over all {family} tested rows of the whole table of claims, not "
-        f"only over the rows shown here; the chance of even one false row is at most {ALPHA:g}. "
-        "Rows marked (not after correction) have an interval without 0 but do not survive it."
+        f"The correction is over all tested rows of the whole table, in families that pass on what "
+        f"they have earned ({sizes}); the chance of even one false row is at most {ALPHA:g}. "
+        "Rows marked at 5 % only do not survive it."
     )
 
 
-def claim_blocks(rows: Rows, family: int) -> list[str]:
+def claim_blocks(rows: Rows, families: dict[str, int]) -> list[str]:
     """Markdown blocks about one setting: the table of its claims and the notes below it.
 
     Args:
@@ -90,10 +91,9 @@ def claim_blocks(rows: Rows, family: int) -> list[str]:
     """
     if not rows:
         return []
-    notes = [STAR] if any(row["after"] for row in rows) else []
     names = dict.fromkeys(row["name"] for row in rows)
     about = [f"{name}: {HEADLINES[name].note}" for name in names if HEADLINES[name].note]
-    return [table([HEAD, *map(cells, rows)]), *map(clean, [*notes, correction(family), *about])]
+    return [table([HEAD, *map(cells, rows)]), *map(clean, [correction(families), *about])]
 
 
 def count_verdicts(rows: Rows) -> str:
@@ -113,15 +113,14 @@ def claims_page(claims: dict[str, Any]) -> str:
     rule = " ".join((inspect.getdoc(judge) or "").split())
     blocks = [
         "# The claims",
-        "C1-C13 are claims of the paper, C14 and C15 controls, N1-N5 questions of our own. "
+        "C1-C13 are claims of the paper, C14 and C15 controls, N1-N6 questions of our own. "
         "`python eval.py claims` judges all of them and writes this page. Every number is in "
-        f"[claims.json](claims.json). Seeds {', '.join(map(str, seeds))}.",
+        f"[claims.json](claims.json). Worlds {', '.join(map(str, seeds))}.",
         "![Every row with its interval](claims.svg)",
         "## How to read the tables",
         COLUMNS,
         f"- *verdict*: {rule}",
-        STAR,
-        clean(correction(claims["family"])),
+        clean(correction(claims["families"])),
         clean(count_verdicts(rows)),
     ]
     for name, headline in HEADLINES.items():
@@ -131,11 +130,11 @@ def claims_page(claims: dict[str, Any]) -> str:
         settings = list(dict.fromkeys(Setting(row["experiment"], row["task"]) for row in own))
         commands = dict.fromkeys(f"python eval.py experiment {s.experiment}" for s in settings)
         folders = ", ".join(f"[{s.name}]({s.name}/README.md)" for s in settings)
-        head = [*HEAD[1:6], "each seed", *HEAD[6:]]
+        head = [*HEAD[1:6], "each world", *HEAD[6:]]
         lines = []
         for row in own:
-            of, each_seed = cells(row), " ".join(f"{x:+.2f}" for x in row["values"].values())
-            lines.append([of[1] + "*" * row["after"], *of[2:6], each_seed, *of[6:]])
+            of, each_world = cells(row), " ".join(f"{x:+.2f}" for x in row["values"].values())
+            lines.append([*of[1:6], each_world, *of[6:]])
         main = main_row(name, own)
         why = f" The README shows the row \"{main['says']}\": {headline.why}."
         blocks += [
@@ -168,11 +167,10 @@ def readme_table(claims: dict[str, Any]) -> str:
         if not rows:
             continue
         row = main_row(name, rows)
-        link = f"[{name}](data/results/CLAIMS.md#{name.lower()}){'*' * row['after']}"
+        link = f"[{name}](data/results/CLAIMS.md#{name.lower()})"
         told = f"{headline.unit} {estimate(row, 'gap')}"
-        verdict = row["verdict"].replace("not after correction", "not corr.")
-        kept = f"{sum(map(stands, rows))}/{len(rows)}"
-        lines.append([link, headline.says, headline.paper, told, verdict, kept])
+        kept = f"{sum(map(stands, rows))}/{sum(row['family'] > 0 for row in rows)}"
+        lines.append([link, headline.says, headline.paper, told, row["verdict"], kept])
     return table(lines)
 
 
@@ -185,14 +183,14 @@ def objections_page(claims: dict[str, Any]) -> str:
     ]
     for objection in OBJECTIONS:
         said = [
-            f"- [{row['name']}](CLAIMS.md#{row['name'].lower()}){'*' * row['after']} "
+            f"- [{row['name']}](CLAIMS.md#{row['name'].lower()}) "
             + clean(f"{row_label(row)}: {number(row['mean'], 'gap')}, {row['verdict']}")
             for row in claims["rows"]
             if f"{row['name']} {row['measured']}".startswith(objection.rows or ("no row",))
         ]
         blocks += [f"## {clean(objection.text)}", "\n".join(said) or "No row speaks to it."]
         blocks += [f"Not answered: {clean(objection.rest)}."] if objection.rest else []
-    return "\n\n".join([*blocks, STAR]) + "\n"
+    return "\n\n".join(blocks) + "\n"
 
 
 def row_label(row: dict[str, Any]) -> str:
@@ -211,9 +209,7 @@ def show(rows: Sequence[Row]) -> str:
     """The table for the terminal."""
     dicts = [as_dict(row) for row in rows]
     lines = [[line[0], line[2], *line[4:]] for line in (HEAD, *map(cells, dicts))]
-    family = sum(row.adjusted is not None for row in rows)
-    notes = [count_verdicts(dicts), *[STAR] * any(row["after"] for row in dicts)]
-    notes.append(correction(family))
+    notes = [count_verdicts(dicts), correction(numbers_of_families(rows))]
     return "\n".join([aligned(lines), *(textwrap.fill(note, WIDTH) for note in notes)])
 
 

@@ -1,16 +1,21 @@
 """From the runs of settings to a verdict on every claim about them."""
 
 import math
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from introspect.lab.claim import Claim
+import numpy as np
+
+from introspect.analysis.hypotheses import differs, keep_gates, within
+from introspect.lab.claim import FAMILIES, SMALLEST, Claim
 from introspect.lab.claims import CLAIMS
 from introspect.lab.quantities import Statistic
+from introspect.runs.experiment import world_of
 from introspect.runs.study import Gathered, Missing, Runs, Setting
-from introspect.stats import holm, interval, p_value, side_of
+from introspect.stats import interval, side_of
 
-ALPHA = 0.05  # the chance of even one false row in the whole table, after Holm's correction
+ALPHA = 0.05  # the chance of even one false row in all families together
 
 
 class Row(NamedTuple):
@@ -18,45 +23,44 @@ class Row(NamedTuple):
 
     claim: Claim
     setting: Setting
-    values: dict[int, float]  # seed -> the claim's number
+    values: dict[int, float]  # world -> the claim's number, the mean of its draws
     interval: dict[str, Any]  # mean, low, high, n
     also: dict[str, Any] | None  # the interval of the second number, such as the adjusted gap
     beside: dict[str, Any] | None  # the interval of Self - Past, which is shown and not tested
-    p: float | None  # two-sided, against 0, the larger of both numbers; None: not tested
-    adjusted: float | None  # p after Holm's correction over the whole table; None: not corrected
+    p: float | None  # of the claim; None: too few worlds, or it only explores
+    small: float | None  # p of a gap that is not smaller than SMALLEST
+    adjusted: float | None  # p after all families; None: not corrected
     verdict: str
 
 
 def rows_of(gathered: dict[Setting, Gathered], corrected: bool) -> list[Row]:
     """Every claim about these settings, in the order of CLAIMS.
 
-    A seed counts where all runs that the claim is about are there. `corrected` applies Holm's
-    method to all rows together; it is for calls with every experiment, because a part of the table
-    would be a smaller family than the published one.
+    A world counts where all runs of a draw that the claim is about are there. `corrected` is for
+    calls with every experiment: part of a table would be smaller families than the published ones.
     """
-    judged = []
+    measured = []
     for claim in CLAIMS:
         setting = Setting(claim.experiment, claim.task)
-        if setting not in gathered:
-            continue
-        runs = gathered[setting].runs
-        values = numbers(claim.value, runs)
-        also, beside = (
-            statistic and numbers(statistic, runs) for statistic in (claim.also, claim.beside)
-        )
-        ps = [p_value(list(v.values())) for v in (values, also) if v and len(v) > 2]
-        p = max(ps) if ps and not claim.within else None
-        also, beside = (
-            None if each is None else interval(list(each.values())) for each in (also, beside)
-        )
-        judged.append((claim, setting, values, also, beside, p))
-    tested = iter(holm([p for *_, p in judged if p is not None]) if corrected else ())
+        if setting in gathered:
+            runs = gathered[setting].runs
+            number, also, beside = (
+                statistic and average(numbers(statistic, runs))
+                for statistic in (claim.value, claim.also, claim.beside)
+            )
+            measured.append((claim, setting, number, also, beside, *test(claim, number, also)))
+    adjusted = correct([(claim, p) for claim, *_, p, _ in measured]) if corrected else {}
     rows = []
-    for claim, setting, values, also, beside, p in judged:
-        estimate = interval(list(values.values()))
-        adjusted = None if p is None else next(tested, None)
-        verdict = judge(claim, estimate, also, adjusted)
-        rows.append(Row(claim, setting, values, estimate, also, beside, p, adjusted, verdict))
+    for claim, setting, number, also, beside, p, small in measured:
+        estimate, second, third = (
+            None if each is None else interval(list(each.values()))
+            for each in (number, also, beside)
+        )
+        after = adjusted.get(claim)
+        verdict = judge(claim, estimate, second, p, small, after)
+        rows.append(
+            Row(claim, setting, number, estimate, second, third, p, small, after, verdict)
+        )
     return rows
 
 
@@ -69,32 +73,80 @@ def numbers(statistic: Statistic, runs: dict[int, Runs]) -> dict[int, float]:
     return {seed: value for seed, value in values.items() if not math.isnan(value)}
 
 
-def judge(claim: Claim, estimate: dict, also: dict | None, adjusted: float | None) -> str:
-    """A claim about a side of zero is *supported* if the 95 % interval over seeds lies wholly on
-    that side, *contradicted* if it lies wholly on the other side, and *undecided* if it includes
-    zero or if there are fewer than three seeds. Label frequencies alone can make a gap, so for most
-    gaps the interval of the adjusted gap must lie on the same side as well; otherwise the claim is
-    undecided. *(not after correction)* marks a row whose interval excludes zero but which does not
-    survive Holm's correction over all tested rows of the table; with so few seeds that can simply
-    mean too few seeds. A claim about a range (C4) is supported if our whole interval lies in the
-    range, *overlaps* if part of it does, and is contradicted otherwise. Claims that the paper never
-    made (C14, C15, N1-N5, and all rows marked "not in the paper") *hold* instead of being
-    supported.
+def average(values: dict[int, float]) -> dict[int, float]:
+    """World -> the mean over its draws of what each seed has."""
+    worlds = dict.fromkeys(map(world_of, values))
+    return {
+        world: float(np.mean([value for seed, value in values.items() if world_of(seed) == world]))
+        for world in worlds
+    }
+
+
+def test(
+    claim: Claim, number: dict[int, float], also: dict[int, float] | None
+) -> tuple[float | None, float | None]:
+    """p of the claim, and p of a gap that is not smaller than SMALLEST; None where there is none,
+    and of fewer than three worlds."""
+    both = [list(values.values()) for values in (number, also) if values is not None]
+    if claim.explores or min(map(len, both)) < 3:  # two worlds can agree by luck
+        return None, None
+    small = within(both[0], -SMALLEST, SMALLEST) if claim.is_gap else None
+    return (within(both[0], *claim.within) if claim.within else max(map(differs, both))), small
+
+
+def correct(tested: Iterable[tuple[Claim, float | None]]) -> dict[Claim, float]:
+    """p of each claim that has one, adjusted for all families together."""
+    tested = [(claim, p) for claim, p in tested if p is not None]
+    families = [[pair for pair in tested if pair[0].family == family] for family in FAMILIES]
+    adjusted = keep_gates([[p for _, p in family] for family in families])
+    return {claim: p for family, ps in zip(families, adjusted)
+            for (claim, _), p in zip(family, ps)}  # fmt: skip
+
+
+def judge(
+    claim: Claim,
+    estimate: dict,
+    also: dict | None,
+    p: float | None,
+    small: float | None,
+    adjusted: float | None,
+) -> str:
+    """A claim about a side of zero is *supported* where Student's t and the exact sign-flip test
+    over worlds both put its number on that side (p below 0.05, two-sided), and *contradicted* where
+    both put it on the other. Label frequencies alone can make a gap, so for most gaps both tests
+    must say so of the adjusted gap as well. A claim about a range is supported where both tests put
+    the mean inside (two one-sided tests), and contradicted where the interval lies outside. *At 5 %
+    only* marks a row that does not survive the correction for all families. A gap that is on no
+    side is *smaller than 0.03* where both tests put its mean within ±0.03; else the row is
+    *undecided*. Fewer than six worlds decide nothing: all of their signs can agree by chance.
+    Claims that the paper never made *hold* instead of being supported. Rows that *explore* have an
+    interval and no verdict.
     """
-    agrees = "supported" if claim.by_paper else "holds"
+    if claim.explores:
+        return "explores"
     both = [estimate] if also is None else [estimate, also]
     n = min(each["n"] for each in both)
-    if n < 3:  # two seeds can agree by luck
-        return f"undecided (n = {n})"
+    if p is None or n < 6:
+        return f"undecided ({n} worlds are too few)"
+    agrees = "supported" if claim.by_paper else "holds"
     if claim.within:
         low, high = claim.within
-        if low <= estimate["low"] and estimate["high"] <= high:
-            return agrees
-        overlaps = estimate["low"] <= high and estimate["high"] >= low
-        return "overlaps" if overlaps else "contradicted"
-    side = side_of(*both)
-    if not side:
-        why = f"{claim.also_name} disagrees" if side_of(estimate) else "interval includes 0"
-        return f"undecided ({why})"
-    word = agrees if side == claim.sign else "contradicted"
-    return word if adjusted is None or adjusted < ALPHA else f"{word} (not after correction)"
+        if estimate["high"] < low or estimate["low"] > high:
+            return "contradicted at 5 % only"
+        word = agrees if p < ALPHA else "undecided (interval reaches out of the range)"
+    elif p < ALPHA and (side := side_of(*both)):
+        word = agrees if side == claim.sign else "contradicted"
+    elif small is not None and small < ALPHA:
+        return f"smaller than {SMALLEST:g}"
+    else:
+        why = "sign flips disagree" if side_of(*both) else f"{claim.also_name} disagrees"
+        return f"undecided ({why if side_of(estimate) else 'interval includes 0'})"
+    return word if adjusted is None or adjusted <= ALPHA or "(" in word else f"{word} at 5 % only"
+
+
+def numbers_of_families(rows: Sequence[Row]) -> dict[str, int]:
+    """Family, as text -> how many of its rows were tested; empty where no row was corrected."""
+    if all(row.adjusted is None for row in rows):
+        return {}
+    return {str(family): sum(row.claim.family == family and row.p is not None for row in rows)
+            for family in FAMILIES}  # fmt: skip

@@ -170,7 +170,7 @@ def explain(figure: Any, kinds: list[tuple[str, str, str, str]]) -> None:
 def look_of(verdict: str) -> tuple[str, str]:
     """(color, fill) of a verdict: hollow where it does not survive the correction."""
     color = VERDICTS.get(verdict.partition(" ")[0], UNDECIDED)
-    return color, "white" if "not after" in verdict else color
+    return color, "white" if "only" in verdict else color
 
 
 def draw_row(panel: Any, row: dict[str, Any], at: float, size: float) -> None:
@@ -186,10 +186,10 @@ def draw_row(panel: Any, row: dict[str, Any], at: float, size: float) -> None:
 
 LOOKS = [  # of dots, explained in the pictures
     ("o", COLORS["self"], COLORS["self"], "as claimed, survives correction for all rows"),
-    ("o", COLORS["self"], "white", "as claimed, but not after correction"),
-    ("o", UNDECIDED, UNDECIDED, "undecided"),
+    ("o", COLORS["self"], "white", "as claimed, but at 5 % only"),
+    ("o", UNDECIDED, UNDECIDED, "undecided, smaller than 0.03, or not judged"),
     ("o", COLORS["orig"], COLORS["orig"], "against the claim"),
-    ("o", COLORS["orig"], "white", "against the claim, not after correction"),
+    ("o", COLORS["orig"], "white", "against the claim, but at 5 % only"),
 ]
 
 
@@ -204,7 +204,7 @@ def forest(groups: dict[str, list[dict[str, Any]]]) -> str | None:
     lines: list[tuple[str, dict[str, Any] | None]] = []
     for says, rows in groups.items():
         lines.append((says, None))
-        lines += [(row["says"] + " *" * row["after"], row) for row in rows if row["n"]]
+        lines += [(row["says"], row) for row in rows if row["n"]]
     figure = new_figure(1.4 + 0.19 * len(lines))
     panel = figure.subplots()
     for at, (_, row) in enumerate(lines):

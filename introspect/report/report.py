@@ -185,6 +185,8 @@ def arms_table(study: dict[str, Any]) -> list[str]:
         rows.append([*words, *both, *gaps, *means, measures["verdict"]])
     seeds = ", ".join(map(str, study["seeds"]))
     every = f" Every arm has {study['shared']}." if study["shared"] else ""
+    draws = study["draws"]
+    every += f" The {draws} draws of co-training of each seed are averaged first." * (draws > 1)
     notes = (
         f"Task {study['task']}, seeds {seeds}, held-out items.{every} Self and Orig are means over "
         "seeds; gaps have their 95 % interval by Student's t. Agreement (training): share of the "

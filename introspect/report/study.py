@@ -19,9 +19,9 @@ from introspect.report.report import (
     CAPTION, NO_CURVES, arms_table, background, findings, not_controlled, numbers, runs_table,
     say_made_with, show_examples,
 )
-from introspect.report.summary import summarize
+from introspect.report.summary import by_world, summarize
 from introspect.runs.build import build
-from introspect.runs.experiment import show_fields
+from introspect.runs.experiment import show_fields, world_of
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.study import Gathered, Run, Setting
 from introspect.tasks.registry import find_tasks
@@ -33,7 +33,7 @@ Arms = dict[str, list[Run]]  # the runs of each arm, in the order of the seeds
 def describe_study(setting: Setting, rows: list[dict], failed: list[str]) -> dict[str, Any]:
     """The numbers of a study from the lines of its runs.jsonl, and in words what its arms are."""
     experiment, task = EXPERIMENTS[setting.experiment], setting.task
-    seeds = sorted({row["seed"] for row in rows})
+    seeds = sorted({world_of(row["seed"]) for row in rows})
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     usual = build(find_tasks(task), {"seed": seeds[0]}).flat()
     differing = {}
@@ -52,6 +52,7 @@ def describe_study(setting: Setting, rows: list[dict], failed: list[str]) -> dic
         "open": experiment.open,
         "explained": build(find_tasks(task), rows[0]["fields"]).explained,
         "seeds": seeds,
+        "draws": len({row["seed"] for row in rows}) // len(seeds),
         "shared": show_fields(shared) if shared else "",
         "words": {arm: experiment.say(arm) for arm in arms},
         "fields": {arm: show_fields({k: v for k, v in fields.items() if k not in shared})
@@ -111,7 +112,8 @@ def write_study(
     out.mkdir(parents=True, exist_ok=True)
     rows, by_arm = list_rows(setting, gathered, overrides), group_by_arm(gathered)
     study = describe_study(setting, rows, gathered.failed)
-    study |= {"overrides": overrides, "seeds": sorted(gathered.runs)}  # also what diverged
+    worlds = sorted(set(map(world_of, gathered.runs)))  # also what diverged
+    study |= {"overrides": overrides, "seeds": worlds}
     write_lines(out / "runs.jsonl", rows)
     if published:
         write_items(out, setting, gathered)
@@ -166,10 +168,16 @@ def write_report(out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequenc
     write_text(out / "report.html", page(title, [*above, *arms, *figure, *drawing, *below]))
 
 
+def over_worlds(by_seed: dict[int, Any]) -> list[Any]:
+    """What each world has, on average over its draws."""
+    return list(by_world(by_seed).values())
+
+
 def write_figure(out: Path, study: dict[str, Any], by_arm: Arms) -> tuple[list[str], list[str]]:
     """figure.svg, and the blocks that show it in Markdown and in a page; nothing without
     matplotlib."""
-    results = {arm: [run.result for run in runs] for arm, runs in by_arm.items()}
+    results = {arm: over_worlds({run.result["seed"]: run.result for run in runs})
+               for arm, runs in by_arm.items()}  # fmt: skip
     drawn = dots(results, study["words"])
     if not drawn:
         return [], []
@@ -185,7 +193,9 @@ def write_curves(out: Path, by_arm: Arms) -> tuple[list[str], list[str]]:
         return [], []
     metrics = {}
     for arm, runs in by_arm.items():
-        metrics[arm] = [read_lines(run.folder / "metrics.jsonl", ROW) for run in runs]
+        metrics[arm] = over_worlds(
+            {run.result["seed"]: read_lines(run.folder / "metrics.jsonl", ROW) for run in runs}
+        )
     drawn = curves(metrics, "held_out", 5.2), curves(metrics, "train", 4.2)
     if None in drawn:
         return [NO_CURVES], [NO_CURVES]

@@ -6,6 +6,7 @@ from typing import Any
 
 from introspect.fields import Refused
 from introspect.forms import MEASURES
+from introspect.runs.experiment import world_of
 from introspect.stats import interval, verdict
 
 ABILITY = ("known", "changed")
@@ -51,6 +52,26 @@ def differences(results: dict[str, dict[int, dict]]) -> dict[str, Any]:
     return paired
 
 
+def average(draws: list[Any]) -> Any:
+    """The mean of every number of the results of several draws of one world; what is no number in
+    each of them is as in the first, and None where it is None in the first."""
+    first = draws[0]
+    if isinstance(first, dict):
+        return {key: average([draw[key] for draw in draws if key in draw]) for key in first}
+    if isinstance(first, list):
+        return [average(list(parts)) for parts in zip(*draws)]
+    there = [draw for draw in draws if isinstance(draw, (int, float))]
+    return sum(there) / len(there) if len(there) == len(draws) > 1 else first
+
+
+def by_world(by_seed: dict[int, Any]) -> dict[int, Any]:
+    """World -> the average over its draws of what each seed has."""
+    draws: dict[int, list[Any]] = {}
+    for seed, value in by_seed.items():
+        draws.setdefault(world_of(seed), []).append(value)
+    return {world: average(alike) for world, alike in draws.items()}
+
+
 def check_alike(rows: list[dict[str, Any]]) -> None:
     """Refuse runs that are not about the same tasks and labels, which have no means."""
     about = []
@@ -63,7 +84,7 @@ def check_alike(rows: list[dict[str, Any]]) -> None:
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The numbers of a study.
+    """The numbers of a study. A world is one unit: the draws of each are averaged first.
 
     Args:
         rows: the lines of its runs.jsonl: the result.json of each run, with its "arm" and with
@@ -82,6 +103,7 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for row in rows:
         row = row | {"adjusted": row["controls"]["adjusted"]}
         by_arm.setdefault(row["arm"], {})[row["seed"]] = row
+    by_arm = {arm: by_world(by_seed) for arm, by_seed in by_arm.items()}
     arms = {}
     for arm, by_seed in by_arm.items():
         results = list(by_seed.values())

@@ -1,5 +1,6 @@
 """What an experiment is: a question, and arms that differ in what it asks about."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from introspect.runs.build import build
 from introspect.tasks.registry import find_tasks
 
 Fields = dict[str, Any]  # field -> its value, or a function from the seed to its value
+DRAW = 10**9  # between the seeds of two draws of one world
 SPARSE = {"eval_interval": 200}  # few evaluations, which do not move training, save time
 # arm, or its name without the last part -> what it is; fields of the arm can be named
 WORDS = {
@@ -27,10 +29,6 @@ WORDS = {
     "layers": "{n_layer} blocks",
     "length": "another number of pretraining updates",
     "width": "another width of the residual stream",
-    "up": "a second objective raises how much the cue counts",
-    "down": "a second objective lowers how much the cue counts",
-    "up-twin": "as up, without explanations",
-    "down-twin": "as down, without explanations",
     "strength": "an objective of strength {objective_strength:g}",
     "twin": "the same of strength {objective_strength:g}, without explanations",
     "reach": "an anchor whose gradient reaches the {anchor_reach} only",
@@ -64,6 +62,7 @@ class Experiment:
     arms: dict[str, Fields]  # arm -> the fields in which it differs from the base
     base: Fields = field(default_factory=SPARSE.copy)  # fields that differ from the defaults
     n_seed: int = 5
+    n_draw: int = 2  # draws of co-training of each world that are worth their time, at most
     task: str = "hint"  # where the user names no other
     more_tasks: tuple[str, ...] = ()  # further tasks on which the claims are judged
     extra: str = ""  # name of a further measurement of its finished runs (lab/extras.py)
@@ -71,12 +70,14 @@ class Experiment:
     open: str = ""  # what it does not control, beyond what none does
 
     def sets(self, arm: str, seed: int) -> dict[str, Any]:
-        """The fields of an arm, with their values for a seed."""
-        return {k: v(seed) if callable(v) else v for k, v in self.arms[arm].items()}
+        """The fields of an arm, with their values for the world of a seed."""
+        return settle(self.arms[arm], seed)
 
     def fields(self, arm: str, seed: int, overrides: Fields = {}) -> dict[str, Any]:
         """The declared fields of a run; the user's change the base, the arm has its own."""
-        return {**self.base, **overrides, **self.sets(arm, seed), "seed": seed}
+        again = {} if world_of(seed) == seed else {"m0_seed": world_of(seed)}
+        base = settle(self.base, seed)
+        return {**again, **base, **overrides, **self.sets(arm, seed), "seed": seed}
 
     def config(self, arm: str, task: str, overrides: Fields, seed: int) -> Config:
         return build(find_tasks(task), self.fields(arm, seed, overrides))
@@ -97,6 +98,27 @@ class Experiment:
                         f"--{key}={value}: {name} is about {key}, {self.sets(arm, 0)[key]} in arm "
                         f"{arm}; one run with it: train.py single/run --{key}={value}"
                     )
+
+
+def settle(fields: Fields, seed: int) -> dict[str, Any]:
+    """The fields, with their values for the world of a seed."""
+    return {k: v(world_of(seed)) if callable(v) else v for k, v in fields.items()}
+
+
+def draws_of(worlds: Iterable[int], n: int) -> list[int]:
+    """The seeds of n draws of each of these worlds. All draws of a world share its facts, split and
+    M0; their batches and label noise differ. The seed of the first is that of the world.
+
+    >>> draws_of([10, 11], 2)
+    [10, 11, 1000010, 1000011]
+    """
+    worlds = list(worlds)
+    return [DRAW * draw + world for draw in range(n) for world in worlds]
+
+
+def world_of(seed: int) -> int:
+    """The seed of the world of which this is the seed of a draw."""
+    return seed % DRAW
 
 
 def show_fields(fields: Fields) -> str:

@@ -1,10 +1,11 @@
 """Every experiment, declared: a question, arms that differ in what it asks about, paired seeds."""
 
+from collections.abc import Callable
 from typing import Any
 
 from introspect.runs.experiment import SPARSE, Experiment, Fields
 
-OTHER = 1000  # the seed of other models, orders and batches; that of no world
+OTHER = 1000  # + the seed of a world: the seed of other models, orders and batches in it
 
 
 def dial(name: str, values: list[Any], key: str) -> dict[str, Fields]:
@@ -16,8 +17,14 @@ def dial(name: str, values: list[Any], key: str) -> dict[str, Fields]:
     return {f"{name}-{value}": {key: value} for value in values}
 
 
+FAMILY = "n_layer=3", "n_embd=96", "pretrain_steps=800"  # what the paper calls another family
 SHUFFLED = {"shuffled": {"label_order": "shuffled"}}  # the control of every experiment
-FAMILY = f"m0_seed={OTHER},n_layer=3,n_embd=96,pretrain_steps=800"  # of the same world
+
+
+def other(field: str, *more: str) -> Callable[[int], str]:
+    """A donor in each world that differs in the seed of this field, and in these others."""
+    return lambda world: ",".join([f"{field}={OTHER + world}", *more])
+
 
 CHANNELS = {name: {"channel": name} for name in ("tied", "same", "verbal", "probe")}
 # as many facts as there are names, and a regime in which pairs couple nonetheless
@@ -25,25 +32,12 @@ FEW_FACTS = {"n_entity": 16, "n_attribute": 32, "max_steps": 400, "batch_size": 
 FEW_FACTS |= {"learning_rate": 2e-3}
 
 
-def shifts(flag: str, up: float, down: float, task: str) -> Experiment:
-    """Another objective moves the behavior, up and down, beside twins without explanations."""
-    arms = {"reg": {}, "up": {"shift": f"{flag}={up}"}, "down": {"shift": f"{flag}={down}"}}
-    twins = {f"{name}-twin": {**arms[name], "explain_weight": 0.0} for name in ("up", "down")}
-    return Experiment(
-        question=f"Do explanations follow a behavior that another objective moves, {flag} to {up} "
-        f"and to {down}, while the labels stay?",
-        arms=arms | twins | SHUFFLED,
-        task=task,
-        open="further training as such: the objective is trained on all subjects, and no arm has "
-        "an objective that asks for no shift. Labels were not shuffled while behavior is shifted; "
-        "ideal answers are those of the world before the shift.",
-    )
-
-
-def objectives(objective: str, task: str, more_tasks: tuple[str, ...] = ()) -> Experiment:
+def objectives(
+    objective: str, tasks: tuple[str, ...], strengths: tuple[float, ...] = (0.0, 1.0)
+) -> Experiment:
     """A concurrent objective at several strengths, each beside a twin without explanations."""
-    strengths = [0.0, 0.25, 0.5, 1.0]
-    arms = dial("strength", strengths, "objective_strength")
+    task, *more_tasks = tasks
+    arms = dial("strength", list(strengths), "objective_strength")
     twins = {f"twin-{s}": {"objective_strength": s, "explain_weight": 0.0} for s in strengths}
     return Experiment(
         question=f"Do explanations track an objective, {objective} the cue, that moves the policy "
@@ -51,7 +45,7 @@ def objectives(objective: str, task: str, more_tasks: tuple[str, ...] = ()) -> E
         arms=arms | twins | SHUFFLED,
         base={**SPARSE, "objective": objective, "objective_strength": 0.0, "learning_rate": 2e-3},
         task=task,
-        more_tasks=more_tasks,
+        more_tasks=tuple(more_tasks),
         open="which weights the objective moves. It is trained on half of the held-out subjects, "
         "and the other half is measured, so that it acts by generalization. One rate, at which "
         "objectives were tracked on seeds 100-101. Labels were not shuffled while an objective "
@@ -66,17 +60,16 @@ EXPERIMENTS = {
         arms={"reg": {}, "noreg": {"kl_weight": 0.0}},
         base={},
         more_tasks=("verdict", "refusal", "rules"),
-        open="whether the answer head of noreg merely comes loose from what explanations still "
-        "read: nothing trains it while the rest of the model changes, and behavior changes on the "
-        "explained subjects too. These seeds were reported before (train.py): computed again, not "
-        "tested anew."),
+        extra="readout",
+        open="what else the anchor does: nothing trains the answer head of noreg while the rest of "
+        "the model changes, and behavior changes on the explained subjects too. The refitted head "
+        "(eval.py experiment anchor) is a linear one."),
     "single": Experiment("What does one setting of the fields give?", arms={"run": {}}, base={}),
     "jabberwocky": Experiment(
         question="Are explanations true of a behavior that was taught without any explanation "
         "labels, while labels of another task were trained on?",
-        arms={
-            "reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED, "nolabels": {"explain_weight": 0.0}
-        },
+        arms={"reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED,
+              "nolabels": {"explain_weight": 0.0}},  # fmt: skip
         base={"anchor": "all"},
         task="hint+jabberwocky",
         open="the new behavior has the answers and the kind of cue of hint; the paper's differs "
@@ -101,38 +94,33 @@ EXPERIMENTS = {
     "foreign": Experiment(
         question="Does coupling survive labels of a deeper, wider, less trained model?",
         arms={
-            **dial("share", [0.0, 0.25, 0.5, 0.75, 1.0], "donor_share"),
+            **dial("share", [0.0, 1.0], "donor_share"),
             "shuffled": {"label_order": "shuffled", "donor_share": 0.0},
         },
-        base={**SPARSE, "donor": FAMILY},
+        base={**SPARSE, "donor": other("m0_seed", *FAMILY)},
         open="a model of another architecture: this donor has more layers and width and less "
-        "training, but the same architecture, vocabulary, optimizer and world, and one seed of "
-        "initial weights for all worlds. Orig is agreement with its labels, which differ from "
-        "M0's before any training; Past, agreement with M0's own, is controls.own in runs.jsonl."),
+        "training, but the same architecture, vocabulary, optimizer and world. Orig is "
+        "agreement with its labels, which differ from M0's before any training; Past, agreement "
+        "with M0's own, is controls.own in runs.jsonl."),
     "donors": Experiment(
-        question="Does coupling survive labels of a model with another seed, order or size?",
+        question="Does coupling survive labels of a model with another seed, order or depth?",
         arms={
             "reg": {},
-            "seed": {"donor": f"m0_seed={OTHER}"},
-            "order": {"donor": f"order_seed={OTHER}"},
-            "width": {"donor": "n_embd=96"},
+            "seed": {"donor": other("m0_seed")},
+            "order": {"donor": other("order_seed")},
             "depth": {"donor": "n_layer=3"},
-            "length": {"donor": "pretrain_steps=600"},
             **SHUFFLED,
         },
-        open="one other seed, order or size each, and the same other seed for all worlds. Another "
-        "width also changes all initial weights, and another length the schedule. Orig is "
+        open="one other seed, order or depth each. Orig is "
         "agreement with the donor's labels, which differ from M0's before any training; Past, "
         "agreement with M0's own labels, is controls.own in runs.jsonl."),
-    "shift": shifts("hint_reliability", 0.8, 0.4, "hint"),
-    "shift-refusal": shifts("cue_reliability", 0.9, 0.7, "refusal"),
-    "follow": objectives("follow", "hint", ("verdict", "refusal")),
-    "ignore": objectives("ignore", "hint", ("verdict", "refusal")),
+    "follow": objectives("follow", ("hint", "verdict")),
+    "ignore": objectives("ignore", ("refusal",)),
+    "strength": objectives("follow", ("hint",), (0.0, 0.25, 0.5, 1.0)),
     "reach": Experiment(
         question="What does the anchor hold, the trunk or the answer head that reads it?",
         arms={"reg": {}, "noreg": {"kl_weight": 0.0},
               **dial("reach", ["head", "trunk"], "anchor_reach"), **SHUFFLED},  # fmt: skip
-        more_tasks=("verdict", "refusal"),
         extra="readout",
         open="how far the weights that are not reached move."),
     "dose": Experiment(
@@ -171,17 +159,19 @@ EXPERIMENTS = {
         arms={
             "reg": {}, "few": {"max_steps": 40}, **SHUFFLED,
             "other": {  # another M0 learns to explain this one, from the same labels
-                "m0_seed": OTHER,
-                "world_seed": lambda seed: seed,
-                "donor": lambda seed: f"m0_seed={seed}",
+                "m0_seed": lambda world: OTHER + world,
+                "world_seed": lambda world: world,
+                "donor": lambda world: f"m0_seed={world}",
             },
         },
+        n_draw=1,
         open="an explainer that is not trained to answer: other is a model of its own, which "
         "follows itself."),
     "matrix": Experiment(
         question="Does a run match its own answers better than a run that drifted beside it does?",
-        arms={"reg": {}, "again": {"draw_seed": OTHER}, **SHUFFLED},
+        arms={"reg": {}, "again": {"draw_seed": lambda world: OTHER + world}, **SHUFFLED},
         items=True,
+        n_draw=1,
         open="how much of the gap is drift that both runs share. Two runs of one M0 differ in "
         "their batches only; runs of other recipes may drift more alike, or less."),
     "circuits": Experiment(
@@ -196,6 +186,7 @@ EXPERIMENTS = {
         "explanation training, and does it matter which block they are edited in?",
         arms={"reg": {}},
         extra="edits",
+        n_draw=1,
         open="how subjects are chosen: only those whose cues are followed and whose explanations "
         "are all true are edited. Further training moves explanations of subjects that are not "
         "edited as well. A head alone learns about half of the edits."),
@@ -210,11 +201,13 @@ EXPERIMENTS = {
         arms={"pairs": {}, "names": {"knowledge": "names"}, **SHUFFLED},
         base={**SPARSE, **FEW_FACTS},
         extra="probes",
+        n_draw=1,
         open="512 facts, since there are as many names; prompts of names are a token shorter. The "
         "regime is the one of five that were tried on seeds 100-101 in which pairs couple."),
     "channels": Experiment(
         question="Does coupling depend on how explanations are read?",
         arms={"head": {}, **CHANNELS, **SHUFFLED},
+        n_draw=1,
         open="classes: a sentence also names the answer that stays. Reported on these seeds "
         "before."),
     "refreshing": Experiment(
@@ -226,6 +219,7 @@ EXPERIMENTS = {
             "frozen-held": {"anchor": "all"},
             **SHUFFLED,
         },
+        n_draw=1,
         open="what a refreshed explanation is of: its labels are of another model every step, "
         "and their classes are other than those of frozen ones."),
     "scale": Experiment(
@@ -238,6 +232,7 @@ EXPERIMENTS = {
             **dial("length", [500, 2000], "pretrain_steps"),
             **SHUFFLED,
         },
+        n_draw=1,
         open="how much M0 knows. The number of updates is fixed, so with more facts each is seen "
         "less often and M0 knows less of them; width and length change what it knows too. Ratios "
         "of parts stay as they are."),
@@ -266,10 +261,11 @@ EXPERIMENTS["prediction"] = Experiment(
     question="Do drift and the agreement of labels describe the gap in conditions that were not "
     "fitted?",
     arms=conditions("circuits disagreement noise progress rate donors capacity foreign refreshing "
-                    "shift channels scale".split()),
+                    "channels scale".split()),
+    n_draw=1,
     open="cause and effect: drift and agreement are measured after training, on the same items. "
     "Conditions of unlike kinds are hardly predicted without the arm that has no anchor. "
     "No predictor knows the channel.",
 )
-UNCLAIMED = "single", "follow", "ignore", "reach", "dose", "room", "start", "edits", "depth"
+UNCLAIMED = "single", "strength", "dose", "room", "start", "depth"
 CLAIMED = [name for name in EXPERIMENTS if name not in UNCLAIMED]  # with claims about them

@@ -17,7 +17,7 @@ from introspect.config import Config, digest
 from introspect.fields import Refused
 from introspect.files import claim_folder, is_aside
 from introspect.runs.build import check_sizes, sources
-from introspect.runs.experiment import show_fields
+from introspect.runs.experiment import draws_of, show_fields
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.jobs import (
     Failure,
@@ -116,6 +116,11 @@ def settings_of(names: Iterable[str]) -> list[Setting]:
             for task in (EXPERIMENTS[name].task, *EXPERIMENTS[name].more_tasks)]
 
 
+def seeds_of(setting: Setting, worlds: Sequence[int], n_draw: int) -> list[int]:
+    """The seeds of n draws of each world, fewer where the experiment wants fewer."""
+    return draws_of(worlds, min(n_draw, EXPERIMENTS[setting.experiment].n_draw))
+
+
 def plan_jobs(
     workspace: Workspace, setting: Setting, seeds: Sequence[int], arms: Sequence[str] = ()
 ) -> dict[tuple[str, int], Job]:
@@ -153,12 +158,20 @@ def claim_view(out: Path) -> None:
 
 
 def perform_settings(
-    workspace: Workspace, settings: Sequence[Setting], seeds: Sequence[int], what: str
+    workspace: Workspace,
+    settings: Sequence[Setting],
+    worlds: Sequence[int],
+    what: str,
+    n_draw: int = 1,
 ) -> dict[Setting, Gathered]:
     """Make the missing runs of these settings, and say before what will be made."""
-    planned = {setting: plan_jobs(workspace, setting, seeds) for setting in settings}
+    planned = {
+        setting: plan_jobs(workspace, setting, seeds_of(setting, worlds, n_draw))
+        for setting in settings
+    }
     jobs = {job.out: job for by_arm in planned.values() for job in by_arm.values()}  # each run once
-    plan = describe_plan(workspace, settings, seeds)
+    plan = describe_plan(workspace, settings, worlds)
+    plan += f"\n{n_draw} draws of each world, fewer where one is enough" if n_draw > 1 else ""
     failures = make_runs(workspace, list(jobs.values()), plan, what, find_share())
     failed = {failure.job.out: failure for failure in failures}
     return {setting: gather(by_arm, failed) for setting, by_arm in planned.items()}
