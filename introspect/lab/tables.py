@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from introspect.files import write_text
-from introspect.lab.claim import FAMILIES, Claim
+from introspect.lab.claim import FAMILIES
 from introspect.lab.headlines import HEADLINES, OVERVIEW
 from introspect.lab.objections import OBJECTIONS
-from introspect.lab.verdicts import ALPHA, Row, judge, numbers_of_families
+from introspect.lab.verdicts import ALPHA, Row, claimed, judge, numbers_of_families
 from introspect.report.html import aligned, clean, table
 from introspect.report.text import WIDTH, estimate, number
 from introspect.runs.study import Setting
@@ -49,13 +49,6 @@ def as_dict(row: Row) -> dict[str, Any]:
         "family": row.claim.family,
         **judged,
     }
-
-
-def claimed(claim: Claim) -> str:
-    """Where the claim puts its number."""
-    if claim.within:
-        return "{:g} to {:g}".format(*claim.within)
-    return "> 0" if claim.sign > 0 else "< 0"
 
 
 def cells(row: dict[str, Any]) -> list[str]:

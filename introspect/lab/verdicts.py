@@ -144,6 +144,13 @@ def judge(
     return word if adjusted is None or adjusted <= ALPHA or "(" in word else f"{word} at 5 % only"
 
 
+def claimed(claim: Claim) -> str:
+    """Where the claim puts its number."""
+    if claim.within:
+        return "{:g} to {:g}".format(*claim.within)
+    return "> 0" if claim.sign > 0 else "< 0"
+
+
 def numbers_of_families(rows: Sequence[Row]) -> dict[str, int]:
     """Family, as text -> how many of its rows were tested; empty where no row was corrected."""
     if all(row.adjusted is None for row in rows):
