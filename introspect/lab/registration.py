@@ -37,10 +37,10 @@ def state() -> str:
         f"```sh\n{command}\n```",
         "## Runs",
         f"Each world has {DRAWS} draws of co-training (batches and label noise), which share "
-        "facts, split and M0; experiments about our own questions have one. All arms of an experiment "
-        "share worlds and draws. No number is looked at before all runs of its family are there. "
-        "A run that diverges leaves its world out of the rows about it, and is named; nothing else "
-        "is left out, and nothing is run again.",
+        "facts, split and M0; experiments about our own questions have one. All arms of an "
+        "experiment share worlds and draws. No number is looked at before all runs of "
+        "its family are there. A run that diverges leaves its world out of the rows about it, and "
+        "is named; nothing else is left out, and nothing is run again.",
         "## Judgement",
         f"The world is the unit: its number is the mean of its draws. {judged}",
         f"Families, in their order: {order}; rows of family 0 explore. The chance of even one "
