@@ -30,7 +30,7 @@ from introspect.runs.cli import (
     parser_of,
     resolve_device,
 )
-from introspect.runs.experiments import CLAIMED, EXPERIMENTS
+from introspect.runs.experiments import EXPERIMENTS
 from introspect.tasks.registry import find_tasks
 
 ROOT = Path(__file__).resolve().parent
@@ -74,8 +74,8 @@ def main(argv: list[str]) -> int:
         print(escape(score.show(score.read(args.files))))
         return DONE
     if args.command in ("experiment", "claims"):
-        names = [given.pop("name")] if args.command == "experiment" else CLAIMED
-        return judge_claims(names, LabConfig(**given))
+        name = given.pop("name", None)
+        return judge_claims(name, LabConfig(**given))
     from introspect.analysis.folders import measure
 
     print(escape(measure(args.dirs, args.task or "")))
@@ -142,7 +142,11 @@ class LabConfig:
         1, "draws of co-training of each world, at most: our own questions have one", 1, 4
     )
     jobs: int | None = option(None, "runs at a time; default: one a core", 1)
+    families: int = option(
+        3, "of claims: judge the first so many: 1: C1 and C2; 2: to C13; 3: all", 1, 3
+    )
     stack: int | None = option(None, STACK, 1)
+    unpack: str = option("", "folder of archives whose runs are put into out_dir first")
     out_dir: str = option("out", "folder for runs, M0s, labels and reports, as in train.py")
     results_dir: str = option("", "folder for the reports alone; default: that of out_dir")
     publish: bool = option(
@@ -154,21 +158,22 @@ class LabConfig:
         check_fields(self)
 
 
-def judge_claims(names: list[str], config: LabConfig) -> int:
-    """Make the missing runs of these experiments, judge their claims, write the reports."""
-    for name in names:
-        if name not in EXPERIMENTS:
-            near = nearest(name, EXPERIMENTS)
-            raise Refused(f"{name}: no such experiment{near or '; --help names them'}")
+def judge_claims(name: str | None, config: LabConfig) -> int:
+    """Make the missing runs of an experiment, or of all with claims, judge, write the reports."""
+    if name and name not in EXPERIMENTS:
+        near = nearest(name, EXPERIMENTS)
+        raise Refused(f"{name}: no such experiment{near or '; --help names them'}")
     seeds = range(config.seed, config.seed + config.seeds)
-    if config.publish and (names != CLAIMED or list(seeds) != PUBLISHED or config.draws != 2):
+    if config.publish and (name or list(seeds) != PUBLISHED or config.draws != 2):
         raise Refused(
-            "--publish=true: must be of claims, all experiments together, on the published worlds "
-            f"{PUBLISHED[0]} to {PUBLISHED[-1]} with --draws=2"
+            f"--publish=true: must be of claims, on the published worlds {PUBLISHED[0]} to "
+            f"{PUBLISHED[-1]}, with --draws=2"
         )
     started, device = time.monotonic(), resolve_device(config.device)
+    from introspect.lab.claims import list_experiments
     from introspect.lab.extras import perform
     from introspect.lab.publish import log, write_all
+    from introspect.runs.archive import unpack
     from introspect.lab.tables import fill, show
     from introspect.lab.verdicts import rows_of
     from introspect.runs.study import Workspace, claim_view, settings_of
@@ -178,11 +183,13 @@ def judge_claims(names: list[str], config: LabConfig) -> int:
     results = ROOT / "data" / "results" if config.publish else Path(config.results_dir)
     if not (config.publish or config.results_dir):
         results = workspace.root
-    settings = settings_of(names)
+    settings = settings_of([name] if name else list_experiments(config.families))
+    for archive in sorted(Path(config.unpack).glob("*.tar.xz")) if config.unpack else ():
+        unpack(archive, workspace.root / "runs")
     for setting in settings if not config.publish else ():
         claim_view(results / setting.name)
     gathered = perform(workspace, settings, seeds, n_draw=config.draws)
-    rows = rows_of(gathered, corrected=names == CLAIMED)
+    rows = rows_of(gathered, 0 if name else config.families)
     write_all(results, gathered, rows, config.publish)
     if config.publish:
         command = f"python eval.py claims --seed={config.seed} --seeds={config.seeds} --draws=2"

@@ -106,9 +106,8 @@ def sync_directory(folder: Path) -> None:
                 os.close(handle)
 
 
-def write_text(path: Path, text: str) -> None:
+def replace_bytes(path: Path, data: bytes) -> None:
     """Replace `path` in one step, so that a kill leaves either the old file or the new one."""
-    data = text.encode()
     remove_leftovers(path.parent)
     if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
         return
@@ -120,6 +119,11 @@ def write_text(path: Path, text: str) -> None:
         with suppress(OSError):
             remove(aside)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by this text in one step."""
+    replace_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import eval as eval_script
-import introspect.lab.publish as publish_module
+import introspect.lab.claims as claims_module
 import introspect.lab.verdicts as verdicts_module
 import train
 from introspect.analysis.score import read
@@ -176,9 +176,8 @@ def test_all_claims_are_corrected_logged_and_shown_where_results_are_the_reposit
     tiny, tmp_path, monkeypatch, capsys
 ):
     about = [c for c in CLAIMS if c.experiment == "matrix"]
-    for module in (verdicts_module, publish_module):
+    for module in (verdicts_module, claims_module):
         monkeypatch.setattr(module, "CLAIMS", about)
-    monkeypatch.setattr(eval_script, "CLAIMED", ["matrix"])
     monkeypatch.setattr(eval_script, "ROOT", tmp_path)
     markers = "<!-- claims -->\n<!-- /claims -->\n"
     (tmp_path / "README.md").write_text(markers)

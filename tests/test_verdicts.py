@@ -131,7 +131,7 @@ def drawn_twice(found):
 
 def test_rows_are_paired_by_world_and_corrected_over_the_table(found, monkeypatch):
     monkeypatch.setattr(verdicts_module, "CLAIMS", CLAIMED)
-    rows = rows_of(found, corrected=True)
+    rows = rows_of(found, families=3)
     assert [row.claim for row in rows] == CLAIMED and len(rows) > 1
     for row in rows:
         runs = found[MATRIX].runs
@@ -148,14 +148,14 @@ def test_rows_are_paired_by_world_and_corrected_over_the_table(found, monkeypatc
     families = [[row.p for row in rows[:2]], [rows[2].p], []]
     assert [[row.adjusted for row in rows[:2]], [rows[2].adjusted], []] == keep_gates(families)
     assert numbers_of_families(rows) == {"1": 2, "2": 1, "3": 0}
-    alone = rows_of(found, corrected=False)
+    alone = rows_of(found, families=0)
     assert [(row.p, row.adjusted) for row in alone] == [(row.p, None) for row in rows]
     assert numbers_of_families(alone) == {}
 
 
 def test_draws_of_a_world_are_averaged_and_count_once(found, drawn_twice, monkeypatch):
     monkeypatch.setattr(verdicts_module, "CLAIMS", CLAIMED)
-    once, twice = (rows_of(each, corrected=False)[0] for each in (found, drawn_twice))
+    once, twice = (rows_of(each, families=0)[0] for each in (found, drawn_twice))
     assert twice.values == pytest.approx({s: x + 0.1 for s, x in once.values.items()})
     assert twice.interval["n"] == 3 and twice.p == pytest.approx(
         max(differs(list(twice.values.values())), differs([x["self"] for x in selves(found)]))
@@ -168,7 +168,7 @@ def selves(found):
 
 def test_a_seed_without_a_number_is_left_out(found, monkeypatch):
     monkeypatch.setattr(verdicts_module, "CLAIMS", [replace(CLAIMED[1], value=only_of_seed_2)])
-    (row,) = rows_of(found, corrected=True)
+    (row,) = rows_of(found, families=3)
     assert row.values == {2: 0.5} and row.p is None
     assert row.verdict == "undecided (1 worlds are too few)"
 
@@ -181,7 +181,7 @@ def test_a_seed_without_an_arm_is_left_out_of_the_claims_about_it(found, monkeyp
     runs = {s: Runs(by_arm) for s, by_arm in found[MATRIX].runs.items()}
     del runs[1]["again"]
     monkeypatch.setattr(verdicts_module, "CLAIMS", CLAIMED)
-    rows = rows_of({MATRIX: found[MATRIX]._replace(runs=runs)}, corrected=True)
+    rows = rows_of({MATRIX: found[MATRIX]._replace(runs=runs)}, families=3)
     assert [list(row.values) for row in rows] == [[0, 1, 2], [0, 2], [0, 1, 2]]
     assert rows[1].verdict == "undecided (2 worlds are too few)" and rows[1].p is None
 
@@ -190,6 +190,6 @@ def test_a_second_number_that_no_seed_has_leaves_a_claim_undecided(found, monkey
     """Of very small runs a score can be undefined in all seeds."""
     claims = [replace(CLAIMED[0], also=lambda runs: float("nan"))]
     monkeypatch.setattr(verdicts_module, "CLAIMS", claims)
-    (row,) = rows_of(found, corrected=True)
+    (row,) = rows_of(found, families=3)
     assert len(row.values) == 3 and row.also["n"] == 0
     assert row.verdict == "undecided (0 worlds are too few)"

@@ -14,6 +14,7 @@ from introspect.lab.quantities import (
     Statistic, above_constant, at_evaluation, extra, gap, gap_on_true_words, gap_where_labels_agree,
     minus, tracking, value, value_difference, zero_crossing,
 )
+from introspect.runs.experiments import CLAIMED
 
 UNKNOWN = "number unknown"
 SURVIVES, SEEN = f"survives, {UNKNOWN}", f"seen, {UNKNOWN}"
@@ -145,3 +146,9 @@ CLAIMS = [
           minus(overuse("rare"), overuse("reg")), explores=True),
     *OUR_CLAIMS,
 ]
+
+
+def list_experiments(families: int) -> list[str]:
+    """The experiments that the claims of the first so many families rest on."""
+    return [name for name in CLAIMED
+            if any(c.experiment == name and c.family_of_name <= families for c in CLAIMS)]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from introspect.files import write_json, write_text
-from introspect.lab.claims import CLAIMS
 from introspect.lab.headlines import HEADLINES
 from introspect.lab.tables import (
     as_dict, claim_blocks, claims_page, count_verdicts, main_row, objections_page, overview_rows,
@@ -16,6 +15,7 @@ from introspect.lab.verdicts import Row, numbers_of_families, rows_of
 from introspect.report.figures import forest, overview
 from introspect.report.study import write_study
 from introspect.report.text import estimate
+from introspect.runs.archive import pack
 from introspect.runs.experiment import world_of
 from introspect.runs.study import Gathered, Setting
 
@@ -23,22 +23,36 @@ from introspect.runs.study import Gathered, Setting
 def write_all(
     results: Path, gathered: dict[Setting, Gathered], rows: list[Row], published: bool
 ) -> None:
-    """A folder for each setting and, where all experiments were run, the claims about them."""
+    """A folder for each setting and, where families were judged together, the table of claims."""
     families = numbers_of_families(rows)
     for setting, runs in gathered.items():
         blocks = claim_blocks([as_dict(row) for row in rows if row.setting == setting], families)
         write_study(results / setting.name, setting, runs, {}, blocks, published)
+    if published:
+        write_archives(results / "runs", gathered)
     seeds = sorted({world_of(seed) for runs in gathered.values() for seed in runs.runs})
-    if {setting.experiment for setting in gathered} >= {claim.experiment for claim in CLAIMS}:
+    if families:
         claims = {"seeds": seeds, "families": families, "rows": [as_dict(row) for row in rows]}
         write_claims(results, claims)
+
+
+def write_archives(out: Path, gathered: dict[Setting, Gathered]) -> None:
+    """A file for each setting with those of its runs that are in none before it."""
+    out.mkdir(parents=True, exist_ok=True)
+    packed: set[Path] = set()
+    for setting, made in gathered.items():
+        by_world = sorted(made.runs, key=lambda seed: (world_of(seed), seed))
+        runs = [run.folder for seed in by_world for run in made.runs[seed].values()]
+        if new := [run for run in dict.fromkeys(runs) if run not in packed]:
+            pack(out / f"{setting.name}.tar.xz", new)
+        packed.update(runs)
 
 
 def write_setting(
     out: Path, setting: Setting, gathered: Gathered, overrides: dict[str, Any]
 ) -> dict[str, Any]:
     """The folder of one study, with the claims that rest on it unless the user changed a field."""
-    rows = [] if overrides else rows_of({setting: gathered}, False)
+    rows = [] if overrides else rows_of({setting: gathered}, 0)
     return write_study(out, setting, gathered, overrides, claim_blocks([*map(as_dict, rows)], {}))
 
 

@@ -33,23 +33,27 @@ class Row(NamedTuple):
     verdict: str
 
 
-def rows_of(gathered: dict[Setting, Gathered], corrected: bool) -> list[Row]:
+def rows_of(gathered: dict[Setting, Gathered], families: int) -> list[Row]:
     """Every claim about these settings, in the order of CLAIMS.
 
-    A world counts where all runs of a draw that the claim is about are there. `corrected` is for
-    calls with every experiment: part of a table would be smaller families than the published ones.
+    A world counts where all runs of a draw that the claim is about are there.
+
+    Args:
+        families: judge the claims of the first so many, with all of their experiments, and correct
+            for them; what comes later changes nothing of what is judged before. 0: all claims, not
+            corrected, because a part of the table would be smaller families than the published.
     """
     measured = []
     for claim in CLAIMS:
         setting = Setting(claim.experiment, claim.task)
-        if setting in gathered:
+        if setting in gathered and claim.family_of_name <= (families or len(FAMILIES)):
             runs = gathered[setting].runs
             number, also, beside = (
                 statistic and average(numbers(statistic, runs))
                 for statistic in (claim.value, claim.also, claim.beside)
             )
             measured.append((claim, setting, number, also, beside, *test(claim, number, also)))
-    adjusted = correct([(claim, p) for claim, *_, p, _ in measured]) if corrected else {}
+    adjusted = correct([(claim, p) for claim, *_, p, _ in measured]) if families else {}
     rows = []
     for claim, setting, number, also, beside, p, small in measured:
         estimate, second, third = (

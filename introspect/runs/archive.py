@@ -1,0 +1,67 @@
+"""Finished runs in one file, without checkpoints and caches: small enough for a repository.
+
+A tar file compressed by xz. Its members are RUN/FILE, sorted by world, so that what runs of one
+world have in common is kept once. Unpacked under runs/, each run counts as finished, so that every
+table can be made again without training.
+"""
+
+import io
+import lzma
+import re
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from introspect.fields import Refused
+from introspect.files import replace_bytes
+from introspect.reading import read_bytes
+
+KEPT = ("config.json", "result.json", "metrics.jsonl", "items.jsonl", "examples.json")
+EXTRAS = ("circuits.json", "edits.json", "probes.json", "readout.json")
+MEMBER = re.compile(r"[\w.:+-]+-[0-9a-f]{16}/(%s)" % "|".join(map(re.escape, KEPT + EXTRAS)))
+MOST_FILE, MOST_PACKED, MOST_FILES = 32 << 20, 64 << 20, 20_000  # bytes, bytes, files
+
+
+def pack(path: Path, runs: Iterable[Path]) -> None:
+    """Write these folders of finished runs; the same folders in the same order give the same bytes.
+
+    Args:
+        runs: best with those of one world beside each other.
+    """
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:xz", preset=9, format=tarfile.USTAR_FORMAT) as tar:
+        for kept in (*KEPT, *EXTRAS):  # files of one kind beside each other
+            for run in runs:
+                if (run / kept).exists():
+                    data = read_bytes(run / kept, MOST_FILE)
+                    member = tarfile.TarInfo(f"{run.name}/{kept}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+    replace_bytes(path, packed.getvalue())
+
+
+def unpack(path: Path, root: Path) -> int:
+    """Write the runs of an archive under `root`, where they are not there yet; returns how many
+    files were written.
+
+    Raises:
+        Refused: it is not such an archive: other names, links, or files that are too large.
+    """
+    data, written = io.BytesIO(read_bytes(path, MOST_PACKED)), 0
+    try:
+        with tarfile.open(fileobj=data, mode="r:xz") as tar:
+            for number, member in enumerate(tar):
+                if number >= MOST_FILES:
+                    raise Refused(f"{path}: has more than {MOST_FILES:,} files")
+                if not MEMBER.fullmatch(member.name) or not member.isreg():
+                    raise Refused(f"{path}: has {member.name[:100]!a}, which is no file of a run")
+                if member.size > MOST_FILE:
+                    raise Refused(f"{path}: {member.name} must have at most {MOST_FILE:,} bytes")
+                out, content = root / member.name, tar.extractfile(member)
+                if content and not out.exists():
+                    out.parent.mkdir(parents=True, exist_ok=True)
+                    replace_bytes(out, content.read())
+                    written += 1
+    except (tarfile.TarError, lzma.LZMAError, EOFError) as e:
+        raise Refused(f"{path}: is no archive of runs ({e})") from None
+    return written
