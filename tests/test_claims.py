@@ -3,6 +3,7 @@
 from introspect.lab.claim import FAMILIES
 from introspect.lab.claims import CLAIMS
 from introspect.lab.headlines import HEADLINES, OVERVIEW
+from introspect.lab.mechanism import STATEMENTS
 from introspect.lab.objections import OBJECTIONS
 from introspect.runs.experiments import CLAIMED, EXPERIMENTS
 from tests.cases import each
@@ -73,6 +74,15 @@ def test_claims_that_the_paper_never_made_are_known_as_such():
     assert {"C14", "C15", "N1", "N2", "N3", "N4", "N5", "N6"} <= ours
     assert not any(claim.by_paper for claim in CLAIMS if claim.name[0] == "N")
     assert all(claim.by_paper for claim in CLAIMS if claim.name in ("C3", "C12"))
+
+
+@each("statement", STATEMENTS, lambda statement: statement.text)
+def test_a_sentence_of_the_mechanism_names_rows_that_there_are_and_what_would_refute_it(statement):
+    rows = [f"{claim.name} {claim.measured}" for claim in CLAIMS]
+    for named in statement.rows:
+        assert any(row.startswith(named) for row in rows)
+    assert statement.rows
+    assert statement.refuted and statement.elsewhere
 
 
 @each("objection", OBJECTIONS, lambda objection: objection.text)

@@ -10,6 +10,7 @@ import pytest
 from introspect.files import write_lines
 from introspect.lab.claims import CLAIMS
 from introspect.lab.headlines import HEADLINES
+from introspect.lab.mechanism import STATEMENTS
 from introspect.lab.objections import OBJECTIONS
 from introspect.lab.publish import log, write_all
 from introspect.lab.tables import (
@@ -18,6 +19,7 @@ from introspect.lab.tables import (
     claims_page,
     fill,
     main_row,
+    mechanism_page,
     objections_page,
     overview_rows,
     readme_table,
@@ -149,11 +151,20 @@ def test_every_objection_has_the_verdicts_of_the_rows_that_speak_to_it():
     parts = {p.partition("\n")[0]: p for p in objections_page(TABLE).split("## ")[1:]}
     assert len(parts) == len(OBJECTIONS)
     shared = next(part for text, part in parts.items() if text.startswith("Shared drift"))
-    assert "[C15](CLAIMS.md#c15) a &#124; b (noise): +0.067, undecided" in shared
+    assert "[C15](CLAIMS.md#c15) a &#124; b (noise): +0.067 [" in shared
     steps = next(part for text, part in parts.items() if text.startswith("Multi-step"))
     assert "No row speaks to it." in steps and "Not answered: all of it" in steps
     noise = next(part for text, part in parts.items() if "how much noise" in text)
-    assert f"{CLAIM.says} (noise): +0.110, supported" in noise
+    assert f"{CLAIM.says} (noise): +0.110 [+0.101, +0.119], supported" in noise
+
+
+def test_every_sentence_of_the_mechanism_has_its_rows_or_says_that_they_are_to_come():
+    rows = [TABLE["rows"][0] | {"measured": "gap of noise-0.5"}]
+    parts = mechanism_page({"rows": rows}).split("\n## ")[1:]
+    assert len(parts) == len(STATEMENTS)
+    carried = [f"- [C5](CLAIMS.md#c5) {CLAIM.says} (noise): +0.110" in part for part in parts]
+    waiting = ["Its rows are not judged yet." in part for part in parts]
+    assert carried.count(True) == 1 and [not c for c in carried] == waiting
 
 
 def test_the_terminal_shows_the_same_numbers_and_counts_the_verdicts():
@@ -258,6 +269,7 @@ def test_claims_are_written_where_families_were_judged(found, tmp_path):
     assert read_json(tmp_path / "claims.json", {}) == json.loads(json.dumps(written))
     assert (tmp_path / "CLAIMS.md").read_text() == claims_page(written)
     assert (tmp_path / "OBJECTIONS.md").read_text() == objections_page(TABLE)
+    assert (tmp_path / "MECHANISM.md").read_text() == mechanism_page(written)
 
 
 def test_the_log_gets_one_entry_that_marks_what_is_negative(tmp_path):

@@ -8,8 +8,8 @@ from typing import Any
 from introspect.files import write_json, write_text
 from introspect.lab.headlines import HEADLINES
 from introspect.lab.tables import (
-    as_dict, claim_blocks, claims_page, count_verdicts, main_row, objections_page, overview_rows,
-    row_label, stands,
+    as_dict, claim_blocks, claims_page, count_verdicts, main_row, mechanism_page, objections_page,
+    overview_rows, row_label, stands,
 )
 from introspect.lab.verdicts import Row, numbers_of_families, rows_of
 from introspect.report.figures import forest, overview
@@ -57,10 +57,11 @@ def write_setting(
 
 
 def write_claims(results: Path, claims: dict[str, Any]) -> None:
-    """claims.json, and what is made from it alone: CLAIMS.md, OBJECTIONS.md and both pictures."""
+    """claims.json, and what is made from it alone: three pages and two pictures."""
     write_json(results / "claims.json", claims)
     write_text(results / "CLAIMS.md", claims_page(claims))
     write_text(results / "OBJECTIONS.md", objections_page(claims))
+    write_text(results / "MECHANISM.md", mechanism_page(claims))
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in claims["rows"]:
         groups.setdefault(f"{row['name']}  {HEADLINES[row['name']].says}", []).append(row)

@@ -14,10 +14,11 @@ from typing import Any
 from introspect.files import write_text
 from introspect.lab.claim import FAMILIES
 from introspect.lab.headlines import HEADLINES, OVERVIEW
+from introspect.lab.mechanism import DRAWING, STATEMENTS
 from introspect.lab.objections import OBJECTIONS
 from introspect.lab.verdicts import ALPHA, Row, claimed, judge, numbers_of_families
 from introspect.report.html import aligned, clean, table
-from introspect.report.text import WIDTH, estimate, number
+from introspect.report.text import WIDTH, estimate
 from introspect.runs.study import Setting
 
 Rows = Sequence[dict[str, Any]]
@@ -175,15 +176,41 @@ def objections_page(claims: dict[str, Any]) -> str:
         "speak to it, and what they leave open. `python eval.py claims` writes this page.",
     ]
     for objection in OBJECTIONS:
-        said = [
-            f"- [{row['name']}](CLAIMS.md#{row['name'].lower()}) "
-            + clean(f"{row_label(row)}: {number(row['mean'], 'gap')}, {row['verdict']}")
-            for row in claims["rows"]
-            if f"{row['name']} {row['measured']}".startswith(objection.rows or ("no row",))
-        ]
-        blocks += [f"## {clean(objection.text)}", "\n".join(said) or "No row speaks to it."]
+        said = list_about(claims["rows"], objection.rows)
+        blocks += [f"## {clean(objection.text)}", said or "No row speaks to it."]
         blocks += [f"Not answered: {clean(objection.rest)}."] if objection.rest else []
     return "\n\n".join(blocks) + "\n"
+
+
+def mechanism_page(claims: dict[str, Any]) -> str:
+    """MECHANISM.md: what we think happens, each sentence with the rows that carry or refute it."""
+    blocks = [
+        "# What we think happens",
+        "A mechanism in words, for models of two blocks. Each sentence has the rows of the "
+        "[claims](CLAIMS.md) that carry or refute it, what would have refuted it, and how to try "
+        "it on a large model. It was found on development worlds 100 to 103; the rows are of "
+        "worlds that were registered before ([REGISTRATION.md](REGISTRATION.md)). "
+        "`python eval.py claims` writes this page.",
+        f"```\n{DRAWING}\n```",
+    ]
+    for i, statement in enumerate(STATEMENTS, start=1):
+        blocks += [
+            f"## {i}. {clean(statement.text)}",
+            list_about(claims["rows"], statement.rows) or "Its rows are not judged yet.",
+            f"It would be wrong if: {clean(statement.refuted)}",
+            f"On a large model: {clean(statement.elsewhere)}",
+        ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def list_about(rows: Rows, names: tuple[str, ...]) -> str:
+    """A line for each row whose name and `measured` begin with one of these."""
+    return "\n".join(
+        f"- [{row['name']}](CLAIMS.md#{row['name'].lower()}) "
+        + clean(f"{row_label(row)}: {estimate(row, 'gap')}, {row['verdict']}")
+        for row in rows
+        if f"{row['name']} {row['measured']}".startswith(names or ("no row",))
+    )
 
 
 def row_label(row: dict[str, Any]) -> str:
