@@ -5,8 +5,8 @@
     cosine = g . a / (|g| |a|)     of the weights of one part of a model; -1..1
 
 Below 0, a small step down one loss is a step up the other. The gradients are those of the losses
-(losses.py) over all explained subjects, without their weights, whatever weights a run trains and
-its anchor reaches. A part is the embeddings, a block, the last norm, or a head; only parts that
+(losses.py) over all explained subjects, not multiplied by explain_weight and kl_weight, whatever a
+run trains and its anchor reaches. A part is the embeddings, a block, the last norm, or a head; only parts that
 both losses reach have a cosine.
 
 At M0 the KL is 0, its minimum, so a = 0 and there is no cosine: the anchor has nothing to hold
