@@ -170,6 +170,7 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
             f"{PUBLISHED[-1]}, with --draws=2"
         )
     started, device = time.monotonic(), resolve_device(config.device)
+    from introspect.analysis.folders import show_extras
     from introspect.lab.claims import list_experiments
     from introspect.lab.extras import perform
     from introspect.lab.publish import log, write_all
@@ -196,6 +197,12 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
         log(results / "LOG.md", rows, seeds, f"{command} --publish=true")
         fill(ROOT / "README.md", read_json(results / "claims.json", {"rows": list}))
     print(show(rows))
+    for setting, made in gathered.items():
+        experiment = EXPERIMENTS[setting.experiment]
+        folders_of = {arm: [runs[arm].folder for runs in made.runs.values() if arm in runs]
+                      for arm in experiment.arms}  # fmt: skip
+        for text in show_extras(folders_of, [experiment.extra]):
+            print(f"{setting.name}:\n{escape(text)}")
     failed = [text for made in gathered.values() for text in made.failed]
     for text in failed:
         print(f"diverged: {text}", file=sys.stderr)

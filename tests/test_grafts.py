@@ -127,7 +127,7 @@ def test_an_alarm_is_how_much_less_likely_the_words_of_the_run_are(monkeypatch):
     said = task.interview.ask_all(run)[1][subjects]
     found = alarms(run, other, task, subjects, said)
     p, q = (computed(m)[1][subjects] for m in (run, other))
-    by_hand = [np.mean([float(p[i, c, e] - q[i, c, e]) for c, e in enumerate(row)])
+    by_hand = [[float(p[i, c, e] - q[i, c, e]) for c, e in enumerate(row)]
                for i, row in enumerate(said)]  # fmt: skip
     np.testing.assert_allclose(found.numpy(), by_hand, atol=1e-9)
     assert not alarms(run, run, task, subjects, said).any()

@@ -16,6 +16,7 @@ from introspect.analysis.rivals import (
 from introspect.measure import Snapshot, measure, measure_controls
 from introspect.runs.stages import ask_through
 from introspect.tokenizer import EXPLAIN, encode
+from tests.planted_fork import look, planted
 from tests.test_readout import taught  # noqa: F401 (a fixture)
 
 
@@ -47,10 +48,10 @@ def test_what_can_be_read_linearly_is_read_and_noise_is_not(taught):  # noqa: F8
     g = torch.Generator().manual_seed(0)
     turn = torch.randn(labels.shape[-1], 9, generator=g, dtype=torch.float64)
     rows = snapshot.rows("held_out")
-    said = explain_by(labels @ turn, snapshot)[rows]
+    said = explain_by(labels @ turn, snapshot.targets, snapshot.rows("train"))[rows]
     assert (said == snapshot.original[rows]).double().mean() > 0.95
     noise = torch.randn(*labels.shape[:2], 9, generator=g)
-    said = explain_by(noise, snapshot)[rows]
+    said = explain_by(noise, snapshot.targets, snapshot.rows("train"))[rows]
     assert (said == snapshot.original[rows]).double().mean() < 0.75
 
 
@@ -83,8 +84,21 @@ def test_rivals_are_judged_as_the_run_is(taught):  # noqa: F811
     snapshot.current = Snapshot(other, task, frozen).current
     own = measure([snapshot], "held_out") | measure_controls([snapshot])
     found = compare_rivals(other, model, snapshot)
-    assert list(found) == ["own", "frozen", "current", "words"]
+    assert list(found) == ["own", "frozen", "current", "words", "state", "state_words"]
     assert all(found["own"][key] == own[key] for key in found["own"])
     constant = judge(torch.zeros_like(snapshot.explanation), snapshot)
     assert constant["adjusted"] == 0 != constant["gap"]  # it sees nothing
     assert found["frozen"] != found["current"] != found["words"] != found["frozen"]
+
+
+def test_the_state_is_read_although_training_labels_are_shuffled():
+    """A model that brings its fact and the cue to the question, and says the opposite of it."""
+    model = planted()
+    snapshot, _ = look(model)
+    train, g = snapshot.rows("train"), torch.Generator().manual_seed(0)
+    snapshot.targets = snapshot.targets.clone()
+    snapshot.targets[train] = snapshot.targets[train[torch.randperm(len(train), generator=g)]]
+    snapshot.explanation = (snapshot.explanation + 1) % 5
+    found = {name: part["self"] for name, part in compare_rivals(model, model, snapshot).items()}
+    others = [found[name] for name in ("own", "current", "frozen", "words", "state_words")]
+    assert found["own"] == 0 and found["state"] > max(others) + 0.2

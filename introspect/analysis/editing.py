@@ -25,7 +25,7 @@ against the same new labels. The rule for subjects, the loss and its weights are
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -134,12 +134,11 @@ def teach_answers(
     before = task.interview.answers_of_all(model).to(device)  # (N, V, K)
     subjects, answers = edit.subjects.to(device), answers.to(device)
     cued = [v for v in range(before.shape[1]) if v != edit.plain]
-    moving = list(where[place].requires_grad_(True).parameters())
-    optimizer = torch.optim.AdamW(moving, rate, weight_decay=0.0, fused=True)
     others = torch.ones(len(before), dtype=torch.bool)
     others[edit.subjects] = False
-    others, copies = others.nonzero()[:, 0].numpy(), {}
-    for step in range(1, max(steps) + 1):
+    others = others.nonzero()[:, 0].numpy()
+
+    def find_loss(step: int) -> Tensor:
         draw = rng(seed, "edit batch", step)
         batch = draw.choice(others, min(N_OTHER, len(others)), replace=False)
         batch = torch.from_numpy(batch).to(device)
@@ -147,13 +146,34 @@ def teach_answers(
         here, there = logits.split([len(subjects), len(batch)])
         rows = torch.cat([here[:, cued].flatten(0, 1), there.flatten(0, 1)])[None]
         kept = torch.cat([before[subjects][:, cued].flatten(0, 1), before[batch].flatten(0, 1)])
-        loss = F.cross_entropy(here[:, edit.plain], answers) + behavior_kl(rows, kept[None])
+        return F.cross_entropy(here[:, edit.plain], answers) + behavior_kl(rows, kept[None])
+
+    where[place].requires_grad_(True)
+    return train_copies(edited, find_loss, steps, rate, "edit")
+
+
+def train_copies(
+    model: GPT, find_loss: Callable[[int], Tensor], steps: Sequence[int], rate: float, what: str
+) -> dict[int, GPT]:
+    """Train those weights of the model that require a gradient, by AdamW without weight decay.
+
+    Args:
+        find_loss: from the number of the update, 1 and up, to its loss.
+        steps: numbers of updates after which a copy is kept; the last of them ends the training.
+
+    Returns:
+        the copies, by their numbers of updates.
+    """
+    moving = [p for p in model.parameters() if p.requires_grad]
+    optimizer, copies = torch.optim.AdamW(moving, rate, weight_decay=0.0, fused=True), {}
+    for step in range(1, max(steps) + 1):
+        loss = find_loss(step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        check_finite(step, "edit", loss=loss)
+        check_finite(step, what, loss=loss)
         optimizer.step()
         if step in steps:
-            copies[step] = copy.deepcopy(edited).eval().requires_grad_(False)
+            copies[step] = copy.deepcopy(model).eval().requires_grad_(False)
     return copies
 
 

@@ -5,9 +5,10 @@ user names it.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from introspect.analysis.readout import FORM, show_readouts
+from introspect.analysis import alarm, conflict, readout
 from introspect.analysis.recovery import can_flip, recovery, show_recoveries, show_recovery
 from introspect.config import Config
 from introspect.fields import Refused
@@ -22,6 +23,28 @@ from introspect.runs.load import Loaded, load_run
 from introspect.runs.run import finished
 from introspect.runs.stages import hash_labels
 from introspect.tasks.registry import check_named, find_tasks
+
+EXTRAS = {  # of what is kept beside results as NAME.json: its form, and how it is shown
+    "alarm": (alarm.FORM, alarm.show_alarms),
+    "conflict": (conflict.FORM, conflict.show_conflicts),
+    "readout": (readout.FORM, readout.show_readouts),
+}
+
+
+def show_extras(
+    folders_of: dict[str, list[Path]], names: Iterable[str] = tuple(EXTRAS)
+) -> list[str]:
+    """A text for each of these extra measurements that a run has; `folders_of` runs by arm."""
+    texts = []
+    for name in filter(EXTRAS.__contains__, names):
+        (form, show), found = EXTRAS[name], {}
+        for arm, folders in folders_of.items():
+            paths = [folder / f"{name}.json" for folder in folders]
+            if runs := [read_json(path, form) for path in paths if os.path.exists(path)]:
+                found[arm] = runs
+        if found:
+            texts.append(show(found))
+    return texts
 
 
 def measure(folders: list[Path], named: str) -> str:
@@ -56,8 +79,7 @@ def measure_run(out: Path, named: str) -> str:
     for snapshot in run.snapshots:
         if can_flip(snapshot.world):
             text += [f"{snapshot.task.name}:", show_recovery(recovery(run.model, snapshot))]
-    if os.path.exists(out / "readout.json"):
-        text.append(show_readouts({about["arm"]: [read_json(out / "readout.json", FORM)]}))
+    text += show_extras({about["arm"]: [out]})
     text.append(f"measured at step {run.step} of {run.config.cotrain.max_steps}")
     if result:
         differ = [key for key, value in measured.items() if result.get(key) != value]
@@ -103,15 +125,15 @@ def tabulate_studies(folders: list[Path], named: str) -> str:
 
 
 def tabulate_study(out: Path, named: str) -> str:
-    """The table of a study, of its readouts where they were measured, and, where features can be
-    flipped, of what recovers those that count."""
+    """The table of a study, of its extra measurements, and, where features can be flipped, of what
+    recovers those that count."""
     rows = read_rows(out, named)
     text = [show_study(study_of_rows(rows))]
     folders = [out.parent / "runs" / Path(row["folder"]).name for row in rows]
-    readouts: dict[str, list] = {}  # arm -> of each run
+    folders_of: dict[str, list[Path]] = {}  # arm -> of each run
     for folder, row in zip(folders, rows):
-        if os.path.exists(folder / "readout.json"):
-            readouts.setdefault(row["arm"], []).append(read_json(folder / "readout.json", FORM))
+        folders_of.setdefault(row["arm"], []).append(folder)
+    text += show_extras(folders_of)
     recoveries: dict[str, list] = {}  # arm, and task where there are several -> of each run
     if all(os.path.exists(folder / "config.json") for folder in folders):
         for folder, row in zip(folders, rows):
@@ -123,8 +145,6 @@ def tabulate_study(out: Path, named: str) -> str:
                     several = f" {snapshot.task.name}" if len(run.snapshots) > 1 else ""
                     name = f"{row['arm']}{several}"
                     recoveries.setdefault(name, []).append(recovery(run.model, snapshot))
-    if readouts:
-        text.append(show_readouts(readouts))
     if recoveries:
         text.append(show_recoveries(recoveries))
     return "\n".join(text)

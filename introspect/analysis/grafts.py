@@ -118,18 +118,18 @@ def rotate(folded: GPT, rotation: Tensor) -> GPT:
 
 @torch.no_grad()
 def alarms(run: GPT, grafted: GPT, task: RunTask, subjects: Tensor, said: Tensor) -> Tensor:
-    """(n,) mean over pairs of log P_run - log P_graft of what the run says of `subjects` (n,).
+    """(n, P) log P_run - log P_graft of what the run says of `subjects` (n,).
 
     Args:
         said: (n, P) classes of the channel.
     """
     if not len(subjects):
-        return torch.zeros(0)
+        return torch.zeros(0, said.shape[1])
     device, found = run.token.weight.device, []
     for rows, words in zip(subjects.to(device).split(CHUNK), said.to(device).split(CHUNK)):
         before, after = (task.interview.explanations(m, rows) for m in (run, grafted))
         fall = (before - after).gather(-1, words[..., None])[..., 0]  # (B, P)
-        found.append(fall.mean(-1).cpu())
+        found.append(fall.cpu())
     return torch.cat(found)
 
 
@@ -193,7 +193,7 @@ def compare_grafts(
     for name, recipient in {"edited": edited, "own": own, "rotated": turned}.items():
         grafted = add_change(recipient, *change)
         scores = [
-            alarms(run, grafted, task, rows, snapshot.explanation[rows])
+            alarms(run, grafted, task, rows, snapshot.explanation[rows]).mean(-1)
             for rows in (edit.subjects, others)
         ]
         answers = task.interview.answers_of_all(recipient).argmax(-1)[edit.subjects]

@@ -15,7 +15,6 @@ penalty 1e-3 is our choice.
 """
 
 import copy
-from functools import reduce
 from typing import Any
 
 import torch
@@ -25,19 +24,19 @@ from introspect.interview import CHUNK, RunTask
 from introspect.measure import Snapshot, measure, measure_controls
 from introspect.model import GPT
 from introspect.reading import NUMBER
-from introspect.report.html import aligned
-from introspect.report.text import estimate
-from introspect.stats import interval
+from introspect.report.text import tabulate
 
-SHOWN = {  # what is in readout.json -> in words
-    ("own",): "explanations, answers as they are",
-    ("refitted",): "explanations, answer head refitted",
-    ("rivals", "frozen"): "a linear reader of M0",
-    ("rivals", "current"): "a linear reader of the run",
-    ("rivals", "words"): "a linear reader of words",
+SHOWN = {  # in words -> what is in readout.json
+    "explanations, answers as they are": ("own",),
+    "explanations, answer head refitted": ("refitted",),
+    "a linear reader of M0": ("rivals", "frozen"),
+    "a linear reader of the run": ("rivals", "current"),
+    "a linear reader of words": ("rivals", "words"),
+    "the run, fitted on its labels now": ("rivals", "state"),
+    "words, fitted on its labels now": ("rivals", "state_words"),
 }
-PART = {"gap": NUMBER, "adjusted": NUMBER}
-RIVALS = {"frozen": PART, "current": PART, "words": PART}
+PART = {"self": NUMBER, "gap": NUMBER, "adjusted": NUMBER}
+RIVALS = {keys[1]: PART for keys in SHOWN.values() if len(keys) > 1}
 FORM = {"own": PART, "refitted": PART, "rivals": RIVALS}  # of readout.json
 L2 = 1e-3
 TOLERANCE = 1e-8  # largest norm of the gradient at the end
@@ -143,13 +142,7 @@ def compare_readouts(
 
 
 def show_readouts(runs_of: dict[str, list[dict[str, Any]]]) -> str:
-    """Gaps and adjusted gaps that the files readout.json of each arm have, as text; means over its
-    runs."""
-    lines = [["who explains held-out items", "arm", "n", "gap", "adjusted"]]
-    for keys, words in SHOWN.items():
-        for arm, runs in runs_of.items():
-            parts = [reduce(lambda value, key: value[key], keys, run) for run in runs]
-            gaps = (interval([part[key] for part in parts]) for key in PART)
-            means = [estimate(each, key) for each, key in zip(gaps, PART)]
-            lines.append([words, arm, str(len(runs)), *means])
-    return aligned(lines)
+    """What the files readout.json of each arm have, as text; means over its runs."""
+    tables = {"gap": ("gap",), "adjusted": ("adjusted",)}, {"Self": ("self",)}
+    what = "who explains held-out items"
+    return "\n".join(tabulate(what, SHOWN, columns, runs_of) for columns in tables)

@@ -12,6 +12,11 @@ An explainer that couples has Self > Orig, and an adjusted gap above 0 too: wher
 become frequent, whoever says it often gains a gap without seeing anything. `frozen` cannot see what
 has moved since, and `words` sees nothing of any model. `current` has the same access as the run's
 own head, so it shows what the trunk offers to a linear reader, not what the run uses.
+
+Two more readers are fitted on what is true of the run now, E(M) of the explained subjects: `state`
+of its activations, `state_words` of words. They are no rivals, since they have other labels. Where
+explanations were trained on shuffled labels, they tell whether the state is there and only the
+channel is not. The reader of words shows how much of it needs no model.
 """
 
 import copy
@@ -48,10 +53,13 @@ def list_words(task: RunTask) -> Tensor:
     return torch.stack(asked, dim=1).double()
 
 
-def explain_by(x: Tensor, snapshot: Snapshot) -> Tensor:
-    """(N, P) the likeliest label by a classifier of x (N, P, D), fitted on the training labels."""
-    train, n_class = snapshot.rows("train"), int(snapshot.targets.max()) + 1
-    targets = F.one_hot(snapshot.targets[train].flatten(), n_class).double()
+def explain_by(x: Tensor, labels: Tensor, train: Tensor) -> Tensor:
+    """(N, P) the likeliest label by a classifier of x (N, P, D).
+
+    Args:
+        labels: (N, P) of which those of the subjects `train` are fitted.
+    """
+    targets = F.one_hot(labels[train].flatten(), int(labels.max()) + 1).double()
     weights, bias = fit_classifier(x[train].flatten(0, 1), targets)
     return (x.double() @ weights + bias).argmax(-1)
 
@@ -66,11 +74,14 @@ def compare_rivals(model: GPT, m0: GPT, snapshot: Snapshot) -> dict[str, Any]:
     task = snapshot.task
     if snapshot.channel.suffixes != ((),) or snapshot.channel.name not in ("head", "probe"):
         raise ValueError("rivals are for channels head and probe")
+    now, words, train = read_questions(model, task), list_words(task), snapshot.rows("train")
     said = {
         "own": snapshot.explanation,
-        "frozen": explain_by(read_questions(m0, task), snapshot),
-        "current": explain_by(read_questions(model, task), snapshot),
-        "words": explain_by(list_words(task), snapshot),
+        "frozen": explain_by(read_questions(m0, task), snapshot.targets, train),
+        "current": explain_by(now, snapshot.targets, train),
+        "words": explain_by(words, snapshot.targets, train),
+        "state": explain_by(now, snapshot.current, train),
+        "state_words": explain_by(words, snapshot.current, train),
     }
     return {name: judge(explanation, snapshot) for name, explanation in said.items()}
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from introspect.analysis.alarm import compare_alarms
+from introspect.analysis.conflict import compare_conflicts
 from introspect.analysis.editing import choose_edit, compare_edits
 from introspect.analysis.grafts import compare_grafts
 from introspect.analysis.odds import compare_odds
@@ -63,8 +65,15 @@ def measure_edits(run: Loaded, find_m0: Callable[[], GPT]) -> dict[str, Any]:
     }
 
 
+def measure_alarms(run: Loaded, find_m0: Callable[[], GPT]) -> dict[str, Any]:
+    """Whether explanations of the first task find what is moved after their training."""
+    return compare_alarms(run.model, run.snapshots[0], run.frozen[0], run.config.world_seed)
+
+
 EXTRAS: dict[str, Callable[[Loaded, Callable[[], GPT]], Any]] = {  # of a run, and of its M0
+    "alarm": measure_alarms,
     "circuits": lambda run, _: shared_sites(run.model, run.snapshots[0].task),
+    "conflict": lambda run, find_m0: compare_conflicts(run, find_m0()),
     "edits": measure_edits,
     "probes": lambda run, _: where_known(run.model, run.snapshots[0].task),
     "readout": measure_readout,

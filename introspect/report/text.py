@@ -1,13 +1,16 @@
 """A run and a study for the terminal, and the cells that the report shows as well."""
 
 import textwrap
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from introspect.report.html import aligned
 from introspect.report.words import NAMES
-from introspect.stats import side_of
+from introspect.stats import interval, side_of
 
 WIDTH = 100  # columns
+SIGNED = ("gap", "adjusted", "cosine")  # numbers shown with a sign
 
 
 def number(x: float | None, key: str = "") -> str:
@@ -16,7 +19,7 @@ def number(x: float | None, key: str = "") -> str:
     >>> number(0.2), number(0.2, "gap"), number(None)
     ('0.200', '+0.200', 'n/a')
     """
-    return "n/a" if x is None else f"{x:{'+' if key in ('gap', 'adjusted') else ''}.3f}"
+    return "n/a" if x is None else f"{x:{'+' if key in SIGNED else ''}.3f}"
 
 
 def estimate(interval: dict[str, Any], key: str = "", n: int | None = None) -> str:
@@ -29,6 +32,33 @@ def estimate(interval: dict[str, Any], key: str = "", n: int | None = None) -> s
     if interval["low"] is not None:
         text += f" [{number(interval['low'], key)}, {number(interval['high'], key)}]"
     return text if n in (None, interval["n"]) else f"{text} (n = {interval['n']})"
+
+
+def tabulate(
+    what: str,
+    places: Mapping[str, Sequence[str]],
+    columns: Mapping[str, Sequence[str]],
+    runs_of: Mapping[str, Sequence[dict[str, Any]]],
+) -> str:
+    """Numbers of the runs of each arm: a row for each place and arm, means with their intervals.
+
+    Args:
+        places, columns: words -> nested keys; those of a place, then those of a column, lead to a
+            number. Runs without it do not count.
+    """
+
+    def read(run: Any, keys: Sequence[str]) -> float | None:
+        return reduce(lambda value, key: value.get(key) if value else None, keys, run)
+
+    lines = [[what, "arm", "n", *columns]]
+    for words, place in places.items():
+        for arm, runs in runs_of.items():
+            found = [interval([read(run, [*place, *keys]) for run in runs])
+                     for keys in columns.values()]
+            cells = [estimate(each, keys[-1], len(runs))
+                     for each, keys in zip(found, columns.values())]
+            lines.append([words, arm, str(len(runs)), *cells])
+    return aligned(lines)
 
 
 def references(arms: dict[str, Any], split: str) -> list[tuple[str, str, str]]:

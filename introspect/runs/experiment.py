@@ -27,6 +27,7 @@ WORDS = {
     "order": "labels of a model with another order of batches",
     "depth": "labels of a model with three blocks",
     "layers": "{n_layer} blocks",
+    "labels": "explanation labels of {explained_share:.0%} of the facts",
     "length": "another number of pretraining updates",
     "width": "another width of the residual stream",
     "strength": "an objective of strength {objective_strength:g}",

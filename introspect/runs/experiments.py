@@ -195,6 +195,25 @@ EXPERIMENTS = {
         arms={"reg": {}, **dial("layers", [4, 6], "n_layer")},
         extra="edits",
         open="what M0 knows: rates and numbers of updates are those of two blocks."),
+    "alarm": Experiment(
+        question="Do changed explanations find what changes after explanation training has ended?",
+        arms={"reg": {}, **SHUFFLED},
+        extra="alarm",
+        open="which weights are moved. Nothing holds other answers. What moves easily does so in "
+        "answers and in explanations; items that moved alone are held against themselves in the "
+        "unmoved copy, and they are few. Two objectives, one rate."),
+    "conflict": Experiment(
+        question="Do explanation loss and anchor pull against each other, when, and in what?",
+        arms={"reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED},
+        extra="conflict",
+        open="what AdamW makes of gradients, and the way between three moments. In noreg the "
+        "anchor is measured and not trained."),
+    "labels": Experiment(
+        question="Does a reader of the text alone do as well, with as many labels?",
+        arms={"reg": {}, **dial("labels", [0.15, 0.05], "explained_share"), **SHUFFLED},
+        extra="readout",
+        open="what else fewer labels mean: the anchor holds fewer subjects, each is trained on "
+        "more often, and more are held out. The reader of words is linear in them."),
     "knowledge": Experiment(
         question="Does coupling depend on where knowledge lives, in one embedding a fact or in "
         "what is computed of a pair?",
@@ -267,5 +286,6 @@ EXPERIMENTS["prediction"] = Experiment(
     "Conditions of unlike kinds are hardly predicted without the arm that has no anchor. "
     "No predictor knows the channel.",
 )
-UNCLAIMED = "single", "strength", "dose", "room", "start", "depth"
+UNCLAIMED = ("single", "strength", "dose", "room", "start", "depth", "alarm", "conflict",
+             "labels")  # fmt: skip
 CLAIMED = [name for name in EXPERIMENTS if name not in UNCLAIMED]  # with claims about them
