@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from introspect.analysis import score
-from introspect.fields import Refused, check_fields, nearest, option
+from introspect.fields import Refused, check_fields, option
 from introspect.reading import read_json
 from introspect.runs.build import build
 from introspect.runs.cli import (
@@ -30,6 +30,7 @@ from introspect.runs.cli import (
     parser_of,
     resolve_device,
 )
+from introspect.runs.declared import find_experiment
 from introspect.runs.experiments import CLAIMED, EXPERIMENTS
 from introspect.tasks.registry import find_tasks
 
@@ -61,7 +62,7 @@ def main(argv: list[str]) -> int:
     calibrate = commands.add_parser("calibrate", help="how often intervals and verdicts are right")
     add_flags(calibrate, CalibrateConfig)
     one = commands.add_parser("experiment", help="run an experiment and judge the claims about it")
-    one.add_argument("name", metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}")
+    one.add_argument("name", metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}, or FILE.py:NAME")
     add_flags(one, LabConfig)
     add_flags(commands.add_parser("claims", help="run all experiments, judge all"), LabConfig)
     args = parser.parse_args(argv)
@@ -154,9 +155,7 @@ class LabConfig:
 def judge_claims(names: list[str], config: LabConfig) -> int:
     """Make the missing runs of these experiments, judge their claims, write the reports."""
     for name in names:
-        if name not in EXPERIMENTS:
-            near = nearest(name, EXPERIMENTS)
-            raise Refused(f"{name}: no such experiment{near or '; --help names them'}")
+        find_experiment(name)
     seeds = range(config.seed, config.seed + config.seeds)
     if config.publish and (names != CLAIMED or list(seeds) != PUBLISHED):
         raise Refused(
@@ -165,6 +164,7 @@ def judge_claims(names: list[str], config: LabConfig) -> int:
         )
     started, device = time.monotonic(), resolve_device(config.device)
     from introspect.lab.extras import perform
+    from introspect.lab.own_claims import list_own_claims
     from introspect.lab.publish import log, write_all
     from introspect.lab.tables import fill, show
     from introspect.lab.verdicts import rows_of
@@ -176,6 +176,10 @@ def judge_claims(names: list[str], config: LabConfig) -> int:
     if not (config.publish or config.results_dir):
         results = workspace.root
     settings = settings_of(names)
+    for setting in settings:  # refuses what a file declares before anything is written
+        list_own_claims([setting])
+        for arm in setting.declared.arms:
+            setting.declared.config(arm, setting.task, {}, config.seed)
     for setting in settings if not config.publish else ():
         claim_view(results / setting.name)
     gathered = perform(workspace, settings, seeds)

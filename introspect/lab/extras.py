@@ -18,10 +18,11 @@ from introspect.analysis.rivals import compare_rivals
 from introspect.analysis.splits import by_class
 from introspect.analysis.steering import compare_steering
 from introspect.config import Config
+from introspect.fields import Refused, nearest
 from introspect.files import write_json
+from introspect.lab.own_claims import list_own_claims
 from introspect.measure import Snapshot
 from introspect.model import GPT
-from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.jobs import Meter
 from introspect.runs.load import Loaded, load_run
 from introspect.runs.pool import start_workers
@@ -72,11 +73,20 @@ EXTRAS: dict[str, Callable[[Loaded, Callable[[], GPT]], Any]] = {  # of a run, a
 def perform(
     workspace: Workspace, settings: Sequence[Setting], seeds: Sequence[int], what: str = "claims"
 ) -> dict[Setting, Gathered]:
-    """Run what is missing of these settings, and measure the extras of their experiments."""
+    """Run what is missing of these settings, and measure the extras of their experiments.
+
+    Raises:
+        Refused: before any run, claims or an extra of the user's own that are none.
+    """
+    list_own_claims(settings)
+    for setting in settings:
+        if (name := setting.declared.extra) not in ("", *EXTRAS):
+            allowed = f"{', '.join(EXTRAS)}{nearest(name, EXTRAS)}"
+            raise Refused(f"{setting.experiment}: extra {name!r} must be of {allowed}")
     gathered = perform_settings(workspace, settings, seeds, what)
     todo = {}  # each once
     for setting in settings:
-        name = EXPERIMENTS[setting.experiment].extra
+        name = setting.declared.extra
         for (arm, seed), job in plan_jobs(workspace, setting, seeds).items() if name else ():
             path = job.out / f"{name}.json"
             if arm in gathered[setting].runs[seed] and not path.exists():

@@ -92,7 +92,8 @@ def claim_blocks(rows: Rows, family: int) -> list[str]:
         return []
     notes = [STAR] if any(row["after"] for row in rows) else []
     names = dict.fromkeys(row["name"] for row in rows)
-    about = [f"{name}: {HEADLINES[name].note}" for name in names if HEADLINES[name].note]
+    about = [f"{name}: {HEADLINES[name].note}" for name in names
+             if name in HEADLINES and HEADLINES[name].note]
     return [table([HEAD, *map(cells, rows)]), *map(clean, [*notes, correction(family), *about])]
 
 

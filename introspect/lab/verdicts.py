@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from introspect.lab.claim import Claim
 from introspect.lab.claims import CLAIMS
+from introspect.lab.own_claims import list_own_claims
 from introspect.lab.quantities import Statistic
 from introspect.runs.study import Gathered, Missing, Runs, Setting
 from introspect.stats import holm, interval, p_value, side_of
@@ -28,14 +29,14 @@ class Row(NamedTuple):
 
 
 def rows_of(gathered: dict[Setting, Gathered], corrected: bool) -> list[Row]:
-    """Every claim about these settings, in the order of CLAIMS.
+    """Every claim about these settings, in the order of CLAIMS, then those of the user's own.
 
     A seed counts where all runs that the claim is about are there. `corrected` applies Holm's
     method to all rows together; it is for calls with every experiment, because a part of the table
     would be a smaller family than the published one.
     """
     judged = []
-    for claim in CLAIMS:
+    for claim in [*CLAIMS, *list_own_claims(gathered)]:
         setting = Setting(claim.experiment, claim.task)
         if setting not in gathered:
             continue
