@@ -60,7 +60,7 @@ def build(tasks: Mapping[str, type], overrides: dict[str, Any]) -> Config:
             check_fields(worlds[-1])
         except Refused as e:
             raise Refused(str(e).replace("--", f"--{name_flag(name, '', tasks)}", 1)) from None
-        except ValueError as e:
+        except (ValueError, TypeError) as e:
             raise Refused(f"task {name}: {e}") from None
     groups = {}
     for key, group in GROUPS.items():

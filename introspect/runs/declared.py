@@ -61,7 +61,9 @@ def is_grid(name: str) -> bool:
 
 
 def name_grid(dials: Sequence[str]) -> str:
-    """The name of the grid of these dials, each as --dial takes it."""
+    """The name of the grid of these dials, each as --dial takes it; refuses one with blanks."""
+    if blank := [dial for dial in dials if " " in dial]:
+        raise Refused(f"--dial={blank[0]}: must be FIELD:VALUE,VALUE,... without blanks")
     return " ".join(["dial", *dials])
 
 
@@ -122,8 +124,8 @@ def make_grid(dials: Sequence[str]) -> Experiment:
     for dial in dials:
         field, _, text = dial.rpartition(":")
         words = text.split(",")
-        if not field or " " in dial:
-            raise Refused(f"--dial={dial}: must be FIELD:VALUE,VALUE,... without blanks")
+        if not field:
+            raise Refused(f"--dial={dial}: must be FIELD:VALUE,VALUE,...")
         if field in (*values, "seed"):
             why = "--seeds says how many" if field == "seed" else "it is dialed already"
             raise Refused(f"--dial={dial}: must be of another field than {field}; {why}")
