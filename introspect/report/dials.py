@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 
 from introspect.report.figures import explain, in_our_look, new_figure, svg_of
+from introspect.report.text import cut
 
 PANELS = {"gap": "gap = Self - Orig", "adjusted": "adjusted gap", "drift": "drift d"}
 SPREAD = 0.3  # the width over which lines stand beside each other, in steps of the axis
+ROOM = 30  # characters below a panel
 
 
 @in_our_look
@@ -26,6 +28,7 @@ def draw_dials(study: dict[str, Any]) -> str | None:
     dialed = study["dialed"]
     first = next(iter(next(iter(dialed.values()))))
     ticks = list(dict.fromkeys(values[first] for values in dialed.values()))
+    words = [cut(str(value), ROOM) for value in ticks]
     lines: dict[str, dict[int, str]] = {}  # what a line is -> place on the axis -> arm
     for arm, values in dialed.items():
         others = ", ".join(f"{k}={v}" for k, v in values.items() if k != first)
@@ -44,7 +47,8 @@ def draw_dials(study: dict[str, Any]) -> str | None:
             panel.plot(at, mean, "o-", color=color, markersize=4.5, linewidth=1)
             panel.vlines(at, low, high, color=color, linewidth=1.5)
         panel.axhline(0, color="#999999", linewidth=0.8, zorder=0)
-        panel.set(xticks=range(len(ticks)), xticklabels=map(str, ticks), xlabel=first)
+        panel.set(xticks=range(len(ticks)), xticklabels=words, xlabel=first)
+        panel.tick_params("x", rotation=90 if len(" ".join(words)) > ROOM else 0)
         panel.set_title(title, loc="left", fontsize=9)
         bottom, top = panel.get_ylim()
         panel.set_ylim(max(bottom, -1), min(top, 1))  # an interval of two seeds may be wider

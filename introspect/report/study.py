@@ -58,7 +58,8 @@ def describe_study(
         "words": {arm: experiment.say(arm) for arm in arms},
         "fields": {arm: show_fields({k: v for k, v in fields.items() if k not in shared})
                    for arm, fields in differing.items()},
-        "dialed": {arm: experiment.sets(arm, 0) for arm in arms} if experiment.dials else {},
+        "dialed": {arm: sets for arm, sets in experiment.arms.items()
+                   if experiment.dials and arm in arms},
         **summarize(rows),
         "runs": [{key: row[key] for key in shown} for row in rows],
         "failed": failed,

@@ -92,7 +92,7 @@ def locate(name: str) -> tuple[str, str]:
 
 def load_module(path: Path, what: str) -> Any:
     """The module in a file that `what` names. Worker processes can import it by its name."""
-    if path.suffix != ".py" or not path.is_file():
+    if path.suffix != ".py" or not os.path.isfile(path):
         raise Refused(f"{what}: {path} must be a Python file that is there")
     if not path.stem.isidentifier():
         raise Refused(f"{what}: {path} must be named so that Python can import it")
