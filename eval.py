@@ -155,7 +155,7 @@ class LabConfig:
 def judge_claims(names: list[str], config: LabConfig) -> int:
     """Make the missing runs of these experiments, judge their claims, write the reports."""
     for name in names:
-        find_experiment(name)
+        find_experiment(name)  # refuses what is none
     seeds = range(config.seed, config.seed + config.seeds)
     if config.publish and (names != CLAIMED or list(seeds) != PUBLISHED):
         raise Refused(

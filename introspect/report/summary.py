@@ -44,8 +44,8 @@ def minus(a: float | None, b: float | None) -> float | None:
 def differences(results: dict[str, dict[int, dict]]) -> dict[str, Any]:
     """Paired differences over the seeds that both arms have: between every two arms or, of more
     than 8, between the first and every other one."""
-    paired, pairs = {}, combinations(results, 2)
-    for a, b in pairs if len(results) <= MOST_SHOWN else islice(pairs, len(results) - 1):
+    paired, n = {}, len(results)
+    for a, b in islice(combinations(results, 2), None if n <= MOST_SHOWN else n - 1):
         seeds = sorted(results[a].keys() & results[b].keys())
         pairs = [(results[a][s], results[b][s]) for s in seeds]
         keys = [k for k in ("self", "orig", "gap", "adjusted") if all(k in x for x, _ in pairs)]

@@ -57,6 +57,7 @@ def is_own(name: str) -> bool:
 
 
 def is_grid(name: str) -> bool:
+    """Whether a name is that of a grid."""
     return name.startswith("dial ")
 
 
@@ -147,7 +148,7 @@ def make_grid(dials: Sequence[str]) -> Experiment:
 
 
 def literal(text: str) -> Any:
-    """A value as its flag would read it: a number, true or false, else text."""
+    """A number, true or false, else text. Whether its field allows it is checked as for a flag."""
     for kind in (int, float):
         try:
             return kind(text)
