@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from introspect.analysis import score
-from introspect.fields import Refused, check_fields, nearest, option
+from introspect.fields import Refused, check_fields, option
 from introspect.reading import read_json
 from introspect.runs.build import build
 from introspect.runs.cli import (
@@ -30,6 +30,7 @@ from introspect.runs.cli import (
     parser_of,
     resolve_device,
 )
+from introspect.runs.declared import find_experiment
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.tasks.registry import find_tasks
 
@@ -61,7 +62,7 @@ def main(argv: list[str]) -> int:
     calibrate = commands.add_parser("calibrate", help="how often intervals and verdicts are right")
     add_flags(calibrate, CalibrateConfig)
     one = commands.add_parser("experiment", help="run an experiment and judge the claims about it")
-    one.add_argument("name", metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}")
+    one.add_argument("name", metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}, or FILE.py:NAME")
     add_flags(one, LabConfig)
     add_flags(commands.add_parser("claims", help="run all experiments, judge all"), LabConfig)
     args = parser.parse_args(argv)
@@ -160,9 +161,8 @@ class LabConfig:
 
 def judge_claims(name: str | None, config: LabConfig) -> int:
     """Make the missing runs of an experiment, or of all with claims, judge, write the reports."""
-    if name and name not in EXPERIMENTS:
-        near = nearest(name, EXPERIMENTS)
-        raise Refused(f"{name}: no such experiment{near or '; --help names them'}")
+    if name:
+        find_experiment(name)  # refuses what is none
     seeds = range(config.seed, config.seed + config.seeds)
     if config.publish and (name or list(seeds) != PUBLISHED or config.draws != 2):
         raise Refused(
@@ -173,6 +173,7 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
     from introspect.analysis.folders import show_extras
     from introspect.lab.claims import list_experiments
     from introspect.lab.extras import perform
+    from introspect.lab.own_claims import list_own_claims
     from introspect.lab.publish import log, write_all
     from introspect.runs.archive import unpack
     from introspect.lab.tables import fill, show
@@ -185,6 +186,10 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
     if not (config.publish or config.results_dir):
         results = workspace.root
     settings = settings_of([name] if name else list_experiments(config.families))
+    for setting in settings:  # refuses what a file declares before anything is written
+        list_own_claims([setting])
+        for arm in setting.declared.arms:
+            setting.declared.config(arm, setting.task, {}, config.seed)
     for archive in sorted(Path(config.unpack).glob("*.tar.xz")) if config.unpack else ():
         unpack(archive, workspace.root / "runs")
     for setting in settings if not config.publish else ():
@@ -198,7 +203,7 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
         fill(ROOT / "README.md", read_json(results / "claims.json", {"rows": list}))
     print(show(rows))
     for setting, made in gathered.items():
-        experiment = EXPERIMENTS[setting.experiment]
+        experiment = setting.declared
         folders_of = {arm: [runs[arm].folder for runs in made.runs.values() if arm in runs]
                       for arm in experiment.arms}  # fmt: skip
         for text in show_extras(folders_of, [experiment.extra]):

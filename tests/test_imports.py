@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 WINGS = ["runs", "report", "analysis", "lab"]  # each opens into the core and those before it
 FREE_OF_TORCH = {"config", "fields", "files", "stats", "streams", "tokenizer"}
 FREE_OF_TORCH |= {"tasks.registry", "runs.experiment", "runs.build", "runs.cli", "runs.experiments"}
+FREE_OF_TORCH |= {"runs.declared"}
 FREE_OF_TORCH |= {"tasks.check", "runs.share", "reading", "forms", "files"}
 FREE_OF_TORCH |= {"analysis.calibration"}
 FREE_OF_TORCH |= {"analysis.matrix", "analysis.score"}
@@ -17,6 +18,7 @@ FREE_OF_TORCH |= {"report.html", "report.summary", "report.text", "report.words"
 FREE_OF_TORCH |= {"lab.claim", "lab.claims", "lab.headlines", "lab.objections", "lab.our_claims"}
 FREE_OF_TORCH |= {"lab.quantities"}
 OPTIONAL = {  # each is imported within a function, which does without where it is not there
+    "report.dials": {"matplotlib"},
     "report.figures": {"matplotlib"},
     "analysis.bench_peers": {"captum", "transformers"},
 }

@@ -18,7 +18,7 @@ FAMILIES = {  # number -> which claims are judged together, in this order
 class Claim:
     """One row of the table: a number of every world, and where the claim puts it."""
 
-    name: str  # C1-C15 or N1-N6; several rows share one
+    name: str  # C1-C15, N1-N6 or one of the user's own; several rows share one
     says: str  # the row in words: unique within its claim, short enough for a figure
     experiment: str
     measured: str  # the same row by the names of its arms

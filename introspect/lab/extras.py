@@ -20,10 +20,11 @@ from introspect.analysis.rivals import compare_rivals
 from introspect.analysis.splits import by_class
 from introspect.analysis.steering import compare_steering
 from introspect.config import Config
+from introspect.fields import Refused, nearest
 from introspect.files import write_json
+from introspect.lab.own_claims import list_own_claims
 from introspect.measure import Snapshot
 from introspect.model import GPT
-from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.jobs import Meter
 from introspect.runs.load import Loaded, load_run
 from introspect.runs.pool import start_workers
@@ -91,11 +92,19 @@ def perform(
 
     Args:
         n_draw: of each world, at most; experiments say how many are worth their time.
+
+    Raises:
+        Refused: before any run, claims or an extra of the user's own that are none.
     """
+    list_own_claims(settings)
+    for setting in settings:
+        if (name := setting.declared.extra) not in ("", *EXTRAS):
+            allowed = f"{', '.join(EXTRAS)}{nearest(name, EXTRAS)}"
+            raise Refused(f"{setting.experiment}: extra {name!r} must be of {allowed}")
     gathered = perform_settings(workspace, settings, worlds, what, n_draw)
     todo = {}  # each once
     for setting in settings:
-        name = EXPERIMENTS[setting.experiment].extra
+        name = setting.declared.extra
         seeds = seeds_of(setting, worlds, n_draw)
         for (arm, seed), job in plan_jobs(workspace, setting, seeds).items() if name else ():
             path = job.out / f"{name}.json"

@@ -86,7 +86,8 @@ def claim_blocks(rows: Rows, families: dict[str, int]) -> list[str]:
     if not rows:
         return []
     names = dict.fromkeys(row["name"] for row in rows)
-    about = [f"{name}: {HEADLINES[name].note}" for name in names if HEADLINES[name].note]
+    about = [f"{name}: {HEADLINES[name].note}" for name in names
+             if name in HEADLINES and HEADLINES[name].note]
     return [table([HEAD, *map(cells, rows)]), *map(clean, [correction(families), *about])]
 
 

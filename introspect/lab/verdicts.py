@@ -10,6 +10,7 @@ import numpy as np
 from introspect.analysis.hypotheses import differs, keep_gates, within
 from introspect.lab.claim import FAMILIES, SMALLEST, Claim
 from introspect.lab.claims import CLAIMS
+from introspect.lab.own_claims import list_own_claims
 from introspect.lab.quantities import Statistic
 from introspect.runs.experiment import world_of
 from introspect.runs.study import Gathered, Missing, Runs, Setting
@@ -34,7 +35,7 @@ class Row(NamedTuple):
 
 
 def rows_of(gathered: dict[Setting, Gathered], families: int) -> list[Row]:
-    """Every claim about these settings, in the order of CLAIMS.
+    """Every claim about these settings, in the order of CLAIMS, then those of the user's own.
 
     A world counts where all runs of a draw that the claim is about are there.
 
@@ -44,7 +45,7 @@ def rows_of(gathered: dict[Setting, Gathered], families: int) -> list[Row]:
             corrected, because a part of the table would be smaller families than the published.
     """
     measured = []
-    for claim in CLAIMS:
+    for claim in [*CLAIMS, *list_own_claims(gathered)]:
         setting = Setting(claim.experiment, claim.task)
         if setting in gathered and claim.family_of_name <= (families or len(FAMILIES)):
             runs = gathered[setting].runs

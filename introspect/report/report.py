@@ -7,8 +7,9 @@ import shlex
 from typing import Any
 
 from introspect.report.html import clean, items, table
-from introspect.report.text import estimate, number, references, task_rows
+from introspect.report.text import count_verdicts, estimate, number, references, task_rows
 from introspect.report.words import GLOSSARY, NAMES
+from introspect.runs.declared import arguments_of
 from introspect.stats import side_of
 
 # columns not called as in examples.json
@@ -63,6 +64,16 @@ def findings(study: dict[str, Any]) -> list[str]:
         what += "task's name are for it."
     facts = clean(f"{what} {ran}")
     return [clean(study["question"]), facts, items(answers), "## Key figures", items(cards)]
+
+
+def count_findings(study: dict[str, Any]) -> list[str]:
+    """The question and how many arms have which verdict, for more arms than can be told apart."""
+    arms, seeds = study["arms"], ", ".join(map(str, study["seeds"]))
+    facts = f"Task {study['task']}. {len(arms)} arms. Seeds {seeds}. {count_verdicts(arms)} "
+    facts += f"M0 knows {number(study['m0']['known']['mean'])} of the clear answers. "
+    facts += f"Runs finished: {len(study['runs'])}, all in runs.jsonl; "
+    facts += f"diverged: {'; '.join(study['failed']) or 'none'}."
+    return [clean(study["question"]), clean(facts)]
 
 
 def unexplained(arm: str, task: str, part: dict[str, Any]) -> tuple[str, str]:
@@ -131,9 +142,13 @@ def numbers(study: dict[str, Any]) -> list[str]:
             paired = (estimate(change[key], "gap") for key in ("self", "orig", "gap"))
             rows.append([pair, str(change["gap"]["n"]), *paired])
         blocks += [f"### {title}", table([row + [""] * (len(rows[0]) - len(row)) for row in rows])]
-    if tasks := task_rows(arms):
-        blocks += ["### By task, held-out items", BY_TASK, table(tasks)]
-    return blocks
+    return blocks + tasks_table(study)
+
+
+def tasks_table(study: dict[str, Any]) -> list[str]:
+    """Of runs of several tasks, the measures of each task."""
+    tasks = task_rows(study["arms"])
+    return ["### By task, held-out items", BY_TASK, table(tasks)] if tasks else []
 
 
 def show_examples(shown: dict[str, tuple[int, list[dict]]]) -> list[str]:
@@ -169,14 +184,19 @@ def runs_table(study: dict[str, Any]) -> list[str]:
 
 
 def arms_table(study: dict[str, Any]) -> list[str]:
-    """What each arm is, in words and by its fields, with its means on held-out items."""
+    """What each arm is, in words and by its fields or, of a grid, by the values of its dials, with
+    its means on held-out items."""
+    dialed = study["dialed"]
+    head = ["arm", "what it is", "differs from the defaults in"]
     rows = [
-        ["arm", "what it is", "differs from the defaults in", "n", "Self", "Orig", "gap"]
+        [*(next(iter(dialed.values())) if dialed else head), "n", "Self", "Orig", "gap"]
         + ["adjusted gap", "drift", "preference", "agreement (training)", "majority", "untrained"]
         + ["verdict"]
     ]
     for arm, measures in study["arms"].items():
-        words = [arm, study["words"][arm], study["fields"][arm], str(measures["gap"]["n"])]
+        words = [arm, study["words"][arm], study["fields"][arm]]
+        words = [*map(str, dialed[arm].values())] if dialed else words
+        words.append(str(measures["gap"]["n"]))
         gaps = [estimate(measures[key], "gap") for key in ("gap", "adjusted")]
         both = [number(measures[key]["mean"]) for key in ("self", "orig")]
         others = [measures[key] for key in ("drift", "preference")]
@@ -217,7 +237,8 @@ def say_made_with(study: dict[str, Any]) -> list[str]:
 
 def background(study: dict[str, Any]) -> list[str]:
     """What the words mean, what was not controlled, and how to get the same again."""
-    words = ["python train.py", study["experiment"], shlex.quote(f"--task={study['task']}")]
+    words = ["python train.py", *map(shlex.quote, arguments_of(study["experiment"]))]
+    words += [shlex.quote(f"--task={study['task']}")]
     words += [f"--seed={min(study['seeds'])}", f"--seeds={len(study['seeds'])}"]
     words += [shlex.quote(f"--{k}={flag_text(v)}") for k, v in study["overrides"].items()]
     return [

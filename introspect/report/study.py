@@ -13,26 +13,28 @@ from introspect.fields import Refused
 from introspect.files import write_json, write_lines, write_text
 from introspect.forms import EXAMPLES, ITEM, ROW, UNTRAINED
 from introspect.reading import read_json, read_lines
+from introspect.report.dials import draw_dials
 from introspect.report.figures import curves, dots, inline
 from introspect.report.html import clean, page
 from introspect.report.report import (
-    CAPTION, NO_CURVES, arms_table, background, findings, not_controlled, numbers, runs_table,
-    say_made_with, show_examples,
+    CAPTION, NO_CURVES, arms_table, background, count_findings, findings, not_controlled, numbers,
+    runs_table, say_made_with, show_examples, tasks_table,
 )
-from introspect.report.summary import by_world, summarize
+from introspect.report.summary import MOST_SHOWN, by_world, summarize
 from introspect.runs.build import build
-from introspect.runs.experiment import show_fields, world_of
-from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.declared import find_experiment, is_own
+from introspect.runs.experiment import Experiment, show_fields, world_of
 from introspect.runs.study import Gathered, Run, Setting
 from introspect.tasks.registry import find_tasks
 
-MOST_CURVES = 8  # arms; more columns cannot be read
 Arms = dict[str, list[Run]]  # the runs of each arm, in the order of the seeds
 
 
-def describe_study(setting: Setting, rows: list[dict], failed: list[str]) -> dict[str, Any]:
+def describe_study(
+    setting: Setting, experiment: Experiment, rows: list[dict], failed: list[str]
+) -> dict[str, Any]:
     """The numbers of a study from the lines of its runs.jsonl, and in words what its arms are."""
-    experiment, task = EXPERIMENTS[setting.experiment], setting.task
+    task = setting.task
     seeds = sorted({world_of(row["seed"]) for row in rows})
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     usual = build(find_tasks(task), {"seed": seeds[0]}).flat()
@@ -57,6 +59,8 @@ def describe_study(setting: Setting, rows: list[dict], failed: list[str]) -> dic
         "words": {arm: experiment.say(arm) for arm in arms},
         "fields": {arm: show_fields({k: v for k, v in fields.items() if k not in shared})
                    for arm, fields in differing.items()},
+        "dialed": {arm: sets for arm, sets in experiment.arms.items()
+                   if experiment.dials and arm in arms},
         **summarize(rows),
         "runs": [{key: row[key] for key in shown} for row in rows],
         "failed": failed,
@@ -70,17 +74,21 @@ def study_of_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
     Raises:
         Refused: they are not of one study, or of one that this version does not know.
     """
-    first, *others = {(row["experiment"], row["task"]) for row in rows}
-    experiment = EXPERIMENTS.get(first[0])
-    if others or not experiment or not {row["arm"] for row in rows} <= experiment.arms.keys():
-        raise Refused(f"{first[0]}: must be runs of the arms of one experiment on one task")
-    return describe_study(Setting(*first), rows, [])
+    (name, task), *others = {(row["experiment"], row["task"]) for row in rows}
+    arms = {row["arm"]: f"an arm of {name}" for row in rows}
+    if is_own(name):  # its file would run as a program; without it, only the question is missing
+        experiment = Experiment(f"The question is in {name}.", dict.fromkeys(arms, {}), words=arms)
+    else:
+        experiment = find_experiment(name)
+    if others or not arms.keys() <= experiment.arms.keys():
+        raise Refused(f"{name}: must be runs of the arms of one experiment on one task")
+    return describe_study(Setting(name, task), experiment, rows, [])
 
 
 def list_rows(setting: Setting, gathered: Gathered, overrides: dict[str, Any]) -> list[dict]:
     """The lines of runs.jsonl: each result with its arm, declared fields, folder, and Self and Orig
     before the first update."""
-    experiment, rows = EXPERIMENTS[setting.experiment], []
+    experiment, rows = setting.declared, []
     for seed, by_arm in sorted(gathered.runs.items()):
         for arm, run in by_arm.items():
             kept = {k: v for k, v in run.result.items() if k not in ("arm", "seconds")}
@@ -111,7 +119,7 @@ def write_study(
     """
     out.mkdir(parents=True, exist_ok=True)
     rows, by_arm = list_rows(setting, gathered, overrides), group_by_arm(gathered)
-    study = describe_study(setting, rows, gathered.failed)
+    study = describe_study(setting, setting.declared, rows, gathered.failed)
     worlds = sorted(set(map(world_of, gathered.runs)))  # also what diverged
     study |= {"overrides": overrides, "seeds": worlds}
     write_lines(out / "runs.jsonl", rows)
@@ -147,7 +155,10 @@ def write_readme(
 
 
 def write_report(out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequence[str]) -> None:
-    """report.md, report.html and their figures."""
+    """report.md, report.html and their figures.
+
+    Of many arms there is one picture and one table of arms; they are not described one by one.
+    """
     title = f"Introspective coupling: {study['experiment']} on {study['task']}"
     shown = {}
     for arm, (run, *_) in by_arm.items():
@@ -155,17 +166,21 @@ def write_report(out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequenc
         shown[arm] = run.result["seed"], examples
     pointer, drawing = write_curves(out, by_arm)
     link, figure = write_figure(out, study, by_arm)
-    above = [f"# {clean(title)}", *findings(study)]
+    many = len(by_arm) > MOST_SHOWN
+    above = [f"# {clean(title)}", *(count_findings if many else findings)(study), "## Arms"]
+    arms = arms_table(study)
+    details = [*numbers(study), *show_examples(shown), *runs_table(study)]
     below = [
         *(["## Claims", *claims] if claims else []),
-        *numbers(study),
-        *show_examples(shown),
-        *runs_table(study),
+        *(tasks_table(study) if many else details),
         *background(study),
     ]
-    arms = "## Arms", *arms_table(study)
-    write_text(out / "report.md", "\n\n".join([*above, *arms, *link, *pointer, *below]) + "\n")
-    write_text(out / "report.html", page(title, [*above, *arms, *figure, *drawing, *below]))
+    text, shown_page = (
+        [*above, *(picture + arms if many else arms + picture), *more, *below]
+        for picture, more in ((link, pointer), (figure, drawing))
+    )
+    write_text(out / "report.md", "\n\n".join(text) + "\n")
+    write_text(out / "report.html", page(title, shown_page))
 
 
 def over_worlds(by_seed: dict[int, Any]) -> list[Any]:
@@ -178,18 +193,20 @@ def write_figure(out: Path, study: dict[str, Any], by_arm: Arms) -> tuple[list[s
     matplotlib."""
     results = {arm: over_worlds({run.result["seed"]: run.result for run in runs})
                for arm, runs in by_arm.items()}  # fmt: skip
-    drawn = dots(results, study["words"])
+    drawn = draw_dials(study) if study["dialed"] else dots(results, study["words"])
     if not drawn:
         return [], []
     write_text(out / "figure.svg", drawn)
     title = "Self, Orig and gap of every arm, with every seed"
+    if study["dialed"]:
+        title = "Gap, adjusted gap and drift along the first dial, with 95 % intervals"
     return [f"![{title}](figure.svg)"], [inline(drawn, "arms", title)]
 
 
 def write_curves(out: Path, by_arm: Arms) -> tuple[list[str], list[str]]:
     """curves.svg, and the blocks that show curves in Markdown and in a page; nothing for many
     arms."""
-    if len(by_arm) > MOST_CURVES:
+    if len(by_arm) > MOST_SHOWN:
         return [], []
     metrics = {}
     for arm, runs in by_arm.items():
@@ -206,7 +223,7 @@ def write_curves(out: Path, by_arm: Arms) -> tuple[list[str], list[str]]:
 
 def write_items(out: Path, setting: Setting, gathered: Gathered) -> None:
     """items.jsonl: every held-out item of the first seed, where the experiment publishes them."""
-    if not EXPERIMENTS[setting.experiment].items or not gathered.runs:
+    if not setting.declared.items or not gathered.runs:
         return
     first = gathered.runs[min(gathered.runs)]
     rows = [{"run": arm, **item} for arm, run in first.items()

@@ -1,7 +1,7 @@
 """From the runs of a study to its numbers: means over seeds, each with its interval."""
 
 from collections.abc import Iterable
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 from introspect.fields import Refused
@@ -10,6 +10,7 @@ from introspect.runs.experiment import world_of
 from introspect.stats import interval, verdict
 
 ABILITY = ("known", "changed")
+MOST_SHOWN = 8  # arms of a study that are compared in pairs and described one by one
 
 
 def intervals(rows: list[dict[str, Any]], keys: Iterable[str]) -> dict[str, Any]:
@@ -42,9 +43,10 @@ def minus(a: float | None, b: float | None) -> float | None:
 
 
 def differences(results: dict[str, dict[int, dict]]) -> dict[str, Any]:
-    """Paired differences between every two arms, over the seeds that both have."""
-    paired = {}
-    for a, b in combinations(results, 2):
+    """Paired differences over the seeds that both arms have: between every two arms or, of more
+    than 8, between the first and every other one."""
+    paired, n = {}, len(results)
+    for a, b in islice(combinations(results, 2), None if n <= MOST_SHOWN else n - 1):
         seeds = sorted(results[a].keys() & results[b].keys())
         pairs = [(results[a][s], results[b][s]) for s in seeds]
         keys = [k for k in ("self", "orig", "gap", "adjusted") if all(k in x for x, _ in pairs)]

@@ -6,6 +6,7 @@ from functools import reduce
 from typing import Any
 
 from introspect.report.html import aligned
+from introspect.report.summary import MOST_SHOWN
 from introspect.report.words import NAMES
 from introspect.stats import interval, side_of
 
@@ -130,6 +131,8 @@ def means_of(measures: dict[str, Any]) -> list[str]:
 def show_study(study: dict[str, Any]) -> str:
     """A study for the terminal: a line an arm, what no training gives, paired differences."""
     arms = study["arms"]
+    if study["dialed"] or len(arms) > MOST_SHOWN:
+        return show_many(study)
     rows = [["arm", "n", *MEANS.values(), "verdict"]]
     for arm, measures in arms.items():
         n, verdict = str(measures["gap"]["n"]), word_of(measures["verdict"])
@@ -148,6 +151,65 @@ def show_study(study: dict[str, Any]) -> str:
     question = f"{study['experiment']} on {study['task']}: {study['question']}"
     return "\n".join(textwrap.fill(block, WIDTH) if block not in tables else block
                      for block in [question, *tables, *notes])
+
+
+def show_many(study: dict[str, Any]) -> str:
+    """A study of many arms, or of dials, for the terminal: one table of at most 100 columns.
+
+    Columns that matter least are left out where it would be wider, then long cells are cut.
+    """
+    arms, dialed = study["arms"], study["dialed"]
+    dials = list(next(iter(dialed.values()), ["arm"]))
+    rows = [[*dials, "n", *MEANS.values(), "verdict"]]
+    for arm, measures in arms.items():
+        values = map(str, dialed[arm].values()) if dialed else [arm]
+        n, verdict = str(measures["gap"]["n"]), word_of(measures["verdict"])
+        rows.append([*values, n, *means_of(measures), verdict])
+    for name in ("pref.", "Orig", "n", "Self"):
+        if too_wide(rows):
+            at = rows[0].index(name, len(dials))
+            rows = [row[:at] + row[at + 1 :] for row in rows]
+    longest = WIDTH
+    while too_wide(rows):
+        longest -= 1
+        rows = [[cut(cell, longest) for cell in row[: len(dials)]] + row[len(dials) :]
+                for row in rows]
+    constant, untrained = ([number(min(means)), number(max(means))] for means in zip(*(
+        (m["majority_now"]["mean"], m["untrained"]["self"]["mean"]) for m in arms.values())))
+    notes = [
+        count_verdicts(arms),
+        f"Self of the best constant explanation is {' to '.join(dict.fromkeys(constant))}; before "
+        f"training, Self is {' to '.join(dict.fromkeys(untrained))}.",
+        *([f"all arms: {study['shared']}"] if study["shared"] else []),
+        *(f"diverged: {text}" for text in study["failed"]),
+    ]
+    question = f"{study['experiment']} on {study['task']}: {study['question']}"
+    filled = [textwrap.fill(text, WIDTH) for text in (question, *notes)]
+    return "\n".join([filled[0], aligned(rows), *filled[1:]])
+
+
+def too_wide(rows: list[list[str]]) -> bool:
+    return max(map(len, aligned(rows).split("\n"))) > WIDTH
+
+
+def cut(text: str, longest: int) -> str:
+    """The text, or its beginning where it is longer.
+
+    >>> cut("kl_weight", 9), cut("kl_weight", 8)
+    ('kl_weight', 'kl_we...')
+    """
+    return text if len(text) <= longest else text[: max(1, longest - 3)] + "..."
+
+
+def count_verdicts(arms: dict[str, Any]) -> str:
+    """How many arms have which verdict.
+
+    >>> count_verdicts({"a": {"verdict": "coupling: x"}, "b": {"verdict": "coupling: x"}})
+    'Verdicts: coupling 2.'
+    """
+    words = [word_of(measures["verdict"]) for measures in arms.values()]
+    counts = (f"{word} {words.count(word)}" for word in dict.fromkeys(words))
+    return f"Verdicts: {', '.join(counts)}."
 
 
 def show_studies(studies: dict[str, dict[str, Any]]) -> str:

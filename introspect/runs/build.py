@@ -15,7 +15,7 @@ from introspect.config import (
     PretrainConfig,
     name_flag,
 )
-from introspect.fields import Refused, assignments, base_type, check_fields
+from introspect.fields import Refused, assignments, base_type, check_fields, nearest
 from introspect.tasks.registry import hash_file, make_world, prompt_texts
 from introspect.tasks.world import SENTENCES, World
 
@@ -60,14 +60,17 @@ def build(tasks: Mapping[str, type], overrides: dict[str, Any]) -> Config:
             check_fields(worlds[-1])
         except Refused as e:
             raise Refused(str(e).replace("--", f"--{name_flag(name, '', tasks)}", 1)) from None
-        except ValueError as e:
+        except (ValueError, TypeError) as e:
             raise Refused(f"task {name}: {e}") from None
     groups = {}
     for key, group in GROUPS.items():
         names = {f.name for f in fields(group)}
         groups[key] = group(**{k: left.pop(k) for k in sorted(names & left.keys())})
     if left:
-        raise Refused(f"--{next(iter(left))}: task {'+'.join(tasks)} has no such field")
+        name, every = next(iter(left)), [f.name for group in GROUPS.values() for f in fields(group)]
+        every += [name_flag(t, f.name, tasks) for t, world in tasks.items() for f in fields(world)]
+        near = nearest(str(name), every)
+        raise Refused(f"--{name}: task {'+'.join(tasks)} has no such field{near}")
     for name, value in (("seed", seed), ("m0_seed", m0_seed), ("world_seed", world_seed)):
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LAST_SEED:
             raise Refused(f"--{name}={value}: must be a whole number from 0 to {LAST_SEED}")
@@ -206,8 +209,8 @@ def worlds_of(cfg: Config) -> dict[str, World]:
     return worlds
 
 
-def check_sizes(config: Config) -> None:
-    """Refuse sizes that do not fit the worlds: of prompts, of batches, of the channel."""
+def check_sizes(config: Config) -> dict[str, World]:
+    """The worlds; refuses sizes that do not fit them: of prompts, of batches, of the channel."""
     p, c = config.pretrain, config.cotrain
     worlds, shifting = worlds_of(config), list(shifted(config.tasks, c.shift))
     sentence = max(map(len, SENTENCES)) if c.channel == "verbal" else 0
@@ -239,3 +242,4 @@ def check_sizes(config: Config) -> None:
                 f"--channel=same: task {name} asks about several features at one answer; must be "
                 "head, tied, probe or verbal"
             )
+    return worlds

@@ -12,7 +12,9 @@ from typing import Any
 from introspect.config import GROUPS, LAST_SEED, Config, name_flag
 from introspect.fields import Refused, allowed, base_type, check_fields, nearest, option
 from introspect.runs.build import check_sizes, defaults_of
-from introspect.runs.experiments import EXPERIMENTS, Experiment
+from introspect.runs.declared import find_experiment, is_own, name_grid, split_target
+from introspect.runs.experiment import Experiment
+from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.share import Unfinished, find_share
 from introspect.tasks import TASKS
 from introspect.tasks.registry import find_tasks
@@ -22,6 +24,10 @@ STACK = (
     "runs of one shape trained together, at most; 1: each by itself; from 2 on, every run that can "
     "be stacked is, even alone, to the same digits whatever its company, which differ from those "
     "of 1 in the last places; default: 1 on cpu, 8 on cuda"
+)
+DIAL = (
+    "instead of an experiment: an arm for each of these values of a field or, where it is given "
+    "several times, for each combination; the first dial is the horizontal axis of the figure"
 )
 LONGEST = 2000  # characters of what is said of bad input, which may be a whole file
 
@@ -75,7 +81,7 @@ class Command:
 
     @property
     def declared(self) -> Experiment:
-        return EXPERIMENTS[self.experiment]
+        return find_experiment(self.experiment)
 
     @property
     def task(self) -> str:
@@ -120,17 +126,17 @@ def parse(argv: list[str]) -> Command:
         epilog="Experiments and arms: "
         + "; ".join(f"{name}/{{{','.join(e.arms)}}}" for name, e in EXPERIMENTS.items()),
     )
-    target = "a study of all arms over several seeds, or one run of one arm (default: anchor)"
-    parser.add_argument(
-        "target", nargs="?", default="anchor", metavar="EXPERIMENT[/ARM]", help=target
-    )
+    target = "a study of all arms over several seeds, or one run of one arm (default: anchor); "
+    target += "an experiment of your own is named FILE.py:NAME"
+    parser.add_argument("target", nargs="?", metavar="EXPERIMENT[/ARM]", help=target)
+    parser.add_argument("--dial", action="append", metavar="FIELD:VALUE,VALUE,...", help=DIAL)
     regime, flags = defaults_of(tasks), []
     worlds = {f"world of task {name}": (task, name) for name, task in tasks.items()}
     groups = {"run": (RunConfig, ""), **worlds, **{k: (v, "") for k, v in GROUPS.items()}}
     for title, (group, task) in groups.items():
         names = {f.name: name_flag(task, f.name, tasks) if task else f.name for f in fields(group)}
         for name in names.values():
-            if name in (*flags, "target", "help"):
+            if name in (*flags, "target", "dial", "help"):
                 spec = "+".join(tasks)
                 raise Refused(f"--task={spec}: {name} is the name of another flag; rename it")
         flags += names.values()
@@ -141,14 +147,15 @@ def parse(argv: list[str]) -> Command:
         name = unknown[0].split("=")[0]
         if not name.startswith("-"):
             raise Refused(f"{name}: one EXPERIMENT[/ARM] at most, as in anchor/reg")
-        near = nearest(name, (f"--{flag}" for flag in flags))
+        near = nearest(name, (f"--{flag}" for flag in ("dial", *flags)))
         raise Refused(f"{unknown[0]}: no such flag{near}; see --help")
     given = vars(known)
-    experiment, _, arm = given.pop("target").partition("/")
-    if experiment not in EXPERIMENTS:
-        near = nearest(experiment, EXPERIMENTS)
-        raise Refused(f"{experiment}: no such experiment{near or '; --help names them'}")
-    arms = EXPERIMENTS[experiment].arms
+    target, dials = given.pop("target"), given.pop("dial")
+    if dials and target is not None:
+        raise Refused(f"{target}: must not be named beside --dial, which makes its own experiment")
+    usual = name_grid(dials) if dials else "anchor"
+    experiment, arm = (usual, "") if target is None else split_target(target)
+    arms = find_experiment(experiment).arms
     if arm and arm not in arms:
         near = nearest(arm, arms)
         raise Refused(f"{experiment}/{arm}: no such arm{near}; there is {', '.join(arms)}")
@@ -159,8 +166,11 @@ def parse(argv: list[str]) -> Command:
     overrides = {k: v for k, v in given.items() if k not in own or k in IDENTITY}
     command = Command(experiment, arm or None, run, overrides)
     command.declared.check(experiment, overrides)
-    for _, config in command.configs()[-len(command.arms) :]:  # before anything is written
-        check_sizes(config)
+    answers = {}  # of each world, by arm
+    for arm, config in command.configs()[-len(command.arms) :]:  # before anything is written
+        answers[arm] = {name: world.answers for name, world in check_sizes(config).items()}
+    if other := [arm for arm in answers if answers[arm] != answers[command.arms[0]]]:
+        raise Refused(f"{experiment}: arms must have the same answers; {other[0]} has others")
     return command
 
 
@@ -170,9 +180,11 @@ def named_task(argv: list[str]) -> str:
     first.add_argument("--task")
     first.add_argument("target", nargs="?", default="anchor")
     known, rest = first.parse_known_args(argv)
-    named = [word.partition("/")[0] for word in (known.target, *rest)]
-    experiment = next((name for name in named if name in EXPERIMENTS), "anchor")
-    return EXPERIMENTS[experiment].task if known.task is None else known.task or ""  # of --
+    if known.task is not None:
+        return known.task or ""  # of --
+    named = [split_target(word)[0] for word in (known.target, *rest)]
+    named = [name for name in named if name in EXPERIMENTS or is_own(name)]
+    return find_experiment(named[0] if named else "anchor").task
 
 
 def add_flags(

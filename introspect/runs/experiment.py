@@ -69,6 +69,8 @@ class Experiment:
     extra: str = ""  # name of a further measurement of its finished runs (lab/extras.py)
     items: bool = False  # whether the items of its first seed are published
     open: str = ""  # what it does not control, beyond what none does
+    words: dict[str, str] = field(default_factory=dict)  # arm -> what it is, where not as in WORDS
+    dials: tuple[str, ...] = ()  # of a grid: the fields whose values its arms combine
 
     def sets(self, arm: str, seed: int) -> dict[str, Any]:
         """The fields of an arm, with their values for the world of a seed."""
@@ -85,6 +87,8 @@ class Experiment:
 
     def say(self, arm: str) -> str:
         """What an arm is, in words."""
+        if arm in self.words:
+            return self.words[arm]
         name = arm.split()[-1]
         while name and name not in WORDS:
             name = name.rpartition("-")[0]
@@ -93,6 +97,8 @@ class Experiment:
     def check(self, name: str, overrides: Fields) -> None:
         """Refuse a field of the user that an arm of this experiment sets."""
         for key, value in overrides.items():
+            if key in self.dials:
+                raise Refused(f"--{key}={value}: {key} is dialed; give it once")
             for arm in self.arms:
                 if key in self.arms[arm]:
                     raise Refused(

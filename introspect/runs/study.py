@@ -17,8 +17,8 @@ from introspect.config import Config, digest
 from introspect.fields import Refused
 from introspect.files import claim_folder, is_aside
 from introspect.runs.build import check_sizes, sources
-from introspect.runs.experiment import draws_of, show_fields
-from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.declared import find_experiment
+from introspect.runs.experiment import Experiment, draws_of, show_fields
 from introspect.runs.jobs import (
     Failure,
     Job,
@@ -39,8 +39,12 @@ from introspect.runs.stacked import kind_of
 class Setting(NamedTuple):
     """An experiment on a task."""
 
-    experiment: str
+    experiment: str  # its name (runs/declared.py)
     task: str
+
+    @property
+    def declared(self) -> Experiment:
+        return find_experiment(self.experiment)
 
     @property
     def name(self) -> str:
@@ -52,8 +56,8 @@ class Setting(NamedTuple):
         >>> Setting("anchor", "refusal").name_folder({"n_head": 2}, 5)
         'anchor-refusal-seed5-n_head=2'
         """
-        own = EXPERIMENTS[self.experiment].task == self.task
-        words = [self.experiment, *([] if own else [self.task])]
+        usual, experiment = self.declared.task, self.experiment.replace(" ", "-").lstrip("./")
+        words = [experiment, *([] if usual == self.task else [self.task])]
         words += [f"seed{seed}"] if seed else []
         words += [f"{name}={value}" for name, value in sorted((overrides or {}).items())]
         name = "-".join(words).replace("/", "_")
@@ -111,21 +115,22 @@ class Gathered(NamedTuple):
 
 def settings_of(names: Iterable[str]) -> list[Setting]:
     """The experiments of these names, each on every task on which it has claims."""
+    declared = {name: find_experiment(name) for name in names}
     return [Setting(name, task)
-            for name in names
-            for task in (EXPERIMENTS[name].task, *EXPERIMENTS[name].more_tasks)]
+            for name, experiment in declared.items()
+            for task in (experiment.task, *experiment.more_tasks)]
 
 
 def seeds_of(setting: Setting, worlds: Sequence[int], n_draw: int) -> list[int]:
     """The seeds of n draws of each world, fewer where the experiment wants fewer."""
-    return draws_of(worlds, min(n_draw, EXPERIMENTS[setting.experiment].n_draw))
+    return draws_of(worlds, min(n_draw, setting.declared.n_draw))
 
 
 def plan_jobs(
     workspace: Workspace, setting: Setting, seeds: Sequence[int], arms: Sequence[str] = ()
 ) -> dict[tuple[str, int], Job]:
     """(arm, seed) -> its run; of all arms unless `arms` are named."""
-    experiment, jobs = EXPERIMENTS[setting.experiment], {}
+    experiment, jobs = setting.declared, {}
     for seed in seeds:
         for arm in arms or experiment.arms:
             config = experiment.config(arm, setting.task, workspace.overrides, seed)
@@ -242,10 +247,10 @@ def describe_plan(workspace: Workspace, settings: Sequence[Setting], seeds: Sequ
     words = f"seeds {', '.join(map(str, seeds))}, in {workspace.root}"
     lines = []
     for setting in settings:
-        experiment = EXPERIMENTS[setting.experiment]
+        experiment = setting.declared
         n = len(experiment.arms)
         lines.append(f"{setting.experiment} on {setting.task}: {n} arms, {words}")
-        for arm in experiment.arms if len(settings) == 1 else ():
+        for arm in experiment.arms if len(settings) == 1 and not experiment.dials else ():
             sets = show_fields(experiment.sets(arm, min(seeds)))
             lines.append(f"  {arm}: {experiment.say(arm)} ({sets})")
     return "\n".join(lines)

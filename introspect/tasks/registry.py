@@ -40,7 +40,7 @@ def find_task(name: str) -> type:
     if not colon:
         near = nearest(name, TASKS)
         raise Refused(f"--task={name}: must be of {', '.join(TASKS)}, or FILE.py:CLASS{near}")
-    task = getattr(load_module(Path(path), name), class_name, None)
+    task = getattr(load_module(Path(path), f"--task={name}"), class_name, None)
     if wrong := next(problems(task, path, class_name), None):
         raise Refused(f"--task={name}: {wrong}")
     return task
@@ -90,33 +90,33 @@ def locate(name: str) -> tuple[str, str]:
         return path, class_name
 
 
-def load_module(path: Path, name: str) -> Any:
-    """The module in a file. Worker processes can import it by its name."""
-    if path.suffix != ".py" or not path.is_file():
-        raise Refused(f"--task={name}: {path} must be a Python file that is there")
+def load_module(path: Path, what: str) -> Any:
+    """The module in a file that `what` names. Worker processes can import it by its name."""
+    if path.suffix != ".py" or not os.path.isfile(path):
+        raise Refused(f"{what}: {path} must be a Python file that is there")
     if not path.stem.isidentifier():
-        raise Refused(f"--task={name}: {path} must be named so that Python can import it")
+        raise Refused(f"{what}: {path} must be named so that Python can import it")
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
     if path.stem not in sys.modules:
-        check_alone(path, name)
-    module = run_user_code(f"--task={name}", path, lambda: importlib.import_module(path.stem))
+        check_alone(path, what)
+    module = run_user_code(what, path, lambda: importlib.import_module(path.stem))
     if Path(getattr(module, "__file__", None) or "").resolve() != path.resolve():
-        raise Refused(f"--task={name}: there is another module {path.stem}; rename the file")
+        raise Refused(f"{what}: there is another module {path.stem}; rename the file")
     return module
 
 
-def check_alone(path: Path, name: str) -> None:
+def check_alone(path: Path, what: str) -> None:
     """Make sure that to import the module in a file is to run this file: nothing else beside it,
     such as a folder of this name, and nothing that was compiled before, from who knows what."""
     found = importlib.util.find_spec(path.stem)
     if found is None or not found.origin or Path(found.origin).resolve() != path.resolve():
-        raise Refused(f"--task={name}: there is another module {path.stem}; rename the file")
+        raise Refused(f"{what}: there is another module {path.stem}; rename the file")
     try:
         Path(importlib.util.cache_from_source(str(path.resolve()))).unlink(missing_ok=True)
     except OSError as e:
-        raise Refused(f"--task={name}: {e.filename}: must be removed ({e.strerror})") from None
+        raise Refused(f"{what}: {e.filename}: must be removed ({e.strerror})") from None
 
 
 def run_user_code(what: str, path: Path, run: Callable[[], Any]) -> Any:
