@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import eval as evaluation
 import train
 from introspect.analysis import score
+from introspect.analysis.lines import read
 from introspect.analysis.folders import measure, read_config
 from introspect.config import GROUPS
 from introspect.fields import Refused
@@ -203,7 +204,7 @@ def test_lines_of_score(tmp_path):
             lines.append(damaged(draw, text) if draw.random() < 0.01 else text)
         data = b"\n".join(lines)
         path.write_bytes(data)
-        works_or_is_refused(lambda: escape(score.show(score.read([path]))))
+        works_or_is_refused(lambda: escape(score.show(read([path]))))
         assert path.read_bytes() == data
         return n
 

@@ -184,7 +184,7 @@ def test_score_prints_of_committed_items_what_the_committed_runs_have(capsys):
     assert eval_script.main(["score", str(file)]) == 0
     assert "reg       4,608  1,152   0.795 [0.775, 0.814]" in capsys.readouterr().out
     runs = {r["arm"]: r for r in read_lines(folder / "runs.jsonl", {}) if r["seed"] == 0}
-    for arm, run in score.read([file]).items():
+    for arm, run in lines.read([file]).runs.items():
         found = coupling(run.explanation, run.current, run.original)
         for key, value in (("self", found.self_match), ("orig", found.orig_match)):
             assert runs[arm][key] == value

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eval as evaluation
-from introspect.analysis import score as scoring
-from introspect.analysis.matrix import coupling_matrix
-from introspect.analysis.score import read, score, show
+from introspect.analysis.lines import read
+from introspect.analysis.matrix import Run, coupling_matrix
+from introspect.analysis.score import score, show
 from introspect.fields import Refused
 from introspect.metrics import coupling, majority_share
 from introspect.stats import clustered, wilson
@@ -40,7 +40,7 @@ items = st.lists(st.tuples(*[st.integers(0, 2)] * 3, st.integers(0, 3)), min_siz
 def test_measures_are_those_of_coupling_with_the_intervals_of_stats(several, grouped):
     said, now, then, groups = torch.tensor(several).T
     arrays = [t.numpy() for t in (said, now, then)]
-    found = score(scoring.Run(*arrays, groups.numpy() if grouped else None))
+    found = score(Run(*arrays, groups.numpy() if grouped else None))
     c = coupling(said, now, then)
     constant = [(now == now.bincount().argmax()), then == then.bincount().argmax()]
     shares = {
@@ -93,7 +93,7 @@ def said_by(capsys, *arguments):
 def test_one_run_is_one_column(tmp_path, capsys):
     path = write(tmp_path / "model.jsonl", made_up(0))
     said = said_by(capsys, path)
-    (run,) = read([path]).values()
+    (run,) = read([path]).runs.values()
     found = score(run)
     measures = said.split("\n\n")[0].splitlines()
     assert [row.split("  ")[0] for row in measures] == [
@@ -152,8 +152,8 @@ def test_files_are_runs_with_the_same_tables_as_named_runs(tmp_path, capsys):
     mixed = write(tmp_path / "y2", made_up(1, run="y"))
     assert said_by(capsys, one, mixed) == said_by(capsys, named)
     halves = [write(tmp_path / str(k), made_up(0, run="x")[k::2]) for k in range(2)]
-    (run,) = read(halves).values()
-    assert len(run.current) == 200 and list(read(halves)) == ["x"]
+    (run,) = read(halves).runs.values()
+    assert len(run.current) == 200 and list(read(halves).runs) == ["x"]
 
 
 def test_identical_runs_have_no_advantage(tmp_path, capsys):
@@ -170,7 +170,7 @@ def test_many_runs_have_no_matrix_and_too_many_are_refused(tmp_path, capsys):
     with pytest.raises(Refused, match="1,001 runs; at most 1,000"):
         read([tmp_path / "a"])
     write(tmp_path / "a", [line(run=k) for k in range(1000)])
-    assert len(read([tmp_path / "a"])) == 1000
+    assert len(read([tmp_path / "a"]).runs) == 1000
 
 
 def test_windows_files_are_read_and_so_is_one_without_a_last_line_break(tmp_path):

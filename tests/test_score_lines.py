@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eval as evaluation
-from introspect.analysis.score import read
+from introspect.analysis.lines import read
 from introspect.fields import Refused
 from tests.cases import each
 from tests.test_score import line, write
@@ -32,7 +32,7 @@ rows = st.lists(st.tuples(values, values, values, values), min_size=1, max_size=
 def test_values_are_equal_as_json_values_are(tmp_path_factory, items):
     path = tmp_path_factory.mktemp("lines") / "a.jsonl"
     write(path, [line(*row[:3], group=row[3]) for row in items])
-    (run,) = read([path]).values()
+    (run,) = read([path]).runs.values()
     ids = np.array([run.explanation, run.current, run.original])  # (3, n)
     flat = [value for key in range(3) for value in list(zip(*items))[key]]
     expected = [[same(a, b) for b in flat] for a in flat]
@@ -44,12 +44,12 @@ def test_values_are_equal_as_json_values_are(tmp_path_factory, items):
 def test_runs_that_cannot_be_told_apart_by_short_names_have_long_ones(tmp_path):
     (tmp_path / "deeper").mkdir()
     paths = [write(tmp_path / at, [line()]) for at in ("a.jsonl", "deeper/a.jsonl")]
-    assert list(read(paths)) == [json.dumps(str(path)) for path in paths]
+    assert list(read(paths).runs) == [json.dumps(str(path)) for path in paths]
     names = [1, "1", True, "true", "two\nlines", ""]
     path = write(tmp_path / "b", [line(run=name) for name in names])
-    assert list(read([path])) == [json.dumps(name) for name in names]
+    assert list(read([path]).runs) == [json.dumps(name) for name in names]
     write(path, [line(run=name) for name in names[1:3] + names[4:]])
-    assert list(read([path])) == ["1", "true", '"two\\nlines"', '""']
+    assert list(read([path]).runs) == ["1", "true", '"two\\nlines"', '""']
 
 
 GOOD = json.dumps(line())
@@ -113,7 +113,7 @@ def test_of_many_bad_lines_the_first_are_described_and_all_are_counted(tmp_path)
 
 def test_an_item_is_in_a_run_once_and_may_be_in_another(tmp_path):
     path = write(tmp_path / "a", [line(item=1, run="x"), line(item=1, run="y")])
-    assert len(read([path])) == 2
+    assert len(read([path]).runs) == 2
     again = write(tmp_path / "b", [line(item="1", run="x"), line(item=1.0, run="y")])
     with pytest.raises(Refused, match="b: 1 of 2 lines is bad: line 2: item 1.0 again in its run"):
         read([path, again])
