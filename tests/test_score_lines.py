@@ -66,7 +66,7 @@ BAD = [  # the text of a second line, what the refusal says of it
     ("{}", "no explanation"),
     ('{"explanation": 1, "original": 1}', "no current"),
     ('{"explanation": 1, "current": 1}', "no original"),
-    (json.dumps(line(label=1)), 'unknown key "label"; optional are group, item, run'),
+    (json.dumps(line(label=1)), 'unknown key "label"; optional are group, item, run, cue, class'),
     (json.dumps(line(**{"x" * 99: 1})), r'unknown key "x{35} \.\.\.; optional'),
     (json.dumps(line(**{"two\nlines": 1})), r'unknown key "two\\nlines"; optional'),
     (json.dumps(line(None)), "explanation is null"),
@@ -81,6 +81,8 @@ BAD = [  # the text of a second line, what the refusal says of it
     (json.dumps(line(group=1)), "has group, unlike the lines before it"),
     (json.dumps(line(run=1)), "has run, unlike the lines before it"),
     (json.dumps(line(item=1)), "has item, unlike the lines before it"),
+    (json.dumps(line(cue=1)), "has cue, unlike the lines before it"),
+    (json.dumps(line(**{"class": 1})), "has class, unlike the lines before it"),
 ]
 
 
@@ -94,7 +96,8 @@ def test_a_bad_line_is_refused_and_the_refusal_says_where_and_why(tmp_path, text
 
 
 @each("key, wrong", product(
-    ["group", "item", "run"], [(None, "null"), ([], "a list"), (1e999, "no finite")]))
+    ["group", "item", "run", "cue", "class"],
+    [(None, "null"), ([], "a list"), (1e999, "no finite")]))
 def test_what_is_optional_is_a_value_too_and_in_all_lines(tmp_path, key, wrong):
     value, says = wrong
     path = write(tmp_path / "lines", [line(**{key: 1}), line(), line(**{key: value})])
