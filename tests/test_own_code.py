@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import sys
 import warnings
 
 import pytest
@@ -11,7 +12,8 @@ import train
 from introspect.runs.build import build, check_sizes, sources
 from introspect.runs.stages import m0_key
 from introspect.tasks import TASKS
-from introspect.tasks.registry import check_seed, find_tasks, hash_code, outline
+from introspect.tasks.own import check_seed, hash_code, outline
+from introspect.tasks.registry import find_tasks
 from tests.cases import each
 from tests.own import OWN, SMALL, SOURCE, edited, refusal_of
 from tests.tiny import run_folder
@@ -87,6 +89,25 @@ def test_a_run_goes_on_and_is_measured_after_an_edited_comment_and_not_after_mor
     refusal_of(lambda: evaluation.main(measure), "its file must be as it was")
 
 
+def test_what_the_code_reads_or_imports_is_in_the_hash_of_its_world(own):
+    """A list of words in a file, and a number of another module; numbers up to six decimals."""
+    (own / "words.py").write_text("AT = [0]\n")
+    text = SOURCE.replace("names()[:n]", "open('words.txt').read().split()[:n]")
+    text = text.replace("import numpy as np\n", "import numpy as np\nfrom words import AT\n")
+    (own / "weather.py").write_text(text.replace("random((n, 1))", "random((n, 1)) + AT[0]"))
+    words = [f"town-{i}" for i in range(12)]
+
+    def key(words, at):
+        (own / "words.txt").write_text(" ".join(words))
+        config = build(find_tasks(OWN), {})
+        sys.modules["words"].AT[0] = at
+        return m0_key(config, "cpu")
+
+    before = key(words, 0)
+    assert key(words, 0) == key(words, 1e-12) == before
+    assert key([*words[:-1], "city"], 0) != before and key(words, -1e-4) != before
+
+
 # --- the seed ---
 
 RNG = "np.random.default_rng(seed)"
@@ -102,7 +123,7 @@ def test_a_world_that_is_no_function_of_its_seed_is_refused_before_anything_is_w
     own, draw, says
 ):
     edited(own, RNG, draw)
-    find_tasks.__globals__["sys"].modules.pop("weather", None)
+    sys.modules.pop("weather", None)
     line = refusal_of(lambda: train.main([f"--task={OWN}", *SMALL]), f"task {OWN}: ", says)
     assert line.startswith("task ")
     assert {p.name for p in own.iterdir()} <= {"weather.py", "__pycache__"}
@@ -114,7 +135,7 @@ def test_a_world_that_is_no_function_of_its_seed_is_refused_before_anything_is_w
 ])
 def test_a_world_whose_facts_or_whose_split_alone_depend_on_the_seed_is_not(own, old, new):
     edited(own, old, new)
-    find_tasks.__globals__["sys"].modules.pop("weather", None)
+    sys.modules.pop("weather", None)
     if new != RNG:
         text = (own / "weather.py").read_text()
         split = "np.random.default_rng(seed).permutation(n) % 2 == 0)"
@@ -140,5 +161,5 @@ def test_worlds_of_the_package_are_not_made_again_for_it(monkeypatch):
     def fail(*_):
         raise AssertionError
 
-    monkeypatch.setattr("introspect.tasks.registry.make_world", fail)
+    monkeypatch.setattr("introspect.tasks.own.make_world", fail)
     check_seed("hint", TASKS["hint"](), 0)

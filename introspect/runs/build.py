@@ -16,7 +16,8 @@ from introspect.config import (
     name_flag,
 )
 from introspect.fields import Refused, assignments, base_type, check_fields
-from introspect.tasks.registry import check_seed, hash_code, make_world, prompt_texts
+from introspect.tasks.own import check_seed, hash_code
+from introspect.tasks.registry import make_world, prompt_texts
 from introspect.tasks.world import SENTENCES, World
 
 

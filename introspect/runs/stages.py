@@ -21,7 +21,8 @@ from introspect.objective import choose_aside
 from introspect.pretrain import Stage, learn
 from introspect.restore import check_tensor
 from introspect.runs.build import donor_of, worlds_of
-from introspect.tasks.registry import hash_code, joint_answers
+from introspect.tasks.own import hash_own
+from introspect.tasks.registry import joint_answers
 from introspect.tokenizer import vocab_size
 from introspect.watch import Progress, silent
 
@@ -80,7 +81,8 @@ def new_model(cfg: Config, tasks: list[RunTask]) -> GPT:
 
 def m0_key(cfg: Config, device: str) -> str:
     """Hash of everything that decides the weights of M0."""
-    worlds = [[name, asdict(task), hash_code(name)] for name, task in cfg.tasks.items()]  # in order
+    own = {name: hash_own(name, task, cfg.world_seed) for name, task in cfg.tasks.items()}
+    worlds = [[name, asdict(task), own[name]] for name, task in cfg.tasks.items()]  # in order
     parts = [worlds, asdict(cfg.gpt), asdict(cfg.pretrain)]
     return digest([*parts, cfg.m0_seed, cfg.world_seed, device])
 

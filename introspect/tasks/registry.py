@@ -4,22 +4,16 @@ A task is one of introspect/tasks/, or one in a file of yours, named as FILE.py:
 that one model learns are joined by +.
 """
 
-import ast
-import hashlib
 import importlib.util
 import os
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from introspect.fields import Refused, base_type, nearest
-from introspect.reading import MB, read_bytes
 from introspect.tasks import TASKS
 from introspect.tasks.world import World
 
@@ -138,42 +132,6 @@ def run_user_code(what: str, path: Path, run: Callable[[], Any]) -> Any:
         raise Refused(f"{what}: {where}: {type(e).__name__}: {text}") from None
 
 
-def hash_code(name: str) -> str | None:
-    """SHA-256 of what the file of a task of yours says, so that comments, docstrings and layout may
-    change; None for a task of introspect/tasks/. What the file imports or reads is not in it."""
-    if name in TASKS:
-        return None
-    data = read_bytes(Path(name.rpartition(":")[0]), MB)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they come when the file is run
-            data = repr(outline(ast.parse(data))).encode()
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        pass  # not code that can be run: its bytes
-    return hashlib.sha256(data).hexdigest()
-
-
-def outline(code: Any) -> Any:
-    """A syntax tree as nested lists without places, texts that are statements, such as docstrings,
-    and empty parts, which versions of Python add.
-
-    >>> outline(ast.parse("1  # one")) == outline(ast.parse("'one'; 1"))
-    True
-    """
-    if isinstance(code, list):
-        return [outline(part) for part in code if not is_text(part)]
-    if isinstance(code, ast.AST):
-        parts = [(name, outline(part)) for name, part in ast.iter_fields(code)]
-        return [type(code).__name__, *(part for part in parts if part[1] not in (None, []))]
-    return code
-
-
-def is_text(code: Any) -> bool:
-    """Whether a statement is a text, which does nothing."""
-    is_constant = isinstance(code, ast.Expr) and isinstance(code.value, ast.Constant)
-    return is_constant and isinstance(code.value.value, str)
-
-
 def make_world(name: str, task: Any, seed: int) -> World:
     """task.world(seed).
 
@@ -187,27 +145,6 @@ def make_world(name: str, task: Any, seed: int) -> World:
     if not isinstance(world, World):
         raise Refused(f"task {name}: world(seed) must return a World, got {type(world).__name__}")
     return world
-
-
-def check_seed(name: str, task: Any, seed: int) -> None:
-    """Refuse a world of a task of yours that is not a function of its seed, or does not depend on
-    it: then runs of several seeds would be runs of one world."""
-    if name in TASKS:
-        return
-    world = make_world(name, task, seed)
-    if not same_world(world, make_world(name, task, seed)):
-        raise Refused(f"task {name}: world({seed}) must be the same every time; draw from its seed")
-    if all(same_world(world, make_world(name, task, seed ^ other)) for other in (1, 2, 3)):
-        raise Refused(
-            f"task {name}: world(seed) ignores its seed; must be another world for another seed, "
-            "as with rng(seed, 'facts')"
-        )
-
-
-def same_world(one: World, other: World) -> bool:
-    """Whether two worlds are equal in everything."""
-    pairs = [(getattr(one, f.name), getattr(other, f.name)) for f in fields(World)]
-    return all(np.array_equal(*p) if isinstance(p[0], np.ndarray) else p[0] == p[1] for p in pairs)
 
 
 def prompt_texts(world: World) -> set[str]:
