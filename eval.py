@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from introspect.analysis import score
+from introspect.analysis import lines, score
 from introspect.fields import Refused, check_fields, option
 from introspect.reading import read_json
 from introspect.runs.build import build
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
     if args.command == "calibrate":
         return count_errors(CalibrateConfig(**given))
     if args.command == "score":
-        print(escape(score.show(score.read(args.files))))
+        print(escape(score.show(lines.read(args.files))))
         return DONE
     if args.command in ("experiment", "claims"):
         name = given.pop("name", None)

@@ -27,9 +27,9 @@ class Weather:
         ideal, shown = evidence(np.stack([1 - rain, rain], 1), agreeing(self.skill, 2), absent=0.3)
         return with_cues(
             subjects=places,
-            cues=["light", "dark"],  # what can be left out: the sky
+            cues=["sunny", "cloudy"],  # what can be left out: the sky; words are free
             answers=["dry", "wet"],
-            ideal=ideal,  # (N, 3, 2) P(answer) without a sky, with a light one, with a dark one
+            ideal=ideal,  # (N, 3, 2) P(answer) without a sky, with a sunny one, a cloudy one
             shown=shown,  # (N, 3) how often the world shows each of these
             explained=draw.random(len(places)) < 0.5,  # the others are held out
         )

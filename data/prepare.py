@@ -109,7 +109,9 @@ def write(worlds: dict[str, World], out: Path, seed: int) -> dict[str, str]:
     if out.exists() and not out.is_dir():
         raise Refused(f"--out_dir={out}: must be a folder, and is a file")
     out.mkdir(parents=True, exist_ok=True)
-    ids = zip(encode_words(vocabulary()).tolist(), vocabulary())
+    own = next(iter(worlds.values())).own_words
+    words = [*vocabulary(), *own]
+    ids = zip(encode_words(words, own).tolist(), words)
     write_lines(out / "vocabulary.jsonl", [{"id": id, "word": word} for id, word in ids])
     files = ["vocabulary.jsonl"]
     for name, world in worlds.items():
@@ -128,7 +130,7 @@ def write(worlds: dict[str, World], out: Path, seed: int) -> dict[str, str]:
         write_text(out / f"{stem}-prompts.txt", examples(name, world, SAMPLES, seed))
         files += [f"{stem}-splits.jsonl", f"{stem}-prompts.txt"]
     hashes = {file: hashlib.sha256((out / file).read_bytes()).hexdigest() for file in files}
-    counts = {"tokens": encoding().n_vocab, "words": len(vocabulary())}
+    counts = {"tokens": encoding().n_vocab + len(own), "words": len(words)}
     counts |= {name: world.n_subject for name, world in worlds.items()}
     write_json(out / "manifest.json", {"seed": seed, "counts": counts, "sha256": hashes})
     return hashes

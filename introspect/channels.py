@@ -100,9 +100,9 @@ class Verbal:
         self.world, self.n_answer = world, len(world.answers)
         inner = ["would", "change", "to", "stay"]
         self.would, self.change, self.to, self.stay = encode_words(inner).tolist()
-        self.answers = torch.from_numpy(encode_words(list(world.answers))).to(device)  # (K,)
-        said = torch.from_numpy(encode_words([*inner, *world.answers]))
+        said = torch.from_numpy(encode_words([*inner, *world.answers], world.own_words))
         self.said = said.to(device)  # (4 + K,) the words of sentences
+        self.answers = self.said[4:]  # (K,)
 
     def log_probs(self, model: GPT, hidden: Tensor) -> Tensor:
         """(B, P, 2 K) log P(sentence) = sum of log P(token | those before), over all tokens."""

@@ -56,8 +56,8 @@ class Interview:
         suffixes = self.channel.suffixes
         extra = sorted({word for suffix in suffixes for word in suffix})
         slot_of = {word: world.slots.shape[1] + i for i, word in enumerate(extra)}
-        words = torch.from_numpy(encode_words(extra)).expand(self.n_subject, -1)
-        ids = torch.cat([torch.from_numpy(encode_words(world.slots)), words], dim=1).to(device)
+        words = [world.slots, np.tile(np.array(extra, dtype=str), (self.n_subject, 1))]
+        ids = torch.from_numpy(encode_words(np.hstack(words), world.own_words)).to(device)
         questions = tuple(
             (*question, *(slot_of[word] for word in suffix))
             for question in world.questions

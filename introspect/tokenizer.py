@@ -2,10 +2,12 @@
 
 The tokens are 256 bytes, so that every text can be encoded; two special tokens that end a prompt;
 and one token for each word of vocabulary.txt with a space before it. Words added at the end of that
-file leave all other ids as they are. A text is encoded with one more space in front, so that its
-first word is a word like any other; decoding removes the space.
+file leave all other ids as they are. A task of one's own may have more words, with the ids after
+these. A text is encoded with one more space in front, so that its first word is a word like any
+other; decoding removes the space.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -51,9 +53,13 @@ def encoding() -> tiktoken.Encoding:
     )
 
 
-def vocab_size() -> int:
-    """The number of rows in a model's embedding: one for each token, and some to spare."""
-    return -(-encoding().n_vocab // ROWS) * ROWS
+def vocab_size(own: Sequence[str] = ()) -> int:
+    """The number of rows in a model's embedding: one for each token, and some to spare.
+
+    Args:
+        own: words beyond the vocabulary (World.own_words).
+    """
+    return -(-(encoding().n_vocab + len(own)) // ROWS) * ROWS
 
 
 def encode(text: str) -> list[int]:
@@ -77,18 +83,23 @@ def decode(ids: list[int]) -> str:
     return encoding().decode(ids)[1:]
 
 
-def encode_words(words: np.ndarray | list[str]) -> np.ndarray:
+def encode_words(words: np.ndarray | list[str], own: Sequence[str] = ()) -> np.ndarray:
     """The id of each word or special token in an array; same shape, int64.
+
+    Args:
+        own: words beyond the vocabulary (World.own_words); their ids follow those of the encoding.
 
     Raises:
         ValueError: a word that is not one token.
     """
+    ids_of_own = {word: encoding().n_vocab + i for i, word in enumerate(own)}
     words = np.asarray(words)
     unique, where = np.unique(words, return_inverse=True)
     ids = np.empty(len(unique), dtype=np.int64)
     for i, word in enumerate(map(str, unique)):
         try:
-            ids[i] = encoding().encode_single_token(word if word in SPECIALS else f" {word}")
+            text = word if word in SPECIALS else f" {word}"
+            ids[i] = ids_of_own.get(word) or encoding().encode_single_token(text)
         except KeyError:
             raise ValueError(f"{word!r} is not a word of the vocabulary") from None
     return ids[where].reshape(words.shape)

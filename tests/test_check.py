@@ -32,8 +32,12 @@ WORLD_WRONG = [
     ("slots", dict(slots=GOOD.slots[0]), "must be an (N, S) array of words, got <U11 (5,)"),
     ("slots", dict(slots=GOOD.slots.tolist()), "must be an (N, S) array of words, got list"),
     ("slots", dict(slots=GOOD.slots[:0]), "must be an (N, S) array of words, got <U11 (0, 5)"),
-    ("slots", dict(slots=with_slot(2, 0, "snow")),
-     "'snow' is not a word of the vocabulary (introspect/vocabulary.txt has the words"),
+    ("slots", dict(slots=with_slot(2, 0, "so dry")),
+     "must be words, each a text without a space, got 'so dry'"),
+    ("slots", dict(slots=with_slot(2, 0, "")), "each a text without a space, got ''"),
+    ("slots", dict(slots=with_slot(2, 0, "a\nb")), "a text without a space, got 'a\\nb'"),
+    ("slots", dict(slots=with_slot(2, 0, "\ud800")), "without a space, got '\\ud800'"),
+    ("slots", dict(slots=np.arange(20).reshape(4, 5)), "a text without a space, got int64 ()"),
     ("slots", dict(slots=with_slot(3, 0, "zorp")), "must differ between subjects"),
     ("prompts", dict(prompts=()), "must be at least one sequence of slots, got none"),
     ("prompts", dict(prompts=((0, 3), (0, 1, 3), ())), "must be slots from 0 to 4, got ()"),
@@ -55,8 +59,8 @@ WORLD_WRONG = [
     ("pairs", dict(pairs=((1, 0), (2, 2))), "two different variants from 0 to 2, got (2, 2)"),
     ("answers", dict(answers=("no",)), "must be at least two different words, got ('no',)"),
     ("answers", dict(answers=("no", "no")), "at least two different words, got ('no', 'no')"),
-    ("answers", dict(answers=("no", "perhaps")), "'perhaps' is not a word of the vocabulary"),
-    ("answers", dict(answers=("no", "yes no")), "'yes no' is not a word of the vocabulary"),
+    ("answers", dict(answers=("no", 3)), "must be words, each a text without a space, got int"),
+    ("answers", dict(answers=("no", "yes no")), "each a text without a space, got 'yes no'"),
     ("ideal", dict(ideal=GOOD.ideal[:, :2]),
      "must be an array of shape (4, 3, 2), got float64 (4, 2, 2)"),
     ("ideal", dict(ideal=GOOD.ideal.tolist()), "must be an array of shape (4, 3, 2), got list"),
@@ -99,6 +103,7 @@ def test_a_world_that_contradicts_the_protocol_is_refused_by_the_name_of_its_par
     dict(ideal=moved(GOOD.ideal, (0, 0), [0.5, -0.5]) + 1e-10),
     dict(shown=np.tile([1.0, 0, 0], (4, 1))),
     dict(answers=("comply", "zorp")),
+    dict(answers=("perhaps", "é"), slots=with_slot(2, 0, "snow")),
 ])
 def test_a_world_at_the_ends_of_what_is_allowed_is_not_refused(right):
     world = replace(GOOD, **right)

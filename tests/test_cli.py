@@ -213,7 +213,8 @@ def test_every_ending_has_its_exit_code_and_at_most_one_line(capsys, monkeypatch
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_an_output_that_is_full_or_closed_is_said_in_one_line(tmp_path):
-    command = [sys.executable, "eval.py", "run", str(ROOT / "data" / "results" / "five-worlds" / "anchor")]
+    study = ROOT / "data" / "results" / "five-worlds" / "anchor"
+    command = [sys.executable, "eval.py", "run", str(study)]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and done.stderr.startswith("stopped: ")

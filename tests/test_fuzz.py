@@ -21,6 +21,7 @@ import eval as evaluation
 import train
 from introspect.analysis import score
 from introspect.analysis.folders import measure, read_config
+from introspect.analysis.lines import ANSWERS, read
 from introspect.config import GROUPS
 from introspect.fields import Refused
 from introspect.forms import DESCRIPTION, RESULT, ROW, STUDY_ROW
@@ -189,13 +190,15 @@ def test_files_of_json(tmp_path):
 
 def test_lines_of_score(tmp_path):
     path = tmp_path / "lines"
-    keys = ["explanation", "current", "original", "group", "item", "run", "x"]
+    labels = ["explanation", "current", "original"]
+    answers = ["explanation", *ANSWERS]
+    more = ["group", "item", "run", "cue", "class", "x"]
 
     def try_one(draw):
-        used = keys[: draw.choice([3, 3, 4, 5, 6, 6, 7])]
+        used = draw.choice([labels, labels, answers]) + more[: draw.randrange(7)]
         lines, n = [], draw.randrange(1, 40)
         for i in range(n):
-            row = {key: draw.choice(["a", "b", 1, 1.0, True]) for key in used}
+            row = {key: draw.choice(["a", "A ", "would stay", 1, 1.0, True]) for key in used}
             row |= {key: i for key in used if key == "item"}
             text = json.dumps(row).encode()
             if draw.random() < 0.02:
@@ -203,7 +206,7 @@ def test_lines_of_score(tmp_path):
             lines.append(damaged(draw, text) if draw.random() < 0.01 else text)
         data = b"\n".join(lines)
         path.write_bytes(data)
-        works_or_is_refused(lambda: escape(score.show(score.read([path]))))
+        works_or_is_refused(lambda: escape(score.show(read([path]))))
         assert path.read_bytes() == data
         return n
 

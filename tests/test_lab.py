@@ -9,7 +9,7 @@ import eval as eval_script
 import introspect.lab.claims as claims_module
 import introspect.lab.verdicts as verdicts_module
 import train
-from introspect.analysis.score import read
+from introspect.analysis.lines import read
 from introspect.fields import Refused
 from introspect.files import claim_folder, name_aside, write_json
 from introspect.lab.claims import CLAIMS
@@ -166,7 +166,7 @@ def test_score_of_published_items_is_what_the_runs_have(tiny, tmp_path):
     write_all(tmp_path / "results", gathered, [], True)
     out = tmp_path / "results" / "matrix"
     runs = {line["arm"]: line for line in read_lines(out / "runs.jsonl", {})[:3]}
-    for arm, run in read([out / "items.jsonl"]).items():
+    for arm, run in read([out / "items.jsonl"]).runs.items():
         for key, labels in (("self", run.current), ("orig", run.original)):
             assert float((run.explanation == labels).mean()) == runs[arm][key]
         assert len(run.current) == runs[arm]["n_items"]

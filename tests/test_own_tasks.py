@@ -1,5 +1,4 @@
 """Runs of a task of one's own: trained, measured again, and bound to its file."""
-import hashlib
 import json
 
 import pytest
@@ -7,7 +6,7 @@ import pytest
 import eval as evaluation
 import train
 from introspect.reading import read_json
-from introspect.runs.build import build, worlds_of
+from introspect.runs.build import build, sources, worlds_of
 from introspect.runs.stages import m0_key
 from introspect.tasks.registry import find_tasks, joint_answers
 from tests.own import OWN, SMALL, SOURCE, edited, refusal_of
@@ -39,10 +38,10 @@ def test_m0_of_an_edited_file_is_another_one(own):
     config = build(find_tasks(OWN), {})
     key = m0_key(config, "cpu")
     assert m0_key(config, "cpu") == key
-    (own / "weather.py").write_text(SOURCE + "# seen from above\n")
-    assert m0_key(config, "cpu") != key
-    (own / "weather.py").write_text(SOURCE)
+    edited(own, "1 / 3", "1/3")
     assert m0_key(config, "cpu") == key
+    edited(own, "1 / 3", "2 / 6")
+    assert m0_key(config, "cpu") != key
 
 
 def test_m0_of_a_mixture_depends_on_the_file_as_well(own):
@@ -66,8 +65,7 @@ def test_no_folder_makes_a_file_run_that_the_user_did_not_name(own, capsys):
     (own / "nice").mkdir()
     (own / "nice" / "canary.py").write_text(f"open({str(own / 'sang')!r}, 'w')\n{SOURCE}")
     task = "nice/canary.py:Weather"
-    digest = hashlib.sha256((own / "nice" / "canary.py").read_bytes()).hexdigest()
-    source = f"{task}={digest[:12]}"
+    source = sources(task)
     described = {"device": "cpu", "source": source, "cache": "cache", "config": {"task": task}}
     (own / "nice" / "config.json").write_text(json.dumps(described))
     for named in ("", "hint", "nice/canary.py:Other", "weather.py:Weather"):

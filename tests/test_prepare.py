@@ -11,7 +11,7 @@ from introspect.fields import Refused
 from introspect.runs.build import build
 from introspect.tasks import TASKS
 from introspect.tasks.registry import find_tasks
-from introspect.tokenizer import encode, vocabulary
+from introspect.tokenizer import encode, encoding, vocabulary
 from tests.tiny import TINY
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +78,15 @@ def test_examples_show_what_the_world_holds(task, capsys):
         lines = block.split("\n")[-len(labels):]
         assert all(line.endswith(label) for line, label in zip(lines, labels))
         assert all(line.startswith(f"  {cue} ") for line, cue in zip(lines, world.cues))
+
+
+def test_the_vocabulary_of_a_task_of_ones_own_has_its_words_as_well(folder, capsys):
+    prepare.main([f"--task={ROOT / 'data' / 'example_task.py'}:Weather", "--out_dir=here"])
+    rows = [json.loads(line) for line in (folder / "here" / "vocabulary.jsonl").open()]
+    n = encoding().n_vocab
+    assert rows[-2:] == [{"id": n, "word": "cloudy"}, {"id": n + 1, "word": "sunny"}]
+    counts = json.loads((folder / "here" / "manifest.json").read_text())["counts"]
+    assert counts["words"] == len(rows) == len(vocabulary()) + 2 and counts["tokens"] == n + 2
 
 
 def test_another_seed_is_another_world(capsys):

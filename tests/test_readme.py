@@ -7,7 +7,7 @@ from pathlib import Path
 import eval as eval_script
 import introspect
 import train
-from introspect.analysis import score
+from introspect.analysis.lines import read
 from introspect.lab.claims import CLAIMS
 from introspect.lab.tables import (
     claim_blocks,
@@ -184,7 +184,7 @@ def test_score_prints_of_committed_items_what_the_committed_runs_have(capsys):
     assert eval_script.main(["score", str(file)]) == 0
     assert "reg       4,608  1,152   0.795 [0.775, 0.814]" in capsys.readouterr().out
     runs = {r["arm"]: r for r in read_lines(folder / "runs.jsonl", {}) if r["seed"] == 0}
-    for arm, run in score.read([file]).items():
+    for arm, run in read([file]).runs.items():
         found = coupling(run.explanation, run.current, run.original)
         for key, value in (("self", found.self_match), ("orig", found.orig_match)):
             assert runs[arm][key] == value
@@ -196,7 +196,7 @@ def test_the_lines_of_the_readme_can_be_scored(folder, capsys):
     (((name,), text),) = marked("lines")
     (folder / name).write_text(text + "\n")
     assert eval_script.main(["score", name]) == 0
-    assert "items           2" in capsys.readouterr().out
+    assert "items            2" in capsys.readouterr().out
 
 
 COMMANDS = re.findall(r"^python train\.py ?(.*?)(?:\s+#.*)?$", "".join(blocks("sh")), flags=re.M)

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eval as evaluation
-from introspect.analysis import score as scoring
-from introspect.analysis.matrix import coupling_matrix
-from introspect.analysis.score import read, score, show
+from introspect.analysis.lines import read
+from introspect.analysis.matrix import Run, coupling_matrix
+from introspect.analysis.score import score, show
 from introspect.fields import Refused
+from introspect.frequency import adjusted_gap
 from introspect.metrics import coupling, majority_share
 from introspect.stats import clustered, wilson
 from tests.cases import each
@@ -40,7 +41,7 @@ items = st.lists(st.tuples(*[st.integers(0, 2)] * 3, st.integers(0, 3)), min_siz
 def test_measures_are_those_of_coupling_with_the_intervals_of_stats(several, grouped):
     said, now, then, groups = torch.tensor(several).T
     arrays = [t.numpy() for t in (said, now, then)]
-    found = score(scoring.Run(*arrays, groups.numpy() if grouped else None))
+    found = score(Run(*arrays, groups.numpy() if grouped else None))
     c = coupling(said, now, then)
     constant = [(now == now.bincount().argmax()), then == then.bincount().argmax()]
     shares = {
@@ -65,6 +66,12 @@ def test_measures_are_those_of_coupling_with_the_intervals_of_stats(several, gro
     expected = clustered(sides.numpy(), groups.numpy() if grouped else np.arange(len(said)))
     ends = (expected.low, expected.high) if expected else (None, None)
     assert (found["gap"]["low"], found["gap"]["high"]) == ends
+    knows_nothing = adjusted_gap(said, now, then, torch.zeros_like(said))
+    assert found["adjusted gap"]["mean"] == pytest.approx(knows_nothing, abs=1e-12)
+    above = (said == now).double() - (now == now.bincount().argmax()).double()
+    expected = clustered(above.numpy(), groups.numpy() if grouped else np.arange(len(said)))
+    assert found["Self - constant"] == (expected._asdict() if expected else {
+        "mean": above.mean(), "low": None, "high": None, "n": 1})
     if c.preference is not None:  # the identity
         sided = (2 * c.preference - 1) * int(decided.sum()) / int((now != then).sum())
         assert found["gap"]["mean"] == pytest.approx(c.drift * sided, abs=1e-12)
@@ -93,17 +100,17 @@ def said_by(capsys, *arguments):
 def test_one_run_is_one_column(tmp_path, capsys):
     path = write(tmp_path / "model.jsonl", made_up(0))
     said = said_by(capsys, path)
-    (run,) = read([path]).values()
+    (run,) = read([path]).runs.values()
     found = score(run)
     measures = said.split("\n\n")[0].splitlines()
     assert [row.split("  ")[0] for row in measures] == [
-        "items", "groups", "Self", "Orig", "gap", "follows", "drift d", "preference",
-        "majority, now", "majority, then",
+        "items", "groups", "Self", "Orig", "gap", "adjusted gap", "follows", "drift d",
+        "preference", "majority, now", "majority, then", "best constant", "Self - constant",
     ]
     assert measures[0].split()[-1] == "200" and measures[1].split()[-1] == "50"
-    assert f"Self            {found['Self']['mean']:.3f} [{found['Self']['low']:.3f}, " in said
-    assert f"gap             {found['gap']['mean']:+.3f} [{found['gap']['low']:+.3f}, " in said
-    assert measures[5].split()[-1] == "now" and "over groups" in said and "advantage" not in said
+    assert f"Self             {found['Self']['mean']:.3f} [{found['Self']['low']:.3f}, " in said
+    assert f"gap              {found['gap']['mean']:+.3f} [{found['gap']['low']:+.3f}, " in said
+    assert measures[6].split()[-1] == "now" and "over groups" in said and "advantage" not in said
     free = said_by(capsys, write(path, without(made_up(0), "group")))
     assert free.splitlines()[1].split() == ["groups", "none"] and "over lines" in free
 
@@ -111,24 +118,29 @@ def test_one_run_is_one_column(tmp_path, capsys):
 @each("turned, side", [({}, "now"), ({"current": "original", "original": "current"}, "then")])
 def test_the_side_is_that_of_the_interval(tmp_path, capsys, turned, side):
     rows = [{turned.get(k, k): v for k, v in row.items()} for row in made_up(0)]
-    assert f"follows         {side}\n" in said_by(capsys, write(tmp_path / "a", rows))
+    assert f"follows          {side}\n" in said_by(capsys, write(tmp_path / "a", rows))
     rows = made_up(0, faithful=0)
-    assert "follows         neither\n" in said_by(capsys, write(tmp_path / "a", rows))
-    assert "follows         n/a\n" in said_by(capsys, write(tmp_path / "a", rows[:1]))
+    assert "follows          neither\n" in said_by(capsys, write(tmp_path / "a", rows))
+    assert "follows          n/a\n" in said_by(capsys, write(tmp_path / "a", rows[:1]))
 
 
 def test_several_runs_have_a_row_each_and_a_matrix(tmp_path, capsys):
     both = [row for pair in zip(made_up(0, run="x"), made_up(1, run="y")) for row in pair]
     path = write(tmp_path / "both.jsonl", both)
-    said, runs = said_by(capsys, path), read([path])
-    each, rest, table, sides, means, note = said.split("\n\n")
+    said, runs = said_by(capsys, path), read([path]).runs
+    each, gaps, rest, constants, classes, table, sides, means, *_ = said.split("\n\n")
     for name, row in zip(("x", "y"), each.splitlines()[1:]):
         alone = said_by(capsys, write(tmp_path / "one", [r for r in both if r["run"] == name]))
-        cells = [" ".join(row.split()[1:]) for row in alone.splitlines()[2:5]]
+        cells = [" ".join(row.split()[1:]) for row in alone.splitlines()[2:4]]
         assert row.split()[:3] == [name, "200", "50"] and all(cell in row for cell in cells)
-    assert each.split("\n")[0].split() == "run items groups Self Orig gap follows".split()
-    assert [row.split()[0] for row in rest.splitlines()] == ["run", "x", "y"]
-    assert rest.split("\n")[0].split()[1:4] == ["drift", "d", "preference"]
+        assert alone.splitlines()[4].split("gap")[1].strip() in gaps
+        assert set(alone.split("\n\n")[1].splitlines()[1:]) <= {
+            row.removeprefix(name).strip() for row in classes.splitlines()}
+    heads = ["Self Orig", "gap adjusted gap follows", "drift d preference", "majority, now "
+             "majority, then best constant Self - constant", "class said now then Self Orig gap"]
+    for block, head in zip((each, gaps, rest, constants, classes), heads):
+        assert head in " ".join(block.split("\n")[0].split())
+        assert {row.split()[0] for row in block.splitlines()} == {"run", "x", "y"}
     matrix = coupling_matrix(runs)
     x = f"x {matrix.agreement[0, 0]:.3f} {matrix.agreement[0, 1]:.3f}"
     assert x in " ".join(table.split())
@@ -141,7 +153,7 @@ def test_several_runs_have_a_row_each_and_a_matrix(tmp_path, capsys):
     assert prefers in sides.splitlines()[2]
     assert f"  {matrix.advantage['mean']:+.3f} [{matrix.advantage['low']:+.3f}, " in means
     assert f"  {matrix.preference['mean']:.3f} [{matrix.preference['low']:.3f}, " in means
-    assert "says" not in said_by(capsys, write(path, without(both, "item")))
+    assert "prefers its own" not in said_by(capsys, write(path, without(both, "item")))
 
 
 def test_files_are_runs_with_the_same_tables_as_named_runs(tmp_path, capsys):
@@ -152,8 +164,8 @@ def test_files_are_runs_with_the_same_tables_as_named_runs(tmp_path, capsys):
     mixed = write(tmp_path / "y2", made_up(1, run="y"))
     assert said_by(capsys, one, mixed) == said_by(capsys, named)
     halves = [write(tmp_path / str(k), made_up(0, run="x")[k::2]) for k in range(2)]
-    (run,) = read(halves).values()
-    assert len(run.current) == 200 and list(read(halves)) == ["x"]
+    (run,) = read(halves).runs.values()
+    assert len(run.current) == 200 and list(read(halves).runs) == ["x"]
 
 
 def test_identical_runs_have_no_advantage(tmp_path, capsys):
@@ -165,12 +177,13 @@ def test_many_runs_have_no_matrix_and_too_many_are_refused(tmp_path, capsys):
     rows = [row for k in range(13) for row in made_up(k, n=8, run=k)]
     said = said_by(capsys, write(tmp_path / "a", rows))
     assert "at most 12 runs" in said and "advantage" not in said and "\n12 " in said
+    assert "class  " not in said
     assert "advantage" in said_by(capsys, write(tmp_path / "a", rows[8:]))
     write(tmp_path / "a", [line(run=k) for k in range(1001)])
     with pytest.raises(Refused, match="1,001 runs; at most 1,000"):
         read([tmp_path / "a"])
     write(tmp_path / "a", [line(run=k) for k in range(1000)])
-    assert len(read([tmp_path / "a"])) == 1000
+    assert len(read([tmp_path / "a"]).runs) == 1000
 
 
 def test_windows_files_are_read_and_so_is_one_without_a_last_line_break(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eval as evaluation
-from introspect.analysis.score import read
+from introspect.analysis.lines import read
 from introspect.fields import Refused
 from tests.cases import each
 from tests.test_score import line, write
@@ -32,7 +32,7 @@ rows = st.lists(st.tuples(values, values, values, values), min_size=1, max_size=
 def test_values_are_equal_as_json_values_are(tmp_path_factory, items):
     path = tmp_path_factory.mktemp("lines") / "a.jsonl"
     write(path, [line(*row[:3], group=row[3]) for row in items])
-    (run,) = read([path]).values()
+    (run,) = read([path]).runs.values()
     ids = np.array([run.explanation, run.current, run.original])  # (3, n)
     flat = [value for key in range(3) for value in list(zip(*items))[key]]
     expected = [[same(a, b) for b in flat] for a in flat]
@@ -44,12 +44,12 @@ def test_values_are_equal_as_json_values_are(tmp_path_factory, items):
 def test_runs_that_cannot_be_told_apart_by_short_names_have_long_ones(tmp_path):
     (tmp_path / "deeper").mkdir()
     paths = [write(tmp_path / at, [line()]) for at in ("a.jsonl", "deeper/a.jsonl")]
-    assert list(read(paths)) == [json.dumps(str(path)) for path in paths]
+    assert list(read(paths).runs) == [json.dumps(str(path)) for path in paths]
     names = [1, "1", True, "true", "two\nlines", ""]
     path = write(tmp_path / "b", [line(run=name) for name in names])
-    assert list(read([path])) == [json.dumps(name) for name in names]
+    assert list(read([path]).runs) == [json.dumps(name) for name in names]
     write(path, [line(run=name) for name in names[1:3] + names[4:]])
-    assert list(read([path])) == ["1", "true", '"two\\nlines"', '""']
+    assert list(read([path]).runs) == ["1", "true", '"two\\nlines"', '""']
 
 
 GOOD = json.dumps(line())
@@ -66,7 +66,7 @@ BAD = [  # the text of a second line, what the refusal says of it
     ("{}", "no explanation"),
     ('{"explanation": 1, "original": 1}', "no current"),
     ('{"explanation": 1, "current": 1}', "no original"),
-    (json.dumps(line(label=1)), 'unknown key "label"; optional are group, item, run'),
+    (json.dumps(line(label=1)), 'unknown key "label"; optional are group, item, run, cue, class'),
     (json.dumps(line(**{"x" * 99: 1})), r'unknown key "x{35} \.\.\.; optional'),
     (json.dumps(line(**{"two\nlines": 1})), r'unknown key "two\\nlines"; optional'),
     (json.dumps(line(None)), "explanation is null"),
@@ -81,6 +81,8 @@ BAD = [  # the text of a second line, what the refusal says of it
     (json.dumps(line(group=1)), "has group, unlike the lines before it"),
     (json.dumps(line(run=1)), "has run, unlike the lines before it"),
     (json.dumps(line(item=1)), "has item, unlike the lines before it"),
+    (json.dumps(line(cue=1)), "has cue, unlike the lines before it"),
+    (json.dumps(line(**{"class": 1})), "has class, unlike the lines before it"),
 ]
 
 
@@ -94,7 +96,8 @@ def test_a_bad_line_is_refused_and_the_refusal_says_where_and_why(tmp_path, text
 
 
 @each("key, wrong", product(
-    ["group", "item", "run"], [(None, "null"), ([], "a list"), (1e999, "no finite")]))
+    ["group", "item", "run", "cue", "class"],
+    [(None, "null"), ([], "a list"), (1e999, "no finite")]))
 def test_what_is_optional_is_a_value_too_and_in_all_lines(tmp_path, key, wrong):
     value, says = wrong
     path = write(tmp_path / "lines", [line(**{key: 1}), line(), line(**{key: value})])
@@ -113,7 +116,7 @@ def test_of_many_bad_lines_the_first_are_described_and_all_are_counted(tmp_path)
 
 def test_an_item_is_in_a_run_once_and_may_be_in_another(tmp_path):
     path = write(tmp_path / "a", [line(item=1, run="x"), line(item=1, run="y")])
-    assert len(read([path])) == 2
+    assert len(read([path]).runs) == 2
     again = write(tmp_path / "b", [line(item="1", run="x"), line(item=1.0, run="y")])
     with pytest.raises(Refused, match="b: 1 of 2 lines is bad: line 2: item 1.0 again in its run"):
         read([path, again])

@@ -28,6 +28,23 @@ class Run(NamedTuple):
     original: np.ndarray | None = None  # (n,) E(M0); not used in the matrix
     groups: np.ndarray | None = None  # (n,) items of the same group are not independent
     items: np.ndarray | None = None  # (n,) which item each one is, each once; None: 0..n-1
+    cue: np.ndarray | None = None  # (n,) what was left out; not used in the matrix
+    kind: np.ndarray | None = None  # (n,) a class of items; not used in the matrix
+
+    @property
+    def constant(self) -> int:
+        """The best explanation that is always the same: the label that most items have now."""
+        return int(np.bincount(self.current).argmax())
+
+    @property
+    def cues(self) -> np.ndarray:
+        """(n,) the cue of each item, one for all where they are not known."""
+        return np.zeros(len(self.current), dtype=int) if self.cue is None else self.cue
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """(n,) the group of each item; without groups each is its own."""
+        return np.arange(len(self.current)) if self.groups is None else self.groups
 
 
 class Pairwise(NamedTuple):

@@ -50,7 +50,8 @@ def activations(model: GPT, part: RunTask, point: str, tokens: str) -> tuple[Ten
         raise ValueError(f"tokens must be one of {(*TOKENS,)}, got {tokens!r}")
     world, columns = part.world, part.interview.columns
     prompt = list(world.prompts[world.pairs[0][1]])
-    ids = torch.from_numpy(encode_words(world.slots[:, prompt])).to(model.token.weight.device)
+    ids = torch.from_numpy(encode_words(world.slots[:, prompt], world.own_words))
+    ids = ids.to(model.token.weight.device)
     seen, answers = [], []  # of each chunk
     with model.hooked(point, lambda x: seen.append(x[:, TOKENS[tokens]].flatten(1).double())):
         for chunk in ids.split(CHUNK):

@@ -74,7 +74,8 @@ def make_score(model: GPT, part: RunTask, subject: int, answer: int) -> attribut
     full = list(world.prompts[world.pairs[0][0]])
     others = [list(world.prompts[y]) for _, y in world.pairs]
     at = [next(i for i, s in enumerate(full) if s != other[i]) for other in others]  # (F,) tokens
-    ids = torch.from_numpy(encode_words(world.slots[subject])).to(model.token.weight.device)
+    ids = torch.from_numpy(encode_words(world.slots[subject], world.own_words))
+    ids = ids.to(model.token.weight.device)
     word = model.token.weight[ids[[full[i] for i in at]]]  # (F, C)
     flip = model.token.weight[ids[[other[i] for i, other in zip(at, others)]]]  # (F, C)
 

@@ -46,7 +46,7 @@ def read_questions(model: GPT, task: RunTask) -> Tensor:
 
 def list_words(task: RunTask) -> Tensor:
     """(N, P, W) which words each question has, 0 or 1; W words occur in any."""
-    ids = torch.from_numpy(encode_words(task.world.slots))  # (N, S)
+    ids = torch.from_numpy(encode_words(task.world.slots, task.world.own_words))  # (N, S)
     _, ids = ids.unique(return_inverse=True)
     n_word = int(ids.max()) + 1
     asked = [F.one_hot(ids[:, list(q)], n_word).amax(1) for q in task.world.questions]

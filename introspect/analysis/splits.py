@@ -1,11 +1,12 @@
-"""Which items make a gap? By class of label, and by which of two runs of one M0 moved.
+"""Which items make a gap? By class of label or of item, and by which of two runs of one M0 moved.
 
     n items   k classes of label   c cues
 
-Both splits are exact: the parts add up to the gap. They answer two objections. Explanations may
+All splits are exact: the parts add up to the gap. They answer two objections. Explanations may
 give one class too often, a bias that needs no knowledge of the model: `by_class` shows the part of
-each class and what is left of it beyond its frequency. Two runs of one M0 may drift alike:
-`by_mover` tells the items that a run alone moved from those that both moved.
+each class and what is left of it beyond its frequency, `by_item` that of each item, `by_kind` that
+of each kind of item. Two runs of one M0 may drift alike: `by_mover` tells the items that a run
+alone moved from those that both moved.
 """
 
 from typing import Any
@@ -39,9 +40,7 @@ def by_class(
         ValueError: empty or unequal inputs.
     """
     labels = explanation, current, original
-    shapes = {x.shape for x in (*labels, cue)}
-    if len(shapes) > 1 or explanation.ndim != 1 or len(cue) == 0:
-        raise ValueError(f"need equal, non-empty shapes (n,), got {sorted(shapes)}")
+    check_items(*labels, cue)
     cues, n = np.unique(cue), len(cue)
     parts: dict[int, dict[str, float | None]] = {}
     for k in np.unique(np.concatenate(labels)):
@@ -61,6 +60,77 @@ def by_class(
             "adjusted": float(gap - dealt),
         }
     return parts
+
+
+def by_item(
+    explanation: np.ndarray, current: np.ndarray, original: np.ndarray, cue: np.ndarray
+) -> np.ndarray:
+    """The adjusted gap, item by item: (n,) float64, whose mean is frequency.adjusted_gap.
+
+        v_i = sum_k (S_ik - said(k | c)) (D_ik - now(k | c) + then(k | c)),   c the cue of item i
+
+    S_ik is 1 where explanation i is k, D_ik is 1, -1 or 0 where the label of item i became k, was k
+    before, or neither. So the adjusted gap is the mean over cues of the covariance of S and D, and
+    the spread of the v_i gives its interval (our choice). They are exactly 0 for explanations that
+    depend on the cue alone. Arguments and errors are those of `by_class`.
+    """
+    check_items(explanation, current, original, cue)
+    _, labels = np.unique([explanation, current, original], return_inverse=True)
+    said, now, then = labels.reshape(3, -1)
+    _, c, size = np.unique(cue, return_inverse=True, return_counts=True)
+    n = size[c]  # (n,) how many items have the same cue
+    side = (said == now).astype(np.int64) - (said == then)
+    forth = count_with(c, now, said) - count_with(c, then, said)  # how far what is said grew
+    back = count_with(c, said, now) - count_with(c, said, then)
+    dealt = np.zeros(len(size), dtype=np.int64)
+    np.add.at(dealt, c, back)  # whole numbers, so that what is 0 is exactly 0
+    return (side * n * n - n * (forth + back) + dealt[c]) / (n * n)
+
+
+def count_with(cue: np.ndarray, label: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """(n,) how many items with the cue of item i have the label asked[i]; all ids count from 0."""
+    width = 1 + max(label.max(), asked.max())
+    pairs, counts = np.unique(cue * width + label, return_counts=True)
+    wanted = cue * width + asked
+    at = np.searchsorted(pairs, wanted).clip(max=len(pairs) - 1)
+    return np.where(pairs[at] == wanted, counts[at], 0)
+
+
+def by_kind(
+    explanation: np.ndarray,
+    current: np.ndarray,
+    original: np.ndarray,
+    cue: np.ndarray,
+    kind: np.ndarray,
+) -> dict[int, dict[str, float]]:
+    """The gap by kinds of items, such as topics, which have nothing to do with the labels.
+
+    Args:
+        kind: (n,) ids of kinds. The others, and errors, are those of `by_class`.
+
+    Returns:
+        of each kind: `share` of items; `self` and `orig` among them; `gap` and `adjusted`, their
+        parts of both gaps, which add up to these.
+    """
+    check_items(explanation, current, original, cue, kind)
+    now, then = explanation == current, explanation == original
+    rest = by_item(explanation, current, original, cue)
+    return {
+        int(k): {
+            "share": float(here.mean()),
+            "self": float(now[here].mean()),
+            "orig": float(then[here].mean()),
+            "gap": float((now[here].sum() - then[here].sum()) / len(here)),
+            "adjusted": float(rest[here].sum() / len(here)),
+        }
+        for k, here in ((k, kind == k) for k in np.unique(kind))
+    }
+
+
+def check_items(*columns: np.ndarray) -> None:
+    shapes = {x.shape for x in columns}
+    if len(shapes) > 1 or columns[0].ndim != 1 or len(columns[0]) == 0:
+        raise ValueError(f"need equal, non-empty shapes (n,), got {sorted(shapes)}")
 
 
 def tell_movers(run: Run, other: Run) -> dict[str, np.ndarray]:

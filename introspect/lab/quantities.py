@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from introspect.analysis import score
+from introspect.analysis import lines, matrix
 from introspect.analysis.matrix import Pairwise, pairwise
 from introspect.analysis.splits import by_mover
 from introspect.reading import NUMBER, read_json, read_lines
@@ -91,19 +91,19 @@ def zero_crossing(runs: Runs, arms: list[str], x: tuple[str, ...], y: tuple[str,
     return float("nan")
 
 
-def read_items(*runs: Run) -> list[score.Run]:
+def read_items(*runs: Run) -> list[matrix.Run]:
     """The held-out items of runs of one world, with one numbering of classes for all of them.
 
     Raises:
         ValueError: the runs have other items, or the same ones in another order.
     """
-    read = [*score.read([run.folder / "items.jsonl" for run in runs]).values()]
+    read = [*lines.read([run.folder / "items.jsonl" for run in runs]).runs.values()]
     if any(not np.array_equal(read[0].items, other.items) for other in read):
         raise ValueError("need runs of the same items in the same order")
     return read
 
 
-def gap_among(run: score.Run, among: np.ndarray) -> float:
+def gap_among(run: matrix.Run, among: np.ndarray) -> float:
     """Self - Orig on the items `among` (n,) bool; nan where there is none."""
     sides = (run.explanation == run.current).astype(float) - (run.explanation == run.original)
     return float(sides[among].mean()) if among.any() else float("nan")

@@ -16,7 +16,8 @@ from introspect.config import (
     name_flag,
 )
 from introspect.fields import Refused, assignments, base_type, check_fields, nearest
-from introspect.tasks.registry import hash_file, make_world, prompt_texts
+from introspect.tasks.own import check_seed, hash_code
+from introspect.tasks.registry import make_world, prompt_texts
 from introspect.tasks.world import SENTENCES, World
 
 
@@ -163,8 +164,8 @@ def donor_of(cfg: Config) -> Config:
 
 
 def sources(task: str) -> str:
-    """Hashes of the files of the user's own tasks, 12 digits each; empty if there are none."""
-    hashes = {name: hash_file(name) for name in task.split("+")}
+    """Hashes of the code of the user's own tasks, 12 digits each; empty if there are none."""
+    hashes = {name: hash_code(name) for name in task.split("+")}
     return " ".join(f"{name}={sha256[:12]}" for name, sha256 in hashes.items() if sha256)
 
 
@@ -194,7 +195,7 @@ def make_shifted(cfg: Config, name: str, before: World) -> World:
 
 
 def worlds_of(cfg: Config) -> dict[str, World]:
-    """The world of each task.
+    """The world of each task. All have the own words of all, so that a word is one token.
 
     Raises:
         Refused: two tasks have a prompt in common, so that a model could not tell them apart.
@@ -206,11 +207,17 @@ def worlds_of(cfg: Config) -> dict[str, World]:
                 f"--task={cfg.task}: {a} and {b} have a prompt in common, {min(shared)!r}; "
                 "give each its own names"
             )
-    return worlds
+    own = tuple(dict.fromkeys(word for world in worlds.values() for word in world.own_words))
+    if len(worlds) == 1 or not own:
+        return worlds
+    return {name: replace(world, own_words=own) for name, world in worlds.items()}
 
 
 def check_sizes(config: Config) -> dict[str, World]:
-    """The worlds; refuses sizes that do not fit them: of prompts, of batches, of the channel."""
+    """The worlds; refuses sizes that do not fit them: of prompts, of batches, of the channel; and
+    worlds that do not depend on their seed."""
+    for name, task in config.tasks.items():
+        check_seed(name, task, config.world_seed)
     p, c = config.pretrain, config.cotrain
     worlds, shifting = worlds_of(config), list(shifted(config.tasks, c.shift))
     sentence = max(map(len, SENTENCES)) if c.channel == "verbal" else 0

@@ -31,6 +31,7 @@ from introspect.model import GPT
 from introspect.runs.build import shifted, worlds_of
 from introspect.runs.run import conclude, finished, prepare
 from introspect.terms import Asked, Reply, ask, judge
+from introspect.tokenizer import vocab_size
 from introspect.watch import Diverged, Progress, silent
 
 LINE = 16  # numbers in a cache line, and in the widest vector of a CPU
@@ -55,8 +56,10 @@ def kind_of(cfg: Config) -> str:
         return ""
     size = g.n_layer, g.n_head, g.n_embd, g.block_size, c.channel, c.batch_size
     terms = c.kl_weight > 0, bool(c.objective), cfg.labels.refreshed
-    worlds = [(n, w.prompts, w.questions, w.pairs, w.answers) for n, w in worlds_of(cfg).items()]
-    return digest([size, asked, terms, worlds, c.max_steps, c.eval_interval])
+    worlds = worlds_of(cfg)
+    shapes = [(n, w.prompts, w.questions, w.pairs, w.answers) for n, w in worlds.items()]
+    n_row = vocab_size(next(iter(worlds.values())).own_words)
+    return digest([size, asked, terms, shapes, n_row, c.max_steps, c.eval_interval])
 
 
 class StackedGPT:

@@ -21,7 +21,8 @@ from introspect.objective import choose_aside
 from introspect.pretrain import Stage, learn
 from introspect.restore import check_tensor
 from introspect.runs.build import donor_of, worlds_of
-from introspect.tasks.registry import hash_file, joint_answers
+from introspect.tasks.own import hash_own
+from introspect.tasks.registry import joint_answers
 from introspect.tokenizer import vocab_size
 from introspect.watch import Progress, silent
 
@@ -74,12 +75,14 @@ def ask_through(tasks: list[RunTask], channel: str, device: str) -> list[RunTask
 def new_model(cfg: Config, tasks: list[RunTask]) -> GPT:
     """Untrained weights, a function of `m0_seed`."""
     K = len(joint_answers({task.name: task.world for task in tasks}))
-    return GPT(cfg.gpt, vocab_size(), n_answer=K, n_explanation=K + 1, seed=cfg.m0_seed)
+    n_row = vocab_size(tasks[0].world.own_words)  # the same of all tasks
+    return GPT(cfg.gpt, n_row, n_answer=K, n_explanation=K + 1, seed=cfg.m0_seed)
 
 
 def m0_key(cfg: Config, device: str) -> str:
     """Hash of everything that decides the weights of M0."""
-    worlds = [[name, asdict(task), hash_file(name)] for name, task in cfg.tasks.items()]  # in order
+    own = {name: hash_own(name, task, cfg.world_seed) for name, task in cfg.tasks.items()}
+    worlds = [[name, asdict(task), own[name]] for name, task in cfg.tasks.items()]  # in order
     parts = [worlds, asdict(cfg.gpt), asdict(cfg.pretrain)]
     return digest([*parts, cfg.m0_seed, cfg.world_seed, device])
 

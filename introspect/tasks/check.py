@@ -3,12 +3,13 @@
 The letters N, S, V, P, K, F are those of introspect/tasks/world.py.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from introspect.fields import Refused
-from introspect.tokenizer import ANSWER, EXPLAIN, encode_words
+from introspect.tokenizer import ANSWER, EXPLAIN, SPECIALS, vocabulary
 
 
 def check_world(world: Any) -> None:
@@ -38,7 +39,7 @@ def check_world(world: Any) -> None:
         require(0 <= x < V and 0 <= y < V and x != y, text)
     several = len(set(world.answers)) == K >= 2
     require(several, f"answers: must be at least two different words, got {world.answers}")
-    check_words("answers", np.array(world.answers))
+    check_words("answers", world.answers)
     for name, shape in (("ideal", (N, V, K)), ("shown", (N, V))):
         shares = getattr(world, name)
         fits = getattr(shares, "shape", None) == shape
@@ -51,13 +52,19 @@ def check_world(world: Any) -> None:
     require(differ, "slots: must differ between subjects, or the model cannot tell them apart")
 
 
-def check_words(name: str, words: np.ndarray) -> None:
-    """Refuse words that are not in the vocabulary."""
-    try:
-        encode_words(words)
-    except ValueError as e:
-        hint = "introspect/vocabulary.txt has the words; add yours at its end"
-        raise Refused(f"{name}: {e} ({hint})") from None
+def check_words(name: str, words: Iterable[Any]) -> None:
+    """Refuse what is not a word: a text that can be printed, without a space in it."""
+    for word in words:
+        right = isinstance(word, str) and word.isprintable() and word and " " not in word
+        got = repr(str(word)) if isinstance(word, str) else describe(word)
+        require(right, f"{name}: must be words, each a text without a space, got {got}")
+
+
+def find_own_words(world: Any) -> tuple[str, ...]:
+    """The words of a world that the vocabulary lacks: those it was given, then those found."""
+    known = {*vocabulary(), *SPECIALS, *world.own_words}
+    words = {str(word) for word in (*np.unique(world.slots), *world.answers)}
+    return (*world.own_words, *sorted(words - known))
 
 
 def check_split(explained: Any, rests_on: Any, N: int) -> None:

@@ -4,7 +4,6 @@ A task is one of introspect/tasks/, or one in a file of yours, named as FILE.py:
 that one model learns are joined by +.
 """
 
-import hashlib
 import importlib.util
 import os
 import sys
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from introspect.fields import Refused, base_type, nearest
-from introspect.reading import MB, read_bytes
 from introspect.tasks import TASKS
 from introspect.tasks.world import World
 
@@ -132,13 +130,6 @@ def run_user_code(what: str, path: Path, run: Callable[[], Any]) -> Any:
         where = f"{path}, line {line}" if line else str(path)
         text = " ".join(str(e).split())
         raise Refused(f"{what}: {where}: {type(e).__name__}: {text}") from None
-
-
-def hash_file(name: str) -> str | None:
-    """SHA-256 of the file of a task of yours; None for a task of introspect/tasks/."""
-    if name in TASKS:
-        return None
-    return hashlib.sha256(read_bytes(Path(name.rpartition(":")[0]), MB)).hexdigest()
 
 
 def make_world(name: str, task: Any, seed: int) -> World:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from introspect.tasks.check import check_world, describe, require
+from introspect.tasks.check import check_world, describe, find_own_words, require
 from introspect.tokenizer import ANSWER, EXPLAIN
 
 # an explanation in words, cut before each place where the model has to say the next word
@@ -38,9 +38,11 @@ class World:
     explained: np.ndarray  # (N,) bool; True: explanations are trained on it, False: held out
     rests_on: np.ndarray  # (N, F) int, numbers of the facts behind a subject; no fact is behind
     # both an explained and a held-out subject
+    own_words: tuple[str, ...] = ()  # those that vocabulary.txt lacks: found in slots and answers
 
     def __post_init__(self):
         check_world(self)
+        object.__setattr__(self, "own_words", find_own_words(self))
 
     @property
     def n_subject(self) -> int:
@@ -56,9 +58,7 @@ class World:
 
     @property
     def truth(self) -> np.ndarray:
-        """(N, P) explanation labels of an ideal answerer: what removing each cue does in the world.
-
-        Where two answers are equally likely, the first one counts."""
+        """(N, P) labels of an ideal answerer, which gives the first of equally likely answers."""
         answers = self.ideal.argmax(-1)
         with_cue, without = (answers[:, [pair[i] for pair in self.pairs]] for i in (0, 1))
         return np.where(with_cue == without, len(self.answers), without)
