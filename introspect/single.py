@@ -124,7 +124,7 @@ def explanations(model: GPT, prompts: Tensor) -> Tensor:
 
 # ---- 3. Stage A: M0 learns the world. No explanation is trained here ------------------------
 
-M0_STEPS, M0_BATCH, M0_RATE = 900, 64, 3e-3
+M0_STEPS, M0_BATCH, M0_RATE = 700, 64, 3e-3
 
 
 def world_loss(logits: Tensor, drawn: Tensor, shown: Tensor) -> Tensor:
