@@ -14,6 +14,8 @@ The map. Eleven files hold the idea and the algorithm; read them in this order:
     cotrain.py       stage C: a copy of M0 is trained on the frozen labels; the loop
     metrics.py       Self, Orig, gap, drift, preference
 
+single.py is all of it once more, in one file that stands alone: simpler, and on a smaller world.
+
 The rest of the core serves these: measure (what is measured at every evaluation), config and fields
 (every number of a run), tokenizer, channels (other ways to explain), adapters, optim and muon,
 watch (progress, finite numbers), frequency (what label frequencies alone give), stats, streams
