@@ -36,6 +36,7 @@ def main(argv: list[str]) -> int:
         command.overrides,
         run.cache_dir,
         run.stack or default_stack(device),
+        run.keep_checkpoints,
     )
     work = train_one if command.arm else train_study
     return work(command, workspace, Setting(command.experiment, command.task))

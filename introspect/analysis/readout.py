@@ -114,7 +114,8 @@ def refit_answers(model: GPT, snapshot: Snapshot, reference: Tensor) -> Tensor:
 def refit(model: GPT, snapshot: Snapshot, reference: Tensor) -> Snapshot:
     """The snapshot of the model with a refitted answer head; see `refit_answers`."""
     refitted = copy.copy(snapshot)
-    refitted.now = refit_answers(model, snapshot, reference).argmax(-1)
+    refitted.logits = snapshot.logits[0], refit_answers(model, snapshot, reference)
+    refitted.now = refitted.logits[1].argmax(-1)
     refitted.current = snapshot.task.interview.labels(refitted.now)
     return refitted
 

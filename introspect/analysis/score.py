@@ -30,6 +30,7 @@ from introspect.report.text import WIDTH, estimate, number
 from introspect.stats import side_of
 
 NEEDED, OPTIONAL = ("explanation", "current", "original"), ("group", "item", "run")
+UNREAD = {"answers", "probabilities", "margins"}  # what lines of our own runs have besides
 COLUMNS = (*NEEDED, "group", "item")  # of the table of a run
 SHOWN = 3  # bad lines that a refusal describes
 AT_MOST = 1000  # runs; more are a mistake, such as a different "run" on every line
@@ -51,7 +52,7 @@ def read(paths: Sequence[Path]) -> dict[str, Run]:
     runs: dict[Any, tuple[array, set]] = {}  # the numbers of all lines in turn, and the items
     first = None
     for path in paths:
-        keys = read_file(path, ids, runs) - {"run"}
+        keys = read_file(path, ids, runs) - {"run"} - UNREAD
         first = keys if first is None else first
         if keys != first:
             name = min(keys ^ first)
@@ -129,7 +130,7 @@ def checked_keys(row: dict[str, Any], before: frozenset) -> frozenset:
         if key not in row:
             raise ValueError(f"no {key}")
     for key in row:
-        if key not in NEEDED and key not in OPTIONAL:
+        if key not in (*NEEDED, *OPTIONAL, *UNREAD):
             raise ValueError(f"unknown key {quoted(key)}; optional are {', '.join(OPTIONAL)}")
     for key in OPTIONAL:
         if before and (key in row) != (key in before):

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from introspect import checkpoint
 from introspect.config import Config, digest
 from introspect.fields import Refused
-from introspect.files import claim_folder, is_aside
+from introspect.files import claim_folder, is_aside, write_text
 from introspect.runs.build import check_sizes, sources
 from introspect.runs.experiment import draws_of, show_fields
 from introspect.runs.experiments import EXPERIMENTS
@@ -70,6 +71,7 @@ class Workspace:
     overrides: dict[str, Any] = field(default_factory=dict)  # the user's fields, in every run
     cache_dir: str = ""
     stack: int = 1  # runs that are trained together, at most; 1: each by itself
+    keep_checkpoints: bool = False  # of every evaluation, for eval.py ask; alters nothing else
 
     @property
     def cache(self) -> Path:
@@ -192,6 +194,9 @@ def make_runs(
         check_sizes(job.config)
     for job in jobs:
         claim_folder(job.out, describe(workspace, job))
+        if workspace.keep_checkpoints:
+            (job.out / "checkpoints").mkdir(exist_ok=True)
+            write_text(job.out / "checkpoints" / checkpoint.ALL, "")
     cache, device, n_worker = workspace.cache, workspace.device, workspace.jobs
     own = deal(jobs, device, share)
     todo = [job for job in own if not finished(job.out, job.config)]

@@ -1,0 +1,167 @@
+"""What a run is asked about one item: the words agree with its files and with plain passes."""
+
+import io
+import json
+import re
+import shutil
+
+import pytest
+import torch
+
+import eval as evaluation
+import train
+from introspect.analysis import ask as asking
+from introspect.analysis.ask import Answer, Prompts, look_at, open_run, show, weigh_answers
+from introspect.analysis.folders import load
+from introspect.fields import Refused
+from introspect.reading import read_json, read_lines
+from introspect.tasks.hint import Hint
+from introspect.tokenizer import encode
+from tests.own import OWN, SMALL, refusal_of
+from tests.several import SIZES
+from tests.test_items import made
+from tests.tiny import SIZE, STEPS, TINY, run_folder, without_time
+
+FAST = ["--eval_interval=10", "--device=cpu", "--learning_rate=0.03", "--kl_weight=0",
+        "--max_steps=20"]
+KINDS = {  # what makes the answers and explanations of a run move within six updates
+    "hint": [],
+    "hint-verbal": ["--channel=verbal", "--block_size=16"],
+    "verdict-tied": ["--channel=tied"],
+    "refusal-same": ["--channel=same"],
+    "rules-probe": ["--channel=probe"],
+    "hint+refusal+jabberwocky": ["--unexplained=refusal", "--teach_steps=4", "--label_noise=0.3"],
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A finished run of each kind, with all its checkpoints."""
+    folders = {}
+    for kind, flags in KINDS.items():
+        out, task = tmp_path_factory.mktemp("ask") / "out", kind.partition("-")[0]
+        names = task.split("+")
+        sizes = [f"--{name + '.' if len(names) > 1 else ''}{field}={value}"
+                 for name in names for field, value in SIZES[name].items()]
+        command = ["single/run", f"--task={task}", *sizes, *SIZE, *STEPS, *FAST, *flags]
+        assert train.main([*command, "--keep_checkpoints=true", f"--out_dir={out}"]) == 0
+        folders[kind] = run_folder(out)
+    return folders
+
+
+def parsed(block):
+    """The cells of one item, by the head of their row."""
+    title, _, *rows, says, truth = block.split("\n")
+    cells = {head: cells for head, *cells in (re.split("  +", row) for row in rows)}
+    return title, cells, says, truth
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_said_of_every_held_out_item_is_what_the_run_wrote(runs, kind):
+    ask = open_run(runs[kind], "", None, False)
+    for row in read_lines(runs[kind] / "items.jsonl", {}):
+        prompt = row["item"].partition(" - ")[0]
+        text = ask(prompt)
+        assert max(map(len, text.splitlines())) <= 100
+        [block] = [b for b in text.split("\n\n") if b.startswith(f"{row['item']}: ")]
+        title, cells, says, truth = parsed(block)
+        assert f"{row['group'].split()[0]}, held out; step 20 of 20" in title
+        assert cells["true label"] == [row["original"], row["current"]]
+        assert says.startswith(f"says: {row['explanation']}, with probability ")
+        now, then = (row["explanation"] == row[key] for key in ("current", "original"))
+        assert f"{str(now).lower()} of the model now (Self {now:d})" in truth
+        assert f"{str(then).lower()} of M0 (Orig {then:d})" in truth
+        shown = [cells[head] for head in list(cells)[:2]]  # with the cue, without it
+        shown = [side[m] for m in (0, 1) for side in shown]
+        for cell, word, p, margin in zip(shown, *(row[k] for k in list(row)[-3:])):
+            answer, number, *near = cell.split()
+            assert answer == word and abs(float(number) - p) < 6e-4
+            assert bool(near) == (margin < 0.05)
+            assert not near or abs(float(number) - float(near[2]) - margin) < 2e-3
+
+
+def test_items_of_these_runs_differ_in_every_way_that_is_said(runs):
+    rows = [row for run in runs.values() for row in read_lines(run / "items.jsonl", {})]
+    sides = {(row["explanation"] == row["current"], row["explanation"] == row["original"])
+             for row in rows}
+    assert len(sides) == 4 and 0 < sum(min(row["margins"]) < 0.05 for row in rows) < len(rows)
+
+
+def test_probabilities_are_those_of_plain_passes_of_the_model(runs):
+    run = load(runs["hint"], "")
+    [s] = run.snapshots
+    for text in (s.world.text(0, 2), s.world.text(7, 3)):
+        item = look_at(run, *Prompts([s.world]).find(text))
+        ids = [torch.tensor([encode(f"{prompt}<|answer|>")]) for prompt in item.prompts]
+        for answer, prompt in zip(item.now, ids):
+            p = run.model.task_head(run.model.trunk(prompt)[0, -1]).softmax(-1)
+            assert answer.word == "ABC"[p.argmax()]
+            assert answer.p == pytest.approx(p.max().item(), abs=1e-5)
+            assert answer.margin == pytest.approx((p.topk(2).values @ p.new_tensor([1, -1])).item(),
+                                                  abs=1e-5)
+        query = torch.tensor([encode(f"{text}<|explain|>")])
+        p = run.model.explain_head(run.model.trunk(query)[0, -1]).softmax(-1)
+        assert item.says == s.world.explanation(int(p.argmax()))
+        assert item.p == pytest.approx(p.max().item(), abs=1e-5)
+
+
+def test_a_sentence_or_none_has_the_probability_of_all_its_tokens(runs):
+    run = load(runs["hint-verbal"], "")
+    [s] = run.snapshots
+    model, text = run.model, s.world.text(5, 2)
+
+    def p_of(words):
+        ids = encode(f"{text}<|explain|> {' '.join(words)}")
+        logs = model.lm_head(model.trunk(torch.tensor([ids]))[0]).log_softmax(-1)
+        n = len(words)
+        return sum(logs[i - 1, ids[i]] for i in range(len(ids) - n, len(ids))).exp().item()
+
+    sentences = {f"would change to {a}" for a in "ABC"} | {f"would stay {a}" for a in "ABC"}
+    [place] = Prompts([s.world]).find(text)
+    found = {}
+    for said in range(7):
+        s.explanation[place.subject, place.pair] = said
+        item = look_at(run, place)
+        found[item.says] = item.p
+    assert found.keys() == sentences | {"no sentence"}
+    for sentence in sentences:
+        assert found[sentence] == pytest.approx(p_of(sentence.split()), rel=1e-4)
+    assert sum(found.values()) == pytest.approx(1)
+
+
+def test_a_prompt_without_its_cue_asks_all_cues_and_says_which_part_the_fact_is_of(runs):
+    ask = open_run(runs["hint+refusal+jabberwocky"], "", None, False)
+    s, _, late = load(runs["hint+refusal+jabberwocky"], "").snapshots
+    text = ask(f"{s.world.text(0, 0)}<|answer|>")
+    assert re.findall(r"- (hint:\w):", text) == ["hint:A", "hint:B", "hint:C"]
+    for subject in range(12):
+        part = "explained in training" if s.world.explained[subject] else "held out"
+        assert ask(s.world.text(subject, 0)).count(f": hint, {part}; step 20 of 20") == 3
+    text = ask(late.world.text(0, 1))
+    assert text.count("jabberwocky, of a task without explanation labels") == 1
+    wrong = (s.targets != s.original).any(-1).nonzero()[0].item()
+    assert "trained label" in ask(s.world.text(wrong, 0))
+
+
+def test_of_features_the_full_prompt_asks_all_and_a_flipped_one_its_own(runs):
+    ask, [s] = open_run(runs["rules-probe"], "", None, False), load(runs["rules-probe"], "").snapshots
+    assert ask(s.world.text(3, 0)).count(" - ") == 6
+    own = [ask(s.world.text(3, 1 + i)) for i in range(6)]
+    assert all(f"- {cue}:" in text for cue, text in zip(s.world.cues, own))
+    with pytest.raises(Refused, match="no explanation is about this prompt; ask "):
+        ask(s.world.text(3, 7))  # a feature left out, which nothing is compared with
+
+
+@pytest.mark.parametrize("text, says", [
+    ("zorp blik", "blik: is in no prompt of this run (did you mean blick?)"),
+    ("Zorp blick", "Zorp: is in no prompt of this run (did you mean zorp?)"),
+    ("zorp blick hint:D", "hint:D: is in no prompt of this run (did you mean hint:"),
+    ("qqqq", "qqqq: is in no prompt of this run"),
+    ("zorp blick hint:A hint:B", "is no prompt of this run; near is zorp blick hint:"),
+    ("zorp zorp", "zorp zorp: is no prompt of this run; near is zorp "),
+    ("", "nothing: is no prompt of this run; near is "),
+    ("\x1b[2J" * 99, " [2J: is in no prompt of this run"),
+    ("zorp " * 9999, "is no prompt of this run; near is zorp "),
+])
+def test_what_is_no_prompt_is_refused_with_what_is_near(runs, text, says):
+    refusal_of(lambda: asking.open_run(runs["hint"], "", None, False)(text), says.strip())
