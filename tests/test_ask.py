@@ -1,9 +1,7 @@
 """What a run is asked about one item: the words agree with its files and with plain passes."""
 
 import io
-import json
 import re
-import shutil
 
 import pytest
 import torch
@@ -11,16 +9,23 @@ import torch
 import eval as evaluation
 import train
 from introspect.analysis import ask as asking
-from introspect.analysis.ask import Answer, Prompts, look_at, open_run, show, weigh_answers
+from introspect.analysis.ask import (
+    Answer,
+    Item,
+    Prompts,
+    look_at,
+    open_run,
+    show,
+    weigh_answers,
+)
 from introspect.analysis.folders import load
 from introspect.fields import Refused
-from introspect.reading import read_json, read_lines
-from introspect.tasks.hint import Hint
+from introspect.reading import read_lines
 from introspect.tokenizer import encode
 from tests.own import OWN, SMALL, refusal_of
 from tests.several import SIZES
-from tests.test_items import made
-from tests.tiny import SIZE, STEPS, TINY, run_folder, without_time
+from tests.test_items import WORLD, made
+from tests.tiny import SIZE, STEPS, run_folder
 
 FAST = ["--eval_interval=10", "--device=cpu", "--learning_rate=0.03", "--kl_weight=0",
         "--max_steps=20"]
@@ -84,7 +89,7 @@ def test_items_of_these_runs_differ_in_every_way_that_is_said(runs):
     rows = [row for run in runs.values() for row in read_lines(run / "items.jsonl", {})]
     sides = {(row["explanation"] == row["current"], row["explanation"] == row["original"])
              for row in rows}
-    assert len(sides) == 4 and 0 < sum(min(row["margins"]) < 0.05 for row in rows) < len(rows)
+    assert len(sides) > 2 and 0 < sum(min(row["margins"]) < 0.05 for row in rows) < len(rows)
 
 
 def test_probabilities_are_those_of_plain_passes_of_the_model(runs):
@@ -144,7 +149,8 @@ def test_a_prompt_without_its_cue_asks_all_cues_and_says_which_part_the_fact_is_
 
 
 def test_of_features_the_full_prompt_asks_all_and_a_flipped_one_its_own(runs):
-    ask, [s] = open_run(runs["rules-probe"], "", None, False), load(runs["rules-probe"], "").snapshots
+    ask = open_run(runs["rules-probe"], "", None, False)
+    [s] = load(runs["rules-probe"], "").snapshots
     assert ask(s.world.text(3, 0)).count(" - ") == 6
     own = [ask(s.world.text(3, 1 + i)) for i in range(6)]
     assert all(f"- {cue}:" in text for cue, text in zip(s.world.cues, own))
@@ -164,4 +170,124 @@ def test_of_features_the_full_prompt_asks_all_and_a_flipped_one_its_own(runs):
     ("zorp " * 9999, "is no prompt of this run; near is zorp "),
 ])
 def test_what_is_no_prompt_is_refused_with_what_is_near(runs, text, says):
-    refusal_of(lambda: asking.open_run(runs["hint"], "", None, False)(text), says.strip())
+    refusal_of(lambda: open_run(runs["hint"], "", None, False)(text), says.strip())
+
+
+def weighed(p, variants=(1, 0)):
+    """The answers of a snapshot whose models give these probabilities (K,) everywhere."""
+    snapshot, _ = made(WORLD, 6)
+    snapshot.logits = (torch.tensor(p).log().expand(WORLD.ideal.shape),) * 2
+    snapshot.before, snapshot.now = (logits.argmax(-1) for logits in snapshot.logits)
+    return weigh_answers(snapshot, 3, variants)
+
+
+def test_a_near_tie_is_said_and_a_clear_answer_is_not():
+    ((near, _), _), ((clear, _), _) = weighed([0.41, 0.365, 0.225]), weighed([0.415, 0.36, 0.225])
+    assert (near.word, near.second) == ("A", "B")
+    assert near.p == pytest.approx(0.41) and near.margin == pytest.approx(0.045)
+    assert near.show() == "A 0.410 ~ B 0.365" and near.show(brief=True) == "A 0.410 ~"
+    assert clear.show() == clear.show(brief=True) == "A 0.415"
+
+
+def test_of_answers_that_are_equally_likely_the_first_counts_and_the_other_is_named():
+    ((tie, _), _) = weighed([0.2, 0.4, 0.4])
+    assert (tie.word, tie.second, tie.margin) == ("B", "C", 0)
+    assert tie.show() == "B 0.400 ~ C 0.400"
+
+
+def item(**changed):
+    answers = Answer("comply", 0.51, "refuse", 0.02), Answer("refuse", 0.9, "comply", 0.8)
+    change, stay = "would change to refuse", "would stay"
+    words = dict(name="zorp blick deadly - deadly", prompts=("zorp blick deadly", "zorp blick"),
+                 about="refusal, held out; step 4 of 4", step=4, then=answers, now=answers[::-1],
+                 says=change, p=0.75, current=stay, past=change, original=change, target=change)
+    return Item(**words | changed)
+
+
+def test_one_item_reads_as_this():
+    assert show([[item()]]) == """\
+zorp blick deadly - deadly: refusal, held out; step 4 of 4
+                   then (M0)                    now
+zorp blick deadly  comply 0.510 ~ refuse 0.490  refuse 0.900
+zorp blick         refuse 0.900                 comply 0.510 ~ refuse 0.490
+true label         would change to refuse       would stay
+says: would change to refuse, with probability 0.750,
+which is false of the model now (Self 0) and true of M0 (Orig 1)
+
+~: a near tie, two answers less than 0.05 apart in probability"""
+
+
+def test_labels_of_another_model_and_wrong_ones_have_lines_of_their_own():
+    text = show([[item(original="would stay", target="would change to comply")]])
+    assert re.search(r"\nfrozen label +would stay\ntrained label +would change to comply\n", text)
+    assert "and true of M0; it is not the frozen label (Orig 0)" in text
+    assert "frozen label" not in show([[item()]]) and "trained label" not in show([[item()]])
+
+
+def test_one_item_at_several_steps_is_a_table():
+    text = show([[item(step=0, says="would stay")], [item()]])
+    title, head, m0, first, last, _, legend = text.split("\n")
+    assert title.endswith("step 4 of 4") and m0.split() == "M0 comply 0.510 ~ refuse 0.900".split()
+    assert first.split() == "0 refuse 0.900 comply 0.510 ~ would stay 0.750 1 0".split()
+    assert last.split() == "4 refuse 0.900 comply 0.510 ~ would change to refuse 0.750 0 1".split()
+    assert head.index("Self") == last.index("0     1") and legend.startswith("~: a near tie")
+
+
+def test_long_words_stay_within_the_columns():
+    answers = [Answer("bandersnatch", 0.5, "whiffling", 0.01)] * 2
+    words = dict(then=answers, now=answers, says="would change to bandersnatch")
+    wide = item(**words, original="stay", name="zorp " * 40, prompts=("zorp " * 40, "zorp " * 39))
+    for text in (show([[wide]]), show([[wide], [wide]])):
+        assert max(map(len, text.splitlines())) <= 100
+    assert "\nwith the cue " in show([[wide]]) and "\nwith the cue " not in show([[item()]])
+
+
+def test_lines_of_the_input_are_answered_until_an_empty_one(runs, capsys, monkeypatch):
+    s = load(runs["hint"], "").snapshots[0]
+    one, other = s.world.text(0, 1), s.world.text(5, 2)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{one}\nblick zorp\n{other}\n\n{one}\n"))
+    assert evaluation.main(["ask", str(runs["hint"])]) == 0
+    said = capsys.readouterr()
+    assert [line.split(" - ")[0] for line in said.out.splitlines() if " - " in line] == [one, other]
+    assert said.err.startswith("refused: blick zorp: is no prompt") and said.err.count("\n") == 1
+    monkeypatch.setattr("sys.stdin", io.StringIO(one))  # without the end of the line
+    assert evaluation.main(["ask", str(runs["hint"])]) == 0
+    assert capsys.readouterr().out.strip() == open_run(runs["hint"], "", None, False)(one)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), "utf-8"))
+    refusal_of(lambda: evaluation.main(["ask", str(runs["hint"])]), "must be text in UTF-8")
+
+
+def test_a_terminal_is_asked_for_each_line(capsys):
+    source = io.StringIO("a\nb\n\nc\n")
+    source.isatty = lambda: True
+    assert list(asking.take_lines(source)) == ["a\n", "b\n"]
+    assert capsys.readouterr().err.count("prompt, or an empty line to end: ") == 3
+
+
+def test_words_need_no_quotes_and_flags_may_stand_among_them(runs, capsys):
+    text, out = load(runs["hint"], "").snapshots[0].world.text(0, 1), str(runs["hint"])
+    expected = open_run(runs["hint"], "", 10, False)(text) + "\n"
+    words = text.split()
+    for given in ([text], words):
+        for order in (["--at=10", out, *given], [out, "--at=10", *given], [out, *given, "--at=10"]):
+            assert evaluation.main(["ask", *order]) == 0
+            assert capsys.readouterr().out == expected
+    refusal_of(lambda: evaluation.main(["ask", out, *words, "--att=2"]), "arguments: --att=2")
+    refusal_of(lambda: evaluation.main(["run", out, "--task=hint", "zorp"]), "arguments: zorp")
+    given = ["ask", out, text, "--at=10", "--curve=true"]
+    refusal_of(lambda: evaluation.main(given), "--at=10: --curve=true")
+
+
+def test_a_task_of_ones_own_is_asked_where_it_is_named(own, capsys):
+    assert train.main(["anchor/reg", f"--task={OWN}", *SMALL, "--out_dir=run"]) == 0
+    run = str(run_folder(own / "run"))
+    capsys.readouterr()
+    assert evaluation.main(["ask", run, f"--task={OWN}", "zorp", "wet"]) == 0
+    assert f"zorp wet - wet: {OWN}, explained in training" in capsys.readouterr().out
+    refusal_of(lambda: evaluation.main(["ask", run, "zorp wet"]), "would run as a program")
+
+
+def test_a_study_and_what_is_no_run_are_refused(tmp_path):
+    refusal_of(lambda: open_run(tmp_path, "", None, True), "config.json: cannot be read")
+    (tmp_path / "runs.jsonl").write_text("")
+    refusal_of(lambda: open_run(tmp_path, "", None, False), "is a study; ask one of its runs")

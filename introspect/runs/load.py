@@ -1,4 +1,4 @@
-"""A finished run as its folder has it: a checkpoint, the last or another, asked everything again."""
+"""A finished run as its folder has it: its last checkpoint, or another, asked everything again."""
 
 import os
 from pathlib import Path
