@@ -109,13 +109,13 @@ class AskConfig:
 
 def ask_run(out: Path, words: list[str], config: AskConfig) -> int:
     """One prompt answered, or every line of the input up to an empty one."""
-    from introspect.analysis.ask import converse, open_run, take_lines
+    from introspect.analysis.ask import answer_about, converse, open_steps, take_lines
 
-    ask = open_run(out, config.task, config.at, config.curve)
+    answer = answer_about(open_steps(out, config.task, config.at, config.curve))
     if words:
-        print(escape(ask(" ".join(words))))
+        print(escape(answer(" ".join(words))))
     else:
-        converse(ask, take_lines(sys.stdin))
+        converse(answer, take_lines(sys.stdin))
     return DONE
 
 

@@ -13,8 +13,9 @@ from introspect.analysis.ask import (
     Answer,
     Item,
     Prompts,
+    answer_about,
     look_at,
-    open_run,
+    open_steps,
     show,
     weigh_answers,
 )
@@ -37,6 +38,10 @@ KINDS = {  # what makes the answers and explanations of a run move within six up
     "rules-probe": ["--channel=probe"],
     "hint+refusal+jabberwocky": ["--unexplained=refusal", "--teach_steps=4", "--label_noise=0.3"],
 }
+
+
+def open_run(*given):
+    return answer_about(open_steps(*given))
 
 
 @pytest.fixture(scope="module")

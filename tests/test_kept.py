@@ -5,7 +5,7 @@ import torch
 
 import train
 from introspect import checkpoint
-from introspect.analysis.ask import open_run
+from introspect.analysis.ask import answer_about, open_steps
 from introspect.analysis.folders import load
 from introspect.fields import Refused
 from introspect.reading import read_json, read_lines
@@ -92,11 +92,11 @@ def test_the_measures_of_each_step_are_those_of_the_curve_of_the_run(whole):
 
 def test_an_item_is_followed_over_the_steps(whole):
     [s] = load(whole, "").snapshots
-    text = open_run(whole, "", None, True)(s.world.text(4, 2))
+    text = answer_about(open_steps(whole, "", None, True))(s.world.text(4, 2))
     lines = text.split("\n")[3:7]
     assert [line.split()[0] for line in lines] == ["0", "2", "4", "6"]
     for line, step in zip(lines, (0, 2, 4, 6)):
-        alone = open_run(whole, "", step, False)(s.world.text(4, 2))
+        alone = answer_about(open_steps(whole, "", step, False))(s.world.text(4, 2))
         said, p = alone.split("says: ")[1].split(",\n")[0].split(", with probability ")
         assert f"  {said}  " in line and f"  {p}  " in line
         assert line.split()[-2:] == [alone.split("(Self ")[1][0], alone.split("(Orig ")[1][0]]

@@ -12,7 +12,6 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -80,9 +79,10 @@ class Prompts:
         self.worlds = worlds
         self.variants: dict[str, list[tuple[int, int, int]]] = {}  # task, subject, variant
         for task, world in enumerate(worlds):
-            for subject, variant in product(range(world.n_subject), range(len(world.prompts))):
-                text = world.text(subject, variant)
-                self.variants.setdefault(text, []).append((task, subject, variant))
+            for variant, prompt in enumerate(world.prompts):
+                for subject, words in enumerate(world.slots[:, list(prompt[:-1])].tolist()):
+                    where = self.variants.setdefault(" ".join(words), [])
+                    where.append((task, subject, variant))
 
     def find(self, text: str) -> list[Place]:
         """The items that a prompt is about: those whose cue it has or, where there is none, those
@@ -221,12 +221,12 @@ def show(by_step: Sequence[Sequence[Item]]) -> str:
     return "\n\n".join(blocks)
 
 
-def open_run(out: Path, named: str, at: int | None, curve: bool) -> Callable[[str], str]:
-    """What answers a prompt about the run in `out` by a text.
+def open_steps(out: Path, named: str, at: int | None, curve: bool) -> list[Loaded]:
+    """The run in `out` at the steps that are asked.
 
     Args:
         named: the tasks that the user names, as in folders.measure.
-        at: the step that is asked; None: the last. curve: all steps that the run has.
+        at: the step; None: the last. curve: all steps of which the run has a checkpoint.
 
     Raises:
         Refused: no finished run, or no checkpoint of that step.
@@ -234,14 +234,18 @@ def open_run(out: Path, named: str, at: int | None, curve: bool) -> Callable[[st
     if not os.path.exists(out / "config.json") and os.path.exists(out / "runs.jsonl"):
         raise Refused(f"{out}: is a study; ask one of its runs, which are in {out.parent / 'runs'}")
     steps = list_steps(out) or [at] if curve else [at]
-    runs = [load(out, named, step) for step in steps]
-    prompts = Prompts([s.world for s in runs[-1].snapshots])
+    return [load(out, named, step) for step in steps]
 
-    def ask(text: str) -> str:
+
+def answer_about(runs: Sequence[Loaded]) -> Callable[[str], str]:
+    """What answers prompts about a run by a text, given the run at one step or at several."""
+    prompts = Prompts([s.world for s in runs[0].snapshots])
+
+    def answer(text: str) -> str:
         places = prompts.find(text)
         return show([[look_at(run, place) for place in places] for run in runs])
 
-    return ask
+    return answer
 
 
 def take_lines(source: TextIO) -> Iterator[str]:
@@ -258,10 +262,10 @@ def take_lines(source: TextIO) -> Iterator[str]:
         yield line
 
 
-def converse(ask: Callable[[str], str], lines: Iterable[str]) -> None:
+def converse(answer: Callable[[str], str], lines: Iterable[str]) -> None:
     """Answer each line; one that is refused does not end the conversation."""
     for line in lines:
         try:
-            print(escape(ask(line)) + "\n", flush=True)
+            print(escape(answer(line)) + "\n", flush=True)
         except Refused as e:
             print(escape(f"refused: {e}"), file=sys.stderr, flush=True)

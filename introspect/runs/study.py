@@ -18,6 +18,7 @@ from introspect.config import Config, digest
 from introspect.fields import Refused
 from introspect.files import claim_folder, is_aside, write_text
 from introspect.runs.build import check_sizes, sources
+from introspect.runs.cli import Command, default_stack, n_core, resolve_device
 from introspect.runs.experiment import draws_of, show_fields
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.jobs import (
@@ -84,6 +85,20 @@ class Workspace:
 
     def name_study(self, setting: Setting, seeds: Sequence[int]) -> Path:
         return self.root / setting.name_folder(self.overrides, min(seeds))
+
+
+def open_workspace(command: Command) -> Workspace:
+    """The workspace that a command line of train.py asks for."""
+    run, device = command.run, resolve_device(command.run.device)
+    return Workspace(
+        Path(run.out_dir),
+        device,
+        run.jobs or n_core(),
+        command.overrides,
+        run.cache_dir,
+        run.stack or default_stack(device),
+        run.keep_checkpoints,
+    )
 
 
 class Run(NamedTuple):
