@@ -1,14 +1,11 @@
 """What a run is asked about one item: the words agree with its files and with plain passes."""
 
-import io
 import re
 
 import pytest
 import torch
 
-import eval as evaluation
 import train
-from introspect.analysis import ask as asking
 from introspect.analysis.ask import (
     Answer,
     Item,
@@ -23,7 +20,6 @@ from introspect.analysis.folders import load
 from introspect.fields import Refused
 from introspect.reading import read_lines
 from introspect.tokenizer import encode
-from tests.own import OWN, SMALL, refusal_of
 from tests.several import SIZES
 from tests.test_items import WORLD, made
 from tests.tiny import SIZE, STEPS, run_folder
@@ -163,21 +159,6 @@ def test_of_features_the_full_prompt_asks_all_and_a_flipped_one_its_own(runs):
         ask(s.world.text(3, 7))  # a feature left out, which nothing is compared with
 
 
-@pytest.mark.parametrize("text, says", [
-    ("zorp blik", "blik: is in no prompt of this run (did you mean blick?)"),
-    ("Zorp blick", "Zorp: is in no prompt of this run (did you mean zorp?)"),
-    ("zorp blick hint:D", "hint:D: is in no prompt of this run (did you mean hint:"),
-    ("qqqq", "qqqq: is in no prompt of this run"),
-    ("zorp blick hint:A hint:B", "is no prompt of this run; near is zorp blick hint:"),
-    ("zorp zorp", "zorp zorp: is no prompt of this run; near is zorp "),
-    ("", "nothing: is no prompt of this run; near is "),
-    ("\x1b[2J" * 99, " [2J: is in no prompt of this run"),
-    ("zorp " * 9999, "is no prompt of this run; near is zorp "),
-])
-def test_what_is_no_prompt_is_refused_with_what_is_near(runs, text, says):
-    refusal_of(lambda: open_run(runs["hint"], "", None, False)(text), says.strip())
-
-
 def weighed(p, variants=(1, 0)):
     """The answers of a snapshot whose models give these probabilities (K,) everywhere."""
     snapshot, _ = made(WORLD, 6)
@@ -245,54 +226,3 @@ def test_long_words_stay_within_the_columns():
     for text in (show([[wide]]), show([[wide], [wide]])):
         assert max(map(len, text.splitlines())) <= 100
     assert "\nwith the cue " in show([[wide]]) and "\nwith the cue " not in show([[item()]])
-
-
-def test_lines_of_the_input_are_answered_until_an_empty_one(runs, capsys, monkeypatch):
-    s = load(runs["hint"], "").snapshots[0]
-    one, other = s.world.text(0, 1), s.world.text(5, 2)
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{one}\nblick zorp\n{other}\n\n{one}\n"))
-    assert evaluation.main(["ask", str(runs["hint"])]) == 0
-    said = capsys.readouterr()
-    assert [line.split(" - ")[0] for line in said.out.splitlines() if " - " in line] == [one, other]
-    assert said.err.startswith("refused: blick zorp: is no prompt") and said.err.count("\n") == 1
-    monkeypatch.setattr("sys.stdin", io.StringIO(one))  # without the end of the line
-    assert evaluation.main(["ask", str(runs["hint"])]) == 0
-    assert capsys.readouterr().out.strip() == open_run(runs["hint"], "", None, False)(one)
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), "utf-8"))
-    refusal_of(lambda: evaluation.main(["ask", str(runs["hint"])]), "must be text in UTF-8")
-
-
-def test_a_terminal_is_asked_for_each_line(capsys):
-    source = io.StringIO("a\nb\n\nc\n")
-    source.isatty = lambda: True
-    assert list(asking.take_lines(source)) == ["a\n", "b\n"]
-    assert capsys.readouterr().err.count("prompt, or an empty line to end: ") == 3
-
-
-def test_words_need_no_quotes_and_flags_may_stand_among_them(runs, capsys):
-    text, out = load(runs["hint"], "").snapshots[0].world.text(0, 1), str(runs["hint"])
-    expected = open_run(runs["hint"], "", 10, False)(text) + "\n"
-    words = text.split()
-    for given in ([text], words):
-        for order in (["--at=10", out, *given], [out, "--at=10", *given], [out, *given, "--at=10"]):
-            assert evaluation.main(["ask", *order]) == 0
-            assert capsys.readouterr().out == expected
-    refusal_of(lambda: evaluation.main(["ask", out, *words, "--att=2"]), "arguments: --att=2")
-    refusal_of(lambda: evaluation.main(["run", out, "--task=hint", "zorp"]), "arguments: zorp")
-    given = ["ask", out, text, "--at=10", "--curve=true"]
-    refusal_of(lambda: evaluation.main(given), "--at=10: --curve=true")
-
-
-def test_a_task_of_ones_own_is_asked_where_it_is_named(own, capsys):
-    assert train.main(["anchor/reg", f"--task={OWN}", *SMALL, "--out_dir=run"]) == 0
-    run = str(run_folder(own / "run"))
-    capsys.readouterr()
-    assert evaluation.main(["ask", run, f"--task={OWN}", "zorp", "wet"]) == 0
-    assert f"zorp wet - wet: {OWN}, explained in training" in capsys.readouterr().out
-    refusal_of(lambda: evaluation.main(["ask", run, "zorp wet"]), "would run as a program")
-
-
-def test_a_study_and_what_is_no_run_are_refused(tmp_path):
-    refusal_of(lambda: open_run(tmp_path, "", None, True), "config.json: cannot be read")
-    (tmp_path / "runs.jsonl").write_text("")
-    refusal_of(lambda: open_run(tmp_path, "", None, False), "is a study; ask one of its runs")

@@ -231,8 +231,10 @@ def open_steps(out: Path, named: str, at: int | None, curve: bool) -> list[Loade
     Raises:
         Refused: no finished run, or no checkpoint of that step.
     """
-    if not os.path.exists(out / "config.json") and os.path.exists(out / "runs.jsonl"):
-        raise Refused(f"{out}: is a study; ask one of its runs, which are in {out.parent / 'runs'}")
+    if not os.path.exists(out / "config.json"):
+        runs = f"; a study has its runs in {out.parent / 'runs'}"
+        study = runs if os.path.exists(out / "runs.jsonl") else ""
+        raise Refused(f"{out}: must be a folder of a finished run, but has no config.json{study}")
     steps = list_steps(out) or [at] if curve else [at]
     return [load(out, named, step) for step in steps]
 
