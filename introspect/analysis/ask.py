@@ -63,7 +63,7 @@ class Item(NamedTuple):
     current: str  # E(M), the label that is true of the model now
     past: str  # E(M0), the label that is true of M0
     original: str  # the frozen label, which another model than M0 may have given
-    target: str  # the label trained on, if the item is explained: `original` or an error
+    target: str  # `original`, or the error that an explained item was trained on instead
 
 
 class Place(NamedTuple):
@@ -164,7 +164,8 @@ def look_at(run: Loaded, place: Place) -> Item:
     world, variants = s.world, s.world.pairs[pair]
     prompts = tuple(world.text(subject, variant) for variant in variants)
     step = f"step {run.step} of {run.config.cotrain.max_steps}"
-    labels = s.current, s.past, s.original, s.targets
+    trained = s.task.explained and world.explained[subject]
+    labels = s.current, s.past, s.original, s.targets if trained else s.original
     return Item(
         f"{prompts[0]} - {world.cues[pair]}",
         prompts,
