@@ -25,6 +25,7 @@ from introspect.model import GPT
 from introspect.reading import printable
 from introspect.report.html import aligned
 from introspect.report.text import WIDTH
+from introspect.report.words import NAMES
 from introspect.runs.cli import escape
 from introspect.runs.items import weigh
 from introspect.runs.load import Loaded, list_steps
@@ -190,18 +191,20 @@ def show_item(item: Item) -> str:
         rows[1][0], rows[2][0] = "with the cue", "without it"
     now, then, orig = (item.says == x for x in (item.current, item.past, item.original))
     true = ["false", "true"]
-    truth = f"which is {true[now]} of the model now (Self {now:d}) and {true[then]} of M0"
+    mine, past = NAMES["self"], NAMES["orig"]
+    truth = f"which is {true[now]} of the model now ({mine} {now:d}) and {true[then]} of M0"
     if item.original != item.past:
         truth += f"; it is {'' if orig else 'not '}the frozen label"
     said = f"says: {item.says}, with probability {item.p:.3f},"
     title = textwrap.fill(f"{item.name}: {item.about}", WIDTH)
-    return "\n".join([title, aligned(rows), said, f"{truth} (Orig {orig:d})"])
+    return "\n".join([title, aligned(rows), said, f"{truth} ({past} {orig:d})"])
 
 
 def show_curve(items: Sequence[Item]) -> str:
     """One item at several steps, a line each."""
     first, last = items[0], items[-1]
-    rows = [["step", "with the cue", "without it", "explanation", "p", "Self", "Orig"]]
+    measures = NAMES["self"], NAMES["orig"]
+    rows = [["step", "with the cue", "without it", "explanation", "p", *measures]]
     rows.append(["M0", *(answer.show(brief=True) for answer in first.then), *[""] * 4])
     for item in items:
         hits = [str(int(item.says == label)) for label in (item.current, item.original)]
