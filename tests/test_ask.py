@@ -19,6 +19,7 @@ from introspect.analysis.ask import (
 from introspect.analysis.folders import load
 from introspect.fields import Refused
 from introspect.reading import read_lines
+from introspect.tasks.rules import Rules
 from introspect.tokenizer import encode
 from tests.several import SIZES
 from tests.test_items import WORLD, made
@@ -157,6 +158,16 @@ def test_of_features_the_full_prompt_asks_all_and_a_flipped_one_its_own(runs):
     assert all(f"- {cue}:" in text for cue, text in zip(s.world.cues, own))
     with pytest.raises(Refused, match="no explanation is about this prompt; ask "):
         ask(s.world.text(3, 7))  # a feature left out, which nothing is compared with
+
+
+def test_a_full_prompt_that_is_another_ones_flipped_prompt_asks_its_own_features():
+    world = Rules(n_first=2, n_second=2, n_input=16).world(0)
+    prompts, met = Prompts([world]), 0
+    for text in {world.text(subject, 0) for subject in range(64)}:
+        [subject] = {place.subject for place in prompts.find(text)}
+        assert world.text(subject, 0) == text and len(prompts.find(text)) == 6
+        met += len(prompts.variants[text]) > 1
+    assert met > 9
 
 
 def weighed(p, variants=(1, 0)):
