@@ -2,6 +2,8 @@
 
     python eval.py run DIR        a run: asks its last checkpoint again; a study: its table
     python eval.py run DIR DIR..  several studies: their gaps, one below the other
+    python eval.py ask DIR PROMPT what a run answers, answered and says of one item; without a
+                                  prompt, one after the other from the input
     python eval.py score FILE..   Self, Orig and gap of your own model, from lines of JSON
     python eval.py experiment X   the claims about one experiment: runs what is missing
     python eval.py claims         all of them, with a verdict each
@@ -51,6 +53,10 @@ def main(argv: list[str]) -> int:
         metavar="STR",
         help="the task of the run, where it is a file, FILE.py:CLASS, that you trust to be run",
     )
+    asked = commands.add_parser("ask", help="ask a finished run about single items, in words")
+    asked.add_argument("dir", type=Path, metavar="DIR", help="the folder of a run")
+    asked.add_argument("words", nargs="*", metavar="PROMPT", help="such as zorp blick hint:B")
+    add_flags(asked, AskConfig)
     scored = commands.add_parser(
         "score",
         help="Self, Orig and gap of any model, from lines of JSON",
@@ -65,7 +71,9 @@ def main(argv: list[str]) -> int:
     one.add_argument("name", metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}, or FILE.py:NAME")
     add_flags(one, LabConfig)
     add_flags(commands.add_parser("claims", help="run all experiments, judge all"), LabConfig)
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    if rest and (args.command != "ask" or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     given = {k: v for k, v in vars(args).items() if k != "command"}
     if args.command == "bench":
         return time_updates(BenchConfig(**given), argv)
@@ -74,12 +82,41 @@ def main(argv: list[str]) -> int:
     if args.command == "score":
         print(escape(score.show(lines.read(args.files))))
         return DONE
+    if args.command == "ask":
+        words = [*given.pop("words"), *rest]  # those after a flag are among the rest
+        return ask_run(given.pop("dir"), words, AskConfig(**given))
     if args.command in ("experiment", "claims"):
         name = given.pop("name", None)
         return judge_claims(name, LabConfig(**given))
     from introspect.analysis.folders import measure
 
     print(escape(measure(args.dirs, args.task or "")))
+    return DONE
+
+
+@dataclass(frozen=True)
+class AskConfig:
+    """What is asked of a run."""
+
+    task: str = option("", "the task of the run, where it is a file that you trust: FILE.py:CLASS")
+    at: int | None = option(None, "step of the checkpoint that is asked; default: the last", 0)
+    curve: bool = option(False, "ask every checkpoint that the run has kept, a line each")
+
+    def __post_init__(self):
+        check_fields(self)
+        if self.curve and self.at is not None:
+            raise Refused(f"--at={self.at}: --curve=true asks every step; give only one")
+
+
+def ask_run(out: Path, words: list[str], config: AskConfig) -> int:
+    """One prompt answered, or every line of the input up to an empty one."""
+    from introspect.analysis.ask import answer_about, converse, open_steps, take_lines
+
+    answer = answer_about(open_steps(out, config.task, config.at, config.curve))
+    if words:
+        print(escape(answer(" ".join(words))))
+    else:
+        converse(answer, take_lines(sys.stdin))
     return DONE
 
 

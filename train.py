@@ -6,39 +6,16 @@
 
 import os
 import sys
-from pathlib import Path
 
-from introspect.runs.cli import (
-    DIVERGED,
-    DONE,
-    Command,
-    default_stack,
-    n_core,
-    one_line,
-    parse,
-    resolve_device,
-)
+from introspect.runs.cli import DIVERGED, DONE, Command, one_line, parse
 
 
 def main(argv: list[str]) -> int:
     command = parse(argv)
-    from introspect.runs.study import (  # here, so that --help needs no torch
-        Setting,
-        Workspace,
-    )
+    from introspect.runs.study import Setting, open_workspace  # here: --help needs no torch
 
-    run = command.run
-    device = resolve_device(run.device)
-    workspace = Workspace(
-        Path(run.out_dir),
-        device,
-        run.jobs or n_core(),
-        command.overrides,
-        run.cache_dir,
-        run.stack or default_stack(device),
-    )
     work = train_one if command.arm else train_study
-    return work(command, workspace, Setting(command.experiment, command.task))
+    return work(command, open_workspace(command), Setting(command.experiment, command.task))
 
 
 def train_one(command: Command, workspace, setting) -> int:
@@ -66,14 +43,15 @@ def train_one(command: Command, workspace, setting) -> int:
 
 def train_study(command: Command, workspace, setting) -> int:
     """Every arm over paired seeds, several runs at a time, and the report."""
-    from introspect.lab.extras import perform
+    from introspect.lab.extras import check_declared
     from introspect.lab.publish import write_setting
     from introspect.report.text import show_study
-    from introspect.runs.study import claim_view
+    from introspect.runs.study import claim_view, perform_settings
 
     out = workspace.name_study(setting, command.seeds)
     claim_view(out)
-    made = perform(workspace, [setting], command.seeds, setting.name)[setting]
+    check_declared([setting])
+    made = perform_settings(workspace, [setting], command.seeds, setting.name)[setting]
     for text in made.failed:
         print(f"diverged: {text}", file=sys.stderr)
     if any(made.runs.values()):

@@ -24,23 +24,45 @@ watch (progress, finite numbers), frequency (what label frequencies alone give),
     runs/      makes a run or a study: stages, one run, stacks of runs, a pool of workers,
                experiments, flags
     report/    says and draws what a study shows
-    analysis/  asks a finished run more: attribution, patching, paths, probes, matrix, score; and
-               times and simulates: bench, calibration
+    analysis/  asks a finished run more: single items (ask, notebook), attribution, patching, paths,
+               probes, matrix, score; and times and simulates: bench, calibration
     lab/       judges the claims
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers, what the table below says to Python
+    from introspect.analysis.notebook import ask, load, run
+    from introspect.analysis.patching import interchange
+    from introspect.analysis.readout import refit
+    from introspect.frequency import adjusted_gap
+    from introspect.labels import explanation_labels
+    from introspect.metrics import coupling
+    from introspect.runs.build import build
+    from introspect.runs.experiment import Experiment
+    from introspect.stats import student_t
+    from introspect.tasks.registry import find_tasks
 
 __version__ = "0.1.0"
+__all__ = [
+    "Experiment", "adjusted_gap", "ask", "build", "coupling", "explanation_labels", "find_tasks",
+    "interchange", "load", "refit", "run", "student_t",
+]  # fmt: skip
 
 _ROOMS = {  # the few names that a notebook wants, imported when they are asked for
+    "run": "analysis.notebook",
+    "load": "analysis.notebook",
+    "ask": "analysis.notebook",
     "find_tasks": "tasks.registry",
     "build": "runs.build",
-    "run": "runs.run",
-    "load_run": "runs.load",
+    "Experiment": "runs.experiment",
     "coupling": "metrics",
     "adjusted_gap": "frequency",
+    "student_t": "stats",
+    "explanation_labels": "labels",
+    "interchange": "analysis.patching",
+    "refit": "analysis.readout",
 }
 
 
@@ -48,3 +70,7 @@ def __getattr__(name: str) -> Any:
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ROOMS])

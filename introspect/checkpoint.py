@@ -35,6 +35,7 @@ from introspect.files import (
 from introspect.reading import MB, parse_json, printable, read_bytes, read_json
 
 KEEP = 2  # how many checkpoints of a run are kept; the older one is a reserve
+ALL = "keep-all"  # a folder in which there is a file of this name keeps all of them
 FILES = ("state.pt", "meta.json")
 NAMES = {"torch._utils _rebuild_tensor_v2", "collections OrderedDict"}  # that tensors are made with
 NAMES |= {"torch FloatStorage", "torch LongStorage"}
@@ -214,8 +215,8 @@ def save_step(
 def prune(parent: Path, step: int) -> None:
     """Remove the checkpoints that are no longer needed once that of `step` is there."""
     remove_leftovers(parent)
-    earlier = [folder for s, folder in numbered(parent) if s <= step]
-    for old in [folder for folder in earlier if folder.name.startswith("step")][KEEP:]:
+    steps = [folder for s, folder in numbered(parent) if s <= step and folder.name[:4] == "step"]
+    for old in [] if (parent / ALL).exists() else steps[KEEP:]:
         discard(old)
 
 

@@ -37,7 +37,8 @@ RESULT = {  # result.json of a run
     "versions": {str: str},
 }
 EXAMPLES = {"examples": [{str: str}]}  # examples.json of a run
-ITEM = {str: str}  # of items.jsonl
+WEIGHED = {"answers?": [str], "probabilities?": [NUMBER], "margins?": [NUMBER]}  # of each model
+ITEM = {str: str, **WEIGHED}  # of items.jsonl
 STUDY_ROW = {  # of runs.jsonl of a study
     **RESULT,
     "experiment": str,

@@ -50,6 +50,10 @@ def adjusted_gap(explanation: Tensor, current: Tensor, original: Tensor, cue: Te
     on average for explanations dealt out at random within each cue. It can differ from 0 when the
     gap is 0: report it beside the gap, not instead of it. Arguments and errors are those of
     `by_frequency`; the range is -2..2.
+
+    >>> said, now, then = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [0, 1, 0, 1]])
+    >>> adjusted_gap(said, now, then, torch.zeros(4))
+    0.5
     """
     items, sides, dealt = by_cue(explanation, current, original, cue)
     return float(((sides * items - dealt).double() / items).sum()) / explanation.numel()

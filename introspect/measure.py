@@ -25,7 +25,7 @@ KNOWN = 0.6  # an ideal answer at least this likely is one that M0 should know: 
 class Snapshot:
     """What a model answers and explains about every subject of one task, and what is true of it.
 
-        before, now (N, V) answers of M0 and of the model
+        before, now (N, V) answers of M0 and of the model, the largest of their `logits` (N, V, K)
         explanation, current, original, targets, past (N, P) in the classes of the channel
 
     `current` is E(M), `past` is E(M0); `original` are the frozen labels, which differ from `past`
@@ -35,9 +35,9 @@ class Snapshot:
     def __init__(self, model: GPT, task: RunTask, frozen: Frozen):
         answers, self.explanation = task.interview.ask_all(model)
         self.task, self.world, self.channel = task, task.world, task.interview.channel
-        self.before, self.now = frozen.reference.argmax(-1), answers.argmax(-1)
-        self.current = task.interview.labels(self.now)
-        self.past = task.interview.labels(self.before)
+        self.logits = frozen.reference, answers
+        self.before, self.now = (logits.argmax(-1) for logits in self.logits)
+        self.past, self.current = map(task.interview.labels, (self.before, self.now))
         self.original = self.channel.classes(frozen.original, frozen.original_answers)
         self.targets = self.channel.classes(frozen.targets, frozen.target_answers)
 

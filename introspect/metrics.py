@@ -36,17 +36,17 @@ def coupling(explanation: Labels, current: Labels, original: Labels) -> Coupling
 
     Raises:
         ValueError: empty or unequal inputs, for which a mean would be meaningless.
+
+    >>> import numpy as np
+    >>> coupling(*np.array([[0, 1, 1, 2], [0, 1, 2, 2], [0, 0, 2, 2]]))
+    Coupling(self_match=0.75, orig_match=0.5, drift=0.25, preference=1.0)
     """
     check_shapes(explanation, current, original)
     n = math.prod(explanation.shape)
     now, then, differ = explanation == current, explanation == original, current != original
+    shares = (int(x.sum()) / n for x in (now, then, differ))
     decided = int(((now | then) & differ).sum())
-    return Coupling(
-        self_match=int(now.sum()) / n,
-        orig_match=int(then.sum()) / n,
-        drift=int(differ.sum()) / n,
-        preference=int((now & differ).sum()) / decided if decided else None,
-    )
+    return Coupling(*shares, int((now & differ).sum()) / decided if decided else None)
 
 
 def check_shapes(*inputs: Labels) -> None:

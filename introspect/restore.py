@@ -101,9 +101,9 @@ def check_moments(
 
 
 def newest_of_run(
-    out: Path, model: nn.Module, c: CotrainConfig, made_of: str | None = None
+    out: Path, model: nn.Module, c: CotrainConfig, made_of: str | None = None, until=None
 ) -> tuple[int, State, Meta] | None:
-    """The newest checkpoint of the run in `out`; see checkpoint.newest.
+    """The newest checkpoint of the run in `out`, not later than step `until`; see newest.
 
     Args:
         model: with the adapters of the run, if it has some.
@@ -113,7 +113,7 @@ def newest_of_run(
     """
     n_row = c.max_steps // c.eval_interval + 2
     most = min(MB * (1 + n_row // 100), MOST_LINES)  # an evaluation takes a few kilobytes
-    saved = newest(out / "checkpoints", None, made_of, count_bytes(model), most)
+    saved = newest(out / "checkpoints", until, made_of, count_bytes(model), most)
     if saved:
         step, _, meta = saved
         if wrong := misfit(meta, {"rows": [ROW], "seconds": NUMBER}, "meta.json"):

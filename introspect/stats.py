@@ -82,6 +82,9 @@ def student_t(values: Sequence[float], confidence: float = 0.95) -> Interval:
 
     Raises:
         ValueError: fewer than two values, which do not show their spread.
+
+    >>> [round(x, 2) for x in student_t([1.0, 2.0, 3.0])]
+    [2.0, -0.48, 4.48, 3]
     """
     n = len(values)
     if n < 2:

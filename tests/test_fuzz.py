@@ -121,8 +121,9 @@ def test_command_lines_of_measuring(tmp_path, monkeypatch, untranslated):
     monkeypatch.chdir(tmp_path)
     for name in ("judge_claims", "time_updates", "count_errors"):
         monkeypatch.setattr(evaluation, name, lambda *_: 0)
-    words = ["run", "score", "experiment", "claims", "bench", "calibrate", "nowhere", "."]
+    words = ["run", "ask", "score", "experiment", "claims", "bench", "calibrate", "nowhere", "."]
     flags = ["repeats", "seed", "seeds", "jobs", "device", "out_dir", "task", "publish", "help"]
+    flags += ["at", "curve"]
 
     def try_one(draw):
         argv = [draw.choice(words)] if draw.random() < 0.95 else [some_text(draw)]

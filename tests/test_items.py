@@ -1,12 +1,22 @@
 """Items in words: each example and each line says what the tables say."""
 
+import math
+
+import pytest
 import torch
 
+from introspect.analysis import lines
 from introspect.config import LabelConfig
+from introspect.fields import Refused
+from introspect.files import write_lines
+from introspect.forms import ITEM
 from introspect.interview import RunTask
 from introspect.labels import freeze
 from introspect.measure import Snapshot
+from introspect.reading import read_lines
+from introspect.report.study import write_items
 from introspect.runs.items import choose_examples, list_items
+from introspect.runs.study import Gathered, Run, Runs, Setting
 from introspect.tasks.hint import Hint
 from tests.several import WORLDS, saying
 
@@ -78,6 +88,19 @@ def test_examples_are_as_many_of_each_task():
     assert len(choose_examples(snapshots[1:], 99)) == 9 * 4  # without labels, of every subject
 
 
+def weighed(snapshot, subject, x, y):
+    """The answers of M0 and of the model with and without a cue, their probabilities, by hand."""
+    words, probabilities, margins = [], [], []
+    for logits in snapshot.logits:
+        for variant in (x, y):
+            odds = [math.exp(z) for z in logits[subject, variant].tolist()]
+            second, first = sorted(odds)[-2:]
+            words.append("ABCD"[odds.index(first)])
+            probabilities.append(round(first / sum(odds), 4))
+            margins.append(round((first - second) / sum(odds), 4))
+    return {"answers": words, "probabilities": probabilities, "margins": margins}
+
+
 def test_items_are_the_held_out_ones_of_explained_tasks_in_words():
     hint, refusal = made(WORLDS[0], 1, channel="verbal")[0], made(WORLDS[1], 2, "refusal", False)[0]
     lines, expected = list_items([refusal, hint]), []
@@ -93,6 +116,33 @@ def test_items_are_the_held_out_ones_of_explained_tasks_in_words():
             expected.append({
                 "item": f"{hint.world.text(s, x)} - {hint.world.cues[p]}", "group": f"hint {s}",
                 "explanation": [*sentences, "no sentence"][said],
-                "current": labels[0], "original": labels[1],
+                "current": labels[0], "original": labels[1], **weighed(hint, s, x, y),
             })
     assert lines == expected and len({row["explanation"] for row in lines}) == 9
+
+
+def test_readers_take_items_with_weights_and_without_them_as_the_same(tmp_path):
+    rows = list_items([SNAPSHOT])
+    bare = [{key: text for key, text in row.items() if isinstance(text, str)} for row in rows]
+    mixed = [row if i % 2 else bare[i] for i, row in enumerate(rows)]
+    runs = []
+    for name, written in (("own", rows), ("bare", bare), ("mixed", mixed)):
+        write_lines(tmp_path / name, written)
+        assert read_lines(tmp_path / name, ITEM) == written
+        runs += lines.read([tmp_path / name]).runs.values()
+    for run in runs[1:]:
+        assert all(a is b is None or (a == b).all() for a, b in zip(runs[0], run))
+    assert len(lines.read([tmp_path / "own", tmp_path / "bare"]).runs) == 2
+    write_lines(tmp_path / "bad", [rows[0] | {"margins": ["small"]}])
+    with pytest.raises(Refused, match=r"margins\[0\] must be int or float"):
+        read_lines(tmp_path / "bad", ITEM)
+
+
+def test_published_items_are_words_alone(tmp_path):
+    rows = list_items([SNAPSHOT])
+    (tmp_path / "run").mkdir()
+    write_lines(tmp_path / "run" / "items.jsonl", rows)
+    gathered = Gathered({0: Runs(reg=Run({}, tmp_path / "run"))}, [])
+    write_items(tmp_path, Setting("matrix", "hint"), gathered)
+    words = [{k: v for k, v in row.items() if k not in weighed(SNAPSHOT, 0, 1, 0)} for row in rows]
+    assert read_lines(tmp_path / "items.jsonl", {}) == [{"run": "reg"} | row for row in words]

@@ -80,7 +80,7 @@ def test_an_extra_is_a_number_of_a_file_of_the_run(tmp_path):
     assert extra("reg", "circuits", "all", "follow")(runs) == 0.5
     assert extra("reg", "circuits", "n")(runs) == 3
     assert math.isnan(extra("reg", "circuits", "all", "moved")(runs))
-    with pytest.raises(Refused, match="probes.json"):
+    with pytest.raises(Missing):
         extra("reg", "probes", "n")(runs)
 
 

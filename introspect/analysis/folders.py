@@ -99,13 +99,13 @@ def read_config(out: Path, named: str) -> tuple[dict, Config]:
     return description, build(find_tasks(task), fields)
 
 
-def load(out: Path, named: str) -> Loaded:
-    """The run in a folder that train.py or eval.py wrote."""
+def load(out: Path, named: str, at: int | None = None) -> Loaded:
+    """The run in a folder that train.py or eval.py wrote, at its last step or at step `at`."""
     description, config = read_config(out, named)
     if description["device"] not in ("cpu", "cuda"):
         raise Refused(f"{out / 'config.json'}: device must be cpu or cuda")
     device = resolve_device(description["device"])
-    return load_run(out, config, out / description["cache"], device)
+    return load_run(out, config, out / description["cache"], device, at)
 
 
 def read_rows(folder: Path, named: str) -> list[dict]:

@@ -19,6 +19,7 @@ from introspect.reading import MOST_LINE
 LABELS = ("current", "original")
 ANSWERS = ("answer_now", "answer_now_without", "answer_then", "answer_then_without")
 OPTIONAL = ("group", "item", "run", "cue", "class")
+UNREAD = {"answers", "probabilities", "margins"}  # what lines of our own runs have besides
 FIELDS = {  # the columns of the table of a run, and what a Run calls them
     "explanation": "explanation",
     "current": "current",
@@ -56,7 +57,7 @@ def read(paths: Sequence[Path]) -> Lines:
     runs: dict[Any, tuple[array, set]] = {}  # the numbers of all lines in turn, and the items
     first = None
     for path in paths:
-        keys = read_file(path, known, runs) - {"run"}
+        keys = read_file(path, known, runs) - {"run"} - UNREAD
         first = keys if first is None else first
         if keys != first:
             name = min(keys ^ first)
@@ -159,7 +160,7 @@ def checked_keys(row: dict[str, Any], before: frozenset) -> frozenset:
         if key not in row:
             raise ValueError(f"no {key}")
     for key in row:
-        if key not in ("explanation", *LABELS, *ANSWERS, *OPTIONAL):
+        if key not in ("explanation", *LABELS, *ANSWERS, *OPTIONAL, *UNREAD):
             raise ValueError(f"unknown key {quoted(key)}; optional are {', '.join(OPTIONAL)}")
     for key in (*ANSWERS, *LABELS, *OPTIONAL):
         if before and (key in row) != (key in before):

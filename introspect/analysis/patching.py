@@ -108,6 +108,15 @@ def interchange(
     Args:
         sites: what `patch` takes as its first argument: sites, or edges with patch=paths.send.
         others: (n,) the sources of the null.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from introspect.analysis.notebook import SMALL, run
+    >>> with TemporaryDirectory() as out:
+    ...     made = run("anchor/reg", out_dir=out, **SMALL)
+    >>> [s], sites, subjects = made.run.snapshots, list_layers(made.model), torch.arange(3)
+    >>> patched = interchange(made.model, s.task, subjects, subjects + 1, sites)
+    >>> patched.patched_said.shape  # one layer at the query; 3 subjects, each with 4 hints
+    torch.Size([1, 3, 4])
     """
     device = model.token.weight.device
     subjects, sources = subjects.to(device), sources.to(device)

@@ -112,9 +112,19 @@ def refit_answers(model: GPT, snapshot: Snapshot, reference: Tensor) -> Tensor:
 
 
 def refit(model: GPT, snapshot: Snapshot, reference: Tensor) -> Snapshot:
-    """The snapshot of the model with a refitted answer head; see `refit_answers`."""
+    """The snapshot of the model with a refitted answer head; see `refit_answers`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from introspect.analysis.notebook import SMALL, run
+    >>> with TemporaryDirectory() as out:
+    ...     made = run("anchor/reg", out_dir=out, **SMALL)
+    >>> [s] = made.run.snapshots
+    >>> refit(made.model, s, reference=s.logits[0]).now.shape  # 36 subjects, with 4 hints or none
+    torch.Size([36, 5])
+    """
     refitted = copy.copy(snapshot)
-    refitted.now = refit_answers(model, snapshot, reference).argmax(-1)
+    refitted.logits = snapshot.logits[0], refit_answers(model, snapshot, reference)
+    refitted.now = refitted.logits[1].argmax(-1)
     refitted.current = snapshot.task.interview.labels(refitted.now)
     return refitted
 

@@ -81,6 +81,15 @@ EXTRAS: dict[str, Callable[[Loaded, Callable[[], GPT]], Any]] = {  # of a run, a
 }
 
 
+def check_declared(settings: Sequence[Setting]) -> None:
+    """Refuse claims or an extra measurement of the user's own that are none."""
+    list_own_claims(settings)
+    for setting in settings:
+        if (name := setting.declared.extra) not in ("", *EXTRAS):
+            allowed = f"{', '.join(EXTRAS)}{nearest(name, EXTRAS)}"
+            raise Refused(f"{setting.experiment}: extra {name!r} must be of {allowed}")
+
+
 def perform(
     workspace: Workspace,
     settings: Sequence[Setting],
@@ -94,13 +103,9 @@ def perform(
         n_draw: of each world, at most; experiments say how many are worth their time.
 
     Raises:
-        Refused: before any run, claims or an extra of the user's own that are none.
+        Refused: before any run, as `check_declared` says.
     """
-    list_own_claims(settings)
-    for setting in settings:
-        if (name := setting.declared.extra) not in ("", *EXTRAS):
-            allowed = f"{', '.join(EXTRAS)}{nearest(name, EXTRAS)}"
-            raise Refused(f"{setting.experiment}: extra {name!r} must be of {allowed}")
+    check_declared(settings)
     gathered = perform_settings(workspace, settings, worlds, what, n_draw)
     todo = {}  # each once
     for setting in settings:

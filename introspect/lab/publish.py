@@ -13,6 +13,7 @@ from introspect.lab.tables import (
 )
 from introspect.lab.verdicts import Row, numbers_of_families, rows_of
 from introspect.report.figures import forest, overview
+from introspect.report.html import clean
 from introspect.report.study import write_study
 from introspect.report.text import estimate
 from introspect.runs.archive import pack
@@ -53,7 +54,12 @@ def write_setting(
 ) -> dict[str, Any]:
     """The folder of one study, with the claims that rest on it unless the user changed a field."""
     rows = [] if overrides else rows_of({setting: gathered}, 0)
-    return write_study(out, setting, gathered, overrides, claim_blocks([*map(as_dict, rows)], {}))
+    measured = [as_dict(row) for row in rows if row.interval["n"]]
+    blocks = claim_blocks(measured, {})
+    if n_left := len(rows) - len(measured):
+        command = f"python eval.py experiment {setting.experiment}"
+        blocks.append(clean(f"{n_left} more rows need further measurements: `{command}`."))
+    return write_study(out, setting, gathered, overrides, blocks)
 
 
 def write_claims(results: Path, claims: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from introspect.analysis import lines, matrix
 from introspect.analysis.matrix import Pairwise, pairwise
 from introspect.analysis.splits import by_mover
 from introspect.reading import NUMBER, read_json, read_lines
-from introspect.runs.study import Run, Runs
+from introspect.runs.study import Missing, Run, Runs
 
 Statistic = Callable[[Runs], float]  # it takes the runs of one seed, by arm
 
@@ -72,7 +72,13 @@ def at_evaluation(runs: Runs, arm: str, key: str, evaluation: int) -> float:
 
 @statistic
 def extra(runs: Runs, arm: str, name: str, *keys: str) -> float:
-    """A number from an extra measurement of a finished run (lab.extras), kept in NAME.json."""
+    """A number from an extra measurement of a finished run (lab.extras), kept in NAME.json.
+
+    Raises:
+        Missing: the run was not measured.
+    """
+    if not (runs[arm].folder / f"{name}.json").exists():
+        raise Missing(arm)
     form = reduce(lambda inner, key: {key: inner}, reversed(keys), NUMBER | None)
     return read_value(read_json(runs[arm].folder / f"{name}.json", form), *keys)
 

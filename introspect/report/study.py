@@ -222,10 +222,12 @@ def write_curves(out: Path, by_arm: Arms) -> tuple[list[str], list[str]]:
 
 
 def write_items(out: Path, setting: Setting, gathered: Gathered) -> None:
-    """items.jsonl: every held-out item of the first seed, where the experiment publishes them."""
+    """items.jsonl: every held-out item of the first seed in words, where the experiment publishes
+    them."""
     if not setting.declared.items or not gathered.runs:
         return
     first = gathered.runs[min(gathered.runs)]
-    rows = [{"run": arm, **item} for arm, run in first.items()
+    rows = [{"run": arm} | {key: text for key, text in item.items() if isinstance(text, str)}
+            for arm, run in first.items()
             for item in read_lines(run.folder / "items.jsonl", ITEM)]
     write_lines(out / "items.jsonl", rows)

@@ -47,6 +47,10 @@ def build(tasks: Mapping[str, type], overrides: dict[str, Any]) -> Config:
 
     Raises:
         Refused: a value out of range, an impossible combination, or no such field.
+
+    >>> from introspect.tasks.registry import find_tasks
+    >>> build(find_tasks("rules"), {"seed": 3}).m0_seed
+    3
     """
     left = defaults_of(tasks) | overrides
     seed = left.pop("seed", 0)

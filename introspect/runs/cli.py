@@ -50,6 +50,9 @@ class RunConfig:
     device: str = option("auto", "cuda where it is, else cpu", choices=("auto", "cpu", "cuda"))
     jobs: int | None = option(None, "of a study: runs at a time; default: one a core", 1)
     stack: int | None = option(None, STACK, 1)
+    keep_checkpoints: bool = option(
+        False, "keep the checkpoint of every evaluation from here on, not only the last two"
+    )
 
     def __post_init__(self):
         check_fields(self)

@@ -59,6 +59,13 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Experiment:
+    """A question, and the arms that answer it over paired seeds.
+
+    >>> anchor = Experiment("Does the anchor matter?", {"reg": {}, "noreg": {"kl_weight": 0.0}})
+    >>> [anchor.config(arm, "hint", {}, 3).cotrain.kl_weight for arm in anchor.arms]
+    [1.0, 0.0]
+    """
+
     question: str
     arms: dict[str, Fields]  # arm -> the fields in which it differs from the base
     base: Fields = field(default_factory=SPARSE.copy)  # fields that differ from the defaults

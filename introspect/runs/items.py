@@ -1,8 +1,10 @@
 """Items in words: a choice of examples to read, and every held-out item of a finished run."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from introspect.measure import Snapshot
 from introspect.streams import rng
@@ -21,15 +23,27 @@ def choose_examples(snapshots: Sequence[Snapshot], n: int) -> list[dict[str, str
     return chosen
 
 
-def list_items(snapshots: Sequence[Snapshot]) -> list[dict[str, str]]:
+def weigh(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Of logits (..., K), the probability of the likeliest answer, and by how much it exceeds that
+    of the second one, the margin: 0..1, (...) each."""
+    top = logits.double().softmax(-1).topk(2).values
+    return top[..., 0], top[..., 0] - top[..., 1]
+
+
+def list_items(snapshots: Sequence[Snapshot]) -> list[dict[str, Any]]:
     """Every held-out item of the explained tasks: its explanation, and the label now and then.
 
-    `group` names the fact that an item rests on (the first, of several).
+    `group` names the fact that an item rests on (the first, of several). `answers`, and their
+    `probabilities` and `margins` (see `weigh`) in four digits, are each of M0 with the cue and
+    without it, then of the model with the cue and without it.
     """
     rows = []
     for s in snapshots:
+        answers = [model.tolist() for model in (s.before, s.now)]
+        probabilities, margins = zip(*([x.tolist() for x in weigh(own)] for own in s.logits))
         for subject in s.rows("held_out").tolist() if s.task.explained else ():
-            for pair, (x, _) in enumerate(s.world.pairs):
+            for pair, (x, y) in enumerate(s.world.pairs):
+                cells = [(model, variant) for model in (0, 1) for variant in (x, y)]
                 classes = (t[subject, pair] for t in (s.explanation, s.current, s.original))
                 said, now, then = (s.channel.words(int(k)) for k in classes)
                 rows.append(
@@ -39,6 +53,9 @@ def list_items(snapshots: Sequence[Snapshot]) -> list[dict[str, str]]:
                         "explanation": said,
                         "current": now,
                         "original": then,
+                        "answers": [s.world.answers[answers[m][subject][v]] for m, v in cells],
+                        "probabilities": [round(probabilities[m][subject][v], 4) for m, v in cells],
+                        "margins": [round(margins[m][subject][v], 4) for m, v in cells],
                     }
                 )
     return rows

@@ -1,4 +1,4 @@
-"""A finished run as its folder has it: the last checkpoint, asked everything again."""
+"""A finished run as its folder has it: its last checkpoint, or another, asked everything again."""
 
 import os
 from pathlib import Path
@@ -28,16 +28,24 @@ from introspect.runs.stages import (
 
 class Loaded(NamedTuple):
     config: Config
-    model: GPT  # of the last checkpoint
+    model: GPT  # of the checkpoint of that step
     frozen: list[Frozen]  # labels of each task
     snapshots: list[Snapshot]  # of each task
     step: int
 
 
-def load_run(out: Path, config: Config, cache: Path, device: str) -> Loaded:
+def list_steps(out: Path) -> list[int]:
+    """The steps of the checkpoints that the run in `out` has, the first of them first."""
+    return sorted({step for step, _ in checkpoint.numbered(out / "checkpoints")})
+
+
+def load_run(out: Path, config: Config, cache: Path, device: str, at: int | None = None) -> Loaded:
     """The last checkpoint of the run in `out`, with the frozen labels of its cache.
 
     Writes nothing: where the labels are not there, there is no measurement.
+
+    Args:
+        at: the step of the checkpoint, where it is not the last.
 
     Raises:
         Refused: its checkpoint or its labels are not there or not of this configuration.
@@ -46,6 +54,13 @@ def load_run(out: Path, config: Config, cache: Path, device: str) -> Loaded:
     c, parent = config.cotrain, out / "checkpoints"
     if not any(folder.is_dir() for _, folder in checkpoint.numbered(parent)):
         raise Refused(f"{out}: must hold a checkpoint; train.py with the same --out_dir makes one")
+    steps = list_steps(out)
+    if at not in (None, *steps):
+        near = min(steps, key=lambda step: abs(step - at))
+        raise Refused(
+            f"--at={at}: {out} has no checkpoint of that step, the nearest is of {near}; a run "
+            "made with train.py --keep_checkpoints=true has one of every evaluation"
+        )
     files = [folder / "state.pt" for _, folder in checkpoint.numbered(parent)]
     largest = max(map(os.path.getsize, filter(os.path.isfile, files)), default=0)
     if largest < least_bytes(config):  # else a line of text could ask for any amount of memory
@@ -57,7 +72,10 @@ def load_run(out: Path, config: Config, cache: Path, device: str) -> Loaded:
     tasks = ask_through(make_tasks(config, device), c.channel, device)
     model = new_model(config, tasks).to(device)
     trainable(model, c.channel, c.adapter_rank, config.seed)  # puts adapters in, where it has some
-    step, state, _ = newest_of_run(out, model, c, run_key(config, device, was_stacked(out)))
+    key = run_key(config, device, was_stacked(out))
+    step, state, _ = newest_of_run(out, model, c, key, at)
+    if at not in (None, step):
+        raise checkpoint.Corrupt(f"{out}: its checkpoint of step {at} is not whole")
     frozen = [load_labels(config, task, cache, device) for task in tasks]
     restore_model(state.get("model"), model, f"{out}, step {step}")
     model.eval().requires_grad_(False)

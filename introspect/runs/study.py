@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from introspect import checkpoint
 from introspect.config import Config, digest
 from introspect.fields import Refused
-from introspect.files import claim_folder, is_aside
+from introspect.files import claim_folder, is_aside, write_text
 from introspect.runs.build import check_sizes, sources
+from introspect.runs.cli import Command, default_stack, n_core, resolve_device
 from introspect.runs.declared import find_experiment
 from introspect.runs.experiment import Experiment, draws_of, show_fields
 from introspect.runs.jobs import (
@@ -74,6 +76,7 @@ class Workspace:
     overrides: dict[str, Any] = field(default_factory=dict)  # the user's fields, in every run
     cache_dir: str = ""
     stack: int = 1  # runs that are trained together, at most; 1: each by itself
+    keep_checkpoints: bool = False  # of every evaluation, for eval.py ask; alters nothing else
 
     @property
     def cache(self) -> Path:
@@ -86,6 +89,20 @@ class Workspace:
 
     def name_study(self, setting: Setting, seeds: Sequence[int]) -> Path:
         return self.root / setting.name_folder(self.overrides, min(seeds))
+
+
+def open_workspace(command: Command) -> Workspace:
+    """The workspace that a command line of train.py asks for."""
+    run, device = command.run, resolve_device(command.run.device)
+    return Workspace(
+        Path(run.out_dir),
+        device,
+        run.jobs or n_core(),
+        command.overrides,
+        run.cache_dir,
+        run.stack or default_stack(device),
+        run.keep_checkpoints,
+    )
 
 
 class Run(NamedTuple):
@@ -197,6 +214,9 @@ def make_runs(
         check_sizes(job.config)
     for job in jobs:
         claim_folder(job.out, describe(workspace, job))
+        if workspace.keep_checkpoints:
+            (job.out / "checkpoints").mkdir(exist_ok=True)
+            write_text(job.out / "checkpoints" / checkpoint.ALL, "")
     cache, device, n_worker = workspace.cache, workspace.device, workspace.jobs
     own = deal(jobs, device, share)
     todo = [job for job in own if not finished(job.out, job.config)]
