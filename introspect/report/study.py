@@ -2,7 +2,7 @@
 
 Everything is made from the runs, so that the folder can be written again at any time. The folder of
 a published study holds README.md, runs.jsonl and figures; any other also report.html and
-result.json, and its report has curves and examples.
+result.json, and its report has a map, curves and examples.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from introspect.fields import Refused
 from introspect.files import write_json, write_lines, write_text
 from introspect.forms import EXAMPLES, ITEM, ROW, UNTRAINED
 from introspect.reading import read_json, read_lines
+from introspect.report.explorer import draw_map
 from introspect.report.figures import curves, dots, inline
 from introspect.report.html import clean, page
 from introspect.report.report import (
@@ -145,7 +146,7 @@ def write_readme(
 
 
 def write_report(out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequence[str]) -> None:
-    """report.md, report.html and their figures."""
+    """report.md, report.html with its map, and their figures."""
     title = f"Introspective coupling: {study['experiment']} on {study['task']}"
     shown = {}
     for arm, (run, *_) in by_arm.items():
@@ -163,6 +164,7 @@ def write_report(out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequenc
     ]
     arms = "## Arms", *arms_table(study)
     write_text(out / "report.md", "\n\n".join([*above, *arms, *link, *pointer, *below]) + "\n")
+    above += draw_map(study, by_arm)
     write_text(out / "report.html", page(title, [*above, *arms, *figure, *drawing, *below]))
 
 
