@@ -79,7 +79,7 @@ def unpack(text: str, task: RunTask, what: str) -> Moment:
         data = reader.decompress(base64.b64decode(text, validate=True), sum(sizes) + 1)
     except (ValueError, zlib.error):
         data = b""
-    if len(data) != sum(sizes):
+    if len(data) != sum(sizes) or not reader.eof:
         raise Refused(f"{what}: must be {sum(sizes):,} bytes, compressed, in base64")
     parts = np.split(np.frombuffer(data, np.uint8), np.cumsum(sizes)[:-1])
     moment = Moment(*(part.reshape(shape) for part, shape in zip(parts, shapes(task))))
@@ -172,7 +172,7 @@ class Recorded(Training):
         if sum(map(prod, (shape for s in snapshots for shape in shapes(s.task)))) > MOST_BYTES:
             return
         then = name_moment(self.out, None)
-        then.parent.mkdir(exist_ok=True)
+        then.parent.mkdir(parents=True, exist_ok=True)
         if not then.exists():
             self.write(then, map(moment_then, snapshots, self.frozen))
         self.write(name_moment(self.out, self.step), map(moment_of, snapshots))
