@@ -67,14 +67,19 @@ def random_snapshot(world, seed, channel="head"):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
+    return make_arms(tmp_path_factory.mktemp("runs"), SMALL)
+
+
+def make_arms(out, fields, arms=ARMS):
     """The finished runs of a small study, of one seed."""
-    out = tmp_path_factory.mktemp("runs")
-    made = {arm: run(configured(arm), arm, out / arm, out / "cache", "cpu") for arm in ARMS}
+    cfgs = {arm: EXPERIMENTS["anchor"].config(arm, "hint", fields, 0) for arm in arms}
+    made = {arm: run(cfg, arm, out / arm, out / "cache", "cpu") for arm, cfg in cfgs.items()}
     return {arm: [Run(result, out / arm)] for arm, result in made.items()}
 
 
-def configured(arm):
-    return EXPERIMENTS["anchor"].config(arm, "hint", SMALL, 0)
+def task_of(fields):
+    [task] = make_tasks(EXPERIMENTS["anchor"].config("reg", "hint", fields, 0), "cpu")
+    return task
 
 
 def data_of(blocks):
@@ -124,7 +129,7 @@ def test_every_side_is_what_its_name_says():
 
 
 def test_the_page_has_the_sides_of_every_evaluation_of_a_real_run(runs):
-    data, [task] = data_of(draw_map(STUDY, runs)), make_tasks(configured("reg"), "cpu")
+    data, task = data_of(draw_map(STUDY, runs)), task_of(SMALL)
     assert data["steps"] == [0, 8, 16, 24] and [of["name"] for of in data["arms"]] == [*ARMS]
     gaps = set()
     for arm, ((made,), own) in enumerate(zip(runs.values(), data["arms"])):

@@ -1,17 +1,11 @@
 "use strict";
 (async () => {
   const find = (name) => document.getElementById("map-" + name);
-  const data = JSON.parse(find("data").textContent);
-  const last = data.steps.length - 1;
+  const data = JSON.parse(find("data").textContent), last = data.steps.length - 1;
   const state = { task: 0, step: last, cue: 0, arm: 0, fact: 0 };
   const filters = ["split", "moved", "sure", "side"];
-  const meaning = {
-    now: "now (Self)",
-    then: "then (Orig)",
-    both: "both",
-    still: "nobody moved",
-    neither: "neither",
-  };
+  const meaning = { now: "now (Self)", then: "then (Orig)", both: "both", still: "nobody moved",
+    neither: "neither" };
 
   /** A new element with text and, as its last argument, a parent. */
   function make(tag, name, text, parent) {
@@ -29,14 +23,14 @@
   }
 
   /** The parts of a moment, in the order in which explorer.py packs them. */
-  function split(bytes, task) {
-    const N = task.split.length, V = task.prompts.length, P = task.pairs.length;
-    const sizes = { answers: N * V, said: N * P, current: N * P, sides: N * P,
-      pAnswers: N * V * task.answers.length, pSaid: N * P * task.n_said };
+  function parts(number) {
+    const asked = task().split.length * task().prompts.length, items = item(task().split.length, 0);
+    const sizes = { answers: asked, said: items, current: items, sides: items,
+      pAnswers: asked * task().answers.length, pSaid: items * task().n_said };
     let at = 0;
     return Object.fromEntries(Object.entries(sizes).map(([name, size]) => {
       at += size;
-      return [name, bytes.subarray(at - size, at)];
+      return [name, unpacked[number].subarray(at - size, at)];
     }));
   }
 
@@ -50,12 +44,10 @@
   }
 
   const task = () => data.tasks[state.task];
-  const moment = (arm, step = state.step) =>
-    split(unpacked[data.arms[arm].moments[step][state.task]], task());
-  const then = (arm) => split(unpacked[data.arms[arm].then[state.task]], task());
+  const moment = (arm) => parts(data.arms[arm].moments[state.step][state.task]);
+  const then = (arm) => parts(data.arms[arm].then[state.task]);
   const item = (fact, cue = state.cue) => fact * task().pairs.length + cue;
   const side = (now, fact, cue) => data.sides[now.sides[item(fact, cue)]];
-  const percent = (byte) => Math.round(byte / 2.55) + " %";
 
   /** The words of a prompt; those that the other variant of the pair lacks are marked. */
   function words(fact, variant, other) {
@@ -76,16 +68,14 @@
       for (let cue = 0; cue < task().pairs.length; cue++, n++) counts[side(now, fact, cue)]++;
     }
     const shared = counts.both + counts.still, gap = (counts.now - counts.then) / n;
-    const shares = [(counts.now + shared) / n, (counts.then + shared) / n];
-    const [self, orig] = shares.map((share) => share.toFixed(3));
+    const [self, orig] = [counts.now, counts.then].map((own) => ((own + shared) / n).toFixed(3));
     return `Self ${self}, Orig ${orig}, gap ${gap < 0 ? "" : "+"}${gap.toFixed(3)}`;
   }
 
   /** Whether the filters let an item through. */
   function passes(now, before, fact) {
-    const i = item(fact), moved = now.current[i] !== before.said[i];
-    const found = { split: task().split[fact], moved: moved ? "1" : "0",
-      sure: task().sure[i], side: side(now, fact) };
+    const i = item(fact), moved = now.current[i] === before.said[i] ? "0" : "1";
+    const found = { split: task().split[fact], moved, sure: task().sure[i], side: side(now, fact) };
     return filters.every((name) => ["", found[name]].includes(find(name).value));
   }
 
@@ -100,7 +90,7 @@
       arm.cells.tabIndex = 0;
       arm.cells.setAttribute("role", "listbox");
       arm.cells.setAttribute("aria-label", `facts, arm ${arm.name}; arrow keys move`);
-      arm.cells.style.gridTemplateColumns = task().columns ? `repeat(${task().columns}, 1fr)` : "1fr";
+      arm.cells.style.gridTemplateColumns = `repeat(${task().columns || 1}, 1fr)`;
       for (let fact = 0; fact < task().split.length; fact++) {
         const cell = make("div", "", "", arm.cells);
         cell.id = `map-${number}-${fact}`;
@@ -129,13 +119,16 @@
         const name = side(now, fact), shown = passes(now, before, fact);
         cell.className = shown ? name : name + " off";
         if (shown) counts[name] = (counts[name] ?? 0) + 1;
-        if (!task().columns) cell.textContent = sentence(words(fact, ...task().pairs[state.cue]));
+        if (task().columns) return;
+        cell.textContent = sentence(words(fact, ...task().pairs[state.cue]));
       });
       arm.head.replaceChildren();
       make("b", "", arm.name, arm.head);
       arm.head.append(measure(now) + " (held out, all cues)");
       arm.legend.replaceChildren();
-      for (const name of data.sides) make("li", name, `${meaning[name]} ${counts[name] ?? 0}`, arm.legend);
+      for (const name of data.sides) {
+        make("li", name, `${meaning[name]} ${counts[name] ?? 0}`, arm.legend);
+      }
     });
     tell();
   }
@@ -143,57 +136,84 @@
   /** Why an explanation counts as it does, in one sentence. */
   function explain(name, said, current, original) {
     return {
-      now: `Counts for Self alone: “${said}” is true of the model as it is now, and no longer what the frozen label says, “${original}”.`,
-      then: `Counts for Orig alone: “${said}” is the frozen label, but of the model as it is now “${current}” is true.`,
-      both: `Counts for Self and for Orig: an answer moved, but “${said}” is still true of the model, and is the frozen label too.`,
-      still: `Counts for Self and for Orig: neither answer moved, so “${said}” is true now as it was then.`,
-      neither: `Counts for neither: “${said}” is not true now, “${current}”, and is not the frozen label, “${original}”.`,
+      now: `Counts for Self alone: “${said}” is true of the model as it is now, and the frozen ` +
+        `label, “${original}”, no longer is.`,
+      then: `Counts for Orig alone: “${said}” is the frozen label, but “${current}” is true of ` +
+        "the model as it is now.",
+      both: `Counts for Self and for Orig: an answer moved, but “${said}” is true of the model ` +
+        "now, and it is the frozen label.",
+      still: `Counts for Self and for Orig: neither answer moved, and “${said}” is true of the ` +
+        "model now, and it is the frozen label.",
+      neither: `Counts for neither: “${said}” is not true of the model now (“${current}” is), and ` +
+        `it is not the frozen label (“${original}” is).`,
     }[name];
+  }
+
+  /** The answers to one prompt: a row each, with a bar for then and one for now. */
+  function drawAnswers(title, fact, variant, now, before) {
+    const head = make("p", "map-title", title + ": ", find("answers"));
+    make("span", "then", "then", head);
+    head.append(", ");
+    make("span", "now", "now", head);
+    const first = fact * task().prompts.length + variant, K = task().answers.length;
+    task().answers.forEach((answer, k) => {
+      const likeliest = now.answers[first] === k ? " likeliest" : "";
+      const row = make("div", "map-bar" + likeliest, "", find("answers"));
+      make("span", "", answer, row);
+      const bars = make("span", "", "", row);
+      const shares = [before, now].map((moment) => moment.pAnswers[first * K + k] / 2.55);
+      shares.forEach((share, i) => {
+        make("i", i ? "now" : "then", "", bars).style.width = share + "%";
+      });
+      make("small", "", shares.map(Math.round).join(" → ") + " %", row);
+    });
   }
 
   /** Show the chosen fact: prompt, answers then and now, what is said, and why it counts. */
   function tell() {
     const { arm, fact } = state, now = moment(arm), before = then(arm), i = item(fact);
-    const [x, y] = task().pairs[state.cue], K = task().answers.length, V = task().prompts.length;
+    const [x, y] = task().pairs[state.cue], name = side(now, fact);
+    const [said, current, original] =
+      [now.said, now.current, before.said].map((classes) => task().words[classes[i]]);
     find("prompt").replaceChildren();
     for (const word of words(fact, x, y)) {
       make(word.cue ? "mark" : "span", "", word.text, find("prompt"));
       find("prompt").append(" ");
     }
-    const name = side(now, fact), moved = now.current[i] !== before.said[i];
-    const kind = { 0: "explained in training", 1: "held out", 2: "set aside" }[task().split[fact]];
-    find("where").textContent = [`${data.arms[arm].name}, update ${data.steps[state.step]}`, kind,
-      task().sure[i] === "1" ? "the world is sure" : "the world guesses",
-      moved ? "label moved" : "label did not move"].join(" · ");
+    find("where").textContent = [
+      `${data.arms[arm].name}, update ${data.steps[state.step]}`,
+      ["explained in training", "held out", "set aside"][task().split[fact]],
+      task().sure[i] === "1" ? "a sure fact" : "a guess",
+      current === original ? "label did not move" : "label moved",
+    ].join(" · ");
     find("answers").replaceChildren();
-    [[x, "Answers with the cue"], [y, `Answers to “${sentence(words(fact, y, x))}”`]].forEach(([v, title]) => {
-      make("h4", "", title + ", then and now", find("answers"));
-      task().answers.forEach((answer, k) => {
-        const first = now.answers[fact * V + v] === k;
-        const row = make("div", first ? "map-bar first" : "map-bar", "", find("answers"));
-        const values = [before, now].map((m) => m.pAnswers[(fact * V + v) * K + k]);
-        make("span", "", answer, row);
-        const bars = make("span", "", "", row);
-        values.forEach((value, j) => (make("i", j ? "now" : "then", "", bars).style.width = percent(value).replace(" ", "")));
-        make("small", "", values.map((value) => Math.round(value / 2.55)).join(" → "), row);
-      });
-    });
-    const [said, current, original] = [now.said, now.current, before.said].map((of) => task().words[of[i]]);
-    const p = now.said[i] < task().n_said ? ` (${percent(now.pSaid[i * task().n_said + now.said[i]])})` : "";
-    find("said").textContent = said + p;
+    drawAnswers("Answers", fact, x, now, before);
+    drawAnswers(`Without the cue, “${sentence(words(fact, y, x))}”`, fact, y, now, before);
+    const p = now.pSaid[i * task().n_said + now.said[i]];  // a sentence can be none: it has no p
+    const sure = now.said[i] < task().n_said ? ` (${Math.round(p / 2.55)} %)` : "";
+    find("said").textContent = said + sure;
     find("now").textContent = current;
     find("then").textContent = original;
     find("why").className = name;
     find("why").textContent = explain(name, said, current, original);
-    for (const each of document.querySelectorAll(".map-cells .chosen")) each.classList.remove("chosen");
-    data.arms.forEach((each, number) => {
-      const cell = each.cells.children[fact];
+    const aloud = ["prompt", "where", "why"].map((id) => find(id).textContent);
+    find("live").textContent = aloud.join(". ");
+    mark(fact, sentence(words(fact, x, y)));
+  }
+
+  /** Mark the cell of the chosen fact in every arm. */
+  function mark(fact, label) {
+    for (const cell of document.querySelectorAll(".map-cells .chosen")) {
+      cell.classList.remove("chosen");
+      cell.removeAttribute("aria-selected");
+    }
+    data.arms.forEach((arm, number) => {
+      const cell = arm.cells.children[fact];
       cell.classList.add("chosen");
-      each.cells.setAttribute("aria-activedescendant", cell.id);
-      cell.setAttribute("aria-selected", number === arm);
-      cell.setAttribute("aria-label", sentence(words(fact, x, y)));
+      cell.setAttribute("aria-selected", number === state.arm);
+      cell.setAttribute("aria-label", label);
+      arm.cells.setAttribute("aria-activedescendant", cell.id);
     });
-    find("live").textContent = `${find("prompt").textContent}. ${find("where").textContent}. It says: ${said}. ${find("why").textContent}`;
   }
 
   function choose(arm, fact) {
@@ -220,16 +240,19 @@
 
   /** Begin with the surest held-out explanation that is on the side of now, at the last update. */
   function begin() {
+    build();
     let best = -1;
     const now = moment(0), { n_said } = task();
-    for (let fact = 0; fact < task().split.length; fact++)
+    for (let fact = 0; fact < task().split.length; fact++) {
       for (let cue = 0; cue < task().pairs.length; cue++) {
-        const i = item(fact, cue), p = now.pSaid[i * n_said + now.said[i]] ?? 0;
+        const i = item(fact, cue), p = now.pSaid[i * n_said + now.said[i]];
         if (task().split[fact] !== "1" || side(now, fact, cue) !== "now" || p <= best) continue;
         best = p;
         Object.assign(state, { fact, cue });
       }
+    }
     find("cue").value = state.cue;
+    draw();
   }
 
   let timer;
@@ -255,13 +278,9 @@
   find("cue").addEventListener("change", () => { state.cue = +find("cue").value; draw(); });
   find("task").addEventListener("change", () => {
     Object.assign(state, { task: +find("task").value, cue: 0, fact: 0 });
-    build();
     begin();
-    draw();
   });
   for (const name of filters) find(name).addEventListener("change", draw);
   find("body").hidden = false;
-  build();
   begin();
-  draw();
 })();
