@@ -39,7 +39,7 @@ from introspect.tasks.world import World
 HERE = Path(__file__).parent
 SIDES = ("now", "then", "both", "still", "neither")
 MOST_ARMS = 4
-MOST_DATA = 2_300_000  # bytes of moments in a page; where there are more, some are left out
+MOST_DATA = 2_400_000  # bytes; where evaluations have more, some of them are left out
 
 
 def find_sides(moment: Moment, current: np.ndarray, then: Moment, world: World) -> np.ndarray:
@@ -93,8 +93,10 @@ def pack_for_page(task: RunTask, moment: Moment, then: Moment) -> str:
     current = task.interview.labels(torch.from_numpy(moment.answers.astype(np.int64)))
     current = current.numpy().astype(np.uint8)
     sides = find_sides(moment, current, then, task.world)
-    answers, said, *probabilities = moment
-    return pack(answers, said, current, sides, *probabilities)
+    answers, said, p_answers, p_said = moment
+    shown = np.zeros_like(p_answers)  # the page shows variants that some pair compares
+    shown[:, task.interview.compared] = p_answers[:, task.interview.compared]
+    return pack(answers, said, current, sides, shown, p_said)
 
 
 def choose_steps(sizes: dict[int, int], most: int) -> list[int]:
@@ -134,8 +136,8 @@ def draw_map(study: dict[str, Any], by_arm: dict[str, list[Run]]) -> list[str]:
             arms[arm] = pack_run(run.folder, cfg.cotrain, asked)
     steps = set.intersection(*map(set, arms.values())) if arms else set()
     sizes = {s: sum(map(len, {text for of in arms.values() for text in of[s]})) for s in steps}
-    chosen = choose_steps(sizes, MOST_DATA - sizes.pop(None, 0))
-    if not chosen:
+    most = MOST_DATA - sizes.pop(None, 0) - len(json.dumps(tasks))
+    if not (chosen := choose_steps(sizes, most)):
         return []
     texts: dict[str, int] = {}  # each once: arms begin alike
 
