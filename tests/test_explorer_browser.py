@@ -99,7 +99,7 @@ def test_it_begins_with_an_item_that_moved_to_the_side_of_now(shown):
     fact, cue = (int(shown.run("return document.querySelector('.chosen').id").split("-")[2]),
                  int(shown.find("cue").get_property("value")))
     assert held_out[fact] and SIDES[sides[fact, cue]] == "now"
-    assert shown.text("at") == "24" and "reg, update 24 · held out" in shown.text("where")
+    assert shown.text("at") == "24" and "reg of seed 0, update 24 · held out" in shown.text("where")
     assert "label moved" in shown.text("where")
     words = world.explanation(current[fact, cue])
     assert shown.text("said").startswith(f"{words} (") and shown.text("now") == words
@@ -196,7 +196,7 @@ def test_keys_move_over_what_is_shown_and_the_focus_is_seen_and_said(shown):
         assert "chosen" in cells(shown, 0)[expected] and "chosen" in cells(shown, 1)[expected]
         prompt = shown.task.world.text(expected, shown.task.world.pairs[0][0])[:-1]
         live = shown.text("live")
-        assert live.startswith(prompt) and "noreg, update 24" in live and "Counts for" in live
+        assert live.startswith(prompt) and "noreg of seed 0, update 24" in live and "Counts for" in live
         assert shown.find("live").get_attribute("aria-live") == "polite"
         spoken.add(live)
     assert len(spoken) > 3

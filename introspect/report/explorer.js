@@ -181,7 +181,7 @@
       find("prompt").append(" ");
     }
     find("where").textContent = [
-      `${data.arms[arm].name}, update ${data.steps[state.step]}`,
+      `${data.arms[arm].name} of seed ${data.seed}, update ${data.steps[state.step]}`,
       ["explained in training", "held out", "set aside"][task().split[fact]],
       task().sure[i] === "1" ? "a sure fact" : "a guess",
       current === original ? "label did not move" : "label moved",
