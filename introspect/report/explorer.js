@@ -124,7 +124,7 @@
       });
       arm.head.replaceChildren();
       make("b", "", arm.name, arm.head);
-      arm.head.append(measure(now) + " (held out, all cues)");
+      arm.head.append(measure(now));
       arm.legend.replaceChildren();
       for (const name of data.sides) {
         make("li", name, `${meaning[name]} ${counts[name] ?? 0}`, arm.legend);
@@ -187,10 +187,10 @@
       current === original ? "label did not move" : "label moved",
     ].join(" · ");
     find("answers").replaceChildren();
-    drawAnswers("Answers", fact, x, now, before);
+    drawAnswers("With the cue", fact, x, now, before);
     drawAnswers(`Without the cue, “${sentence(words(fact, y, x))}”`, fact, y, now, before);
     const p = now.pSaid[i * task().n_said + now.said[i]];  // a sentence can be none: it has no p
-    const sure = now.said[i] < task().n_said ? ` (${Math.round(p / 2.55)} %)` : "";
+    const sure = now.said[i] < task().n_said ? ` (${Math.round(p / 2.55)}\u00a0%)` : "";
     find("said").textContent = said + sure;
     find("now").textContent = current;
     find("then").textContent = original;
