@@ -98,8 +98,7 @@ class Training:
             losses = {f"loss/{name}": term.item() for name, term in self.terms.items()}
             row = {"step": step, **losses, **measure_all(self.snapshots)}
             self.rows.append(row | {"seconds": round(time.monotonic() - self.started, 3)})
-            optimizers = [self.optimizer.state_dict()]
-            state = {"model": self.model.state_dict(), "optimizers": optimizers}
+            state = {"model": self.model.state_dict(), "optimizers": [self.optimizer.state_dict()]}
             meta = {"rows": self.rows, "seconds": time.monotonic() - self.started}
             checkpoint.save_step(self.out / "checkpoints", step, state, meta, self.made_of)
             write_lines(self.out / "metrics.jsonl", self.rows)
@@ -148,6 +147,7 @@ def cotrain(
     shifted: Mapping[str, World] = {},
     refreshed: bool = False,
     made_of: str = "",
+    kind: type[Training] = Training,
 ) -> Trained:
     """Train `model`, a copy of M0, in place; continues what is in out/checkpoints.
 
@@ -156,10 +156,10 @@ def cotrain(
     Args:
         shifted: task -> the world whose answers a concurrent objective teaches.
         refreshed: no label is frozen, see `terms.Asked`.
-        made_of: hash of what decides the run; checkpoints of another one are refused.
+        made_of: hash of what decides the run; checkpoints of others are refused. kind: of training.
     """
     given = seed, out, title, progress, shifted, refreshed, made_of
-    training = Training(model, tasks, frozen, c, *given)
+    training = kind(model, tasks, frozen, c, *given)
     while training.evaluate():
         batches = training.draw()  # judged by frozen labels and, for the anchor, by M0's answers
         loss, terms = judge(batches, [ask(model, batch) for batch in batches], c)

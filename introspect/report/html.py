@@ -71,7 +71,8 @@ pre { background: var(--card); border-radius: 12px; padding: 16px; font-size: .8
 
 
 def page(title: str, blocks: list[str]) -> str:
-    """Markdown blocks, and <svg> elements among them, as one HTML file that needs no other."""
+    """Markdown blocks, and <svg> and <div> elements among them, as one HTML file that needs no
+    other."""
     body, section = [], False
     for block in blocks:
         if block.startswith("## "):
@@ -91,6 +92,8 @@ def html_of(block: str) -> str:
     """One block. Its text is escaped already, but for code."""
     if block.startswith("<svg"):
         return f"<figure>{block}</figure>"
+    if block.startswith("<div"):
+        return block
     if block.startswith("```"):
         return f"<pre>{escape(block.strip('`').strip())}</pre>"
     if block.startswith("- "):

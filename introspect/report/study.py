@@ -2,7 +2,7 @@
 
 Everything is made from the runs, so that the folder can be written again at any time. The folder of
 a published study holds README.md, runs.jsonl and figures; any other also report.html and
-result.json, and its report has curves and examples.
+result.json, and its report has a map, curves and examples.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from introspect.files import write_json, write_lines, write_text
 from introspect.forms import EXAMPLES, ITEM, ROW, UNTRAINED
 from introspect.reading import read_json, read_lines
 from introspect.report.dials import draw_dials
+from introspect.report.explorer import draw_map
 from introspect.report.figures import curves, dots, inline
 from introspect.report.html import clean, page
 from introspect.report.report import (
@@ -155,7 +156,7 @@ def write_readme(
 
 
 def write_report(out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequence[str]) -> None:
-    """report.md, report.html and their figures.
+    """report.md, report.html with its map, and their figures.
 
     Of many arms there is one picture and one table of arms; they are not described one by one.
     """
@@ -167,7 +168,7 @@ def write_report(out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequenc
     pointer, drawing = write_curves(out, by_arm)
     link, figure = write_figure(out, study, by_arm)
     many = len(by_arm) > MOST_SHOWN
-    above = [f"# {clean(title)}", *(count_findings if many else findings)(study), "## Arms"]
+    above = [f"# {clean(title)}", *(count_findings if many else findings)(study)]
     arms = arms_table(study)
     details = [*numbers(study), *show_examples(shown), *runs_table(study)]
     below = [
@@ -176,9 +177,11 @@ def write_report(out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequenc
         *background(study),
     ]
     text, shown_page = (
-        [*above, *(picture + arms if many else arms + picture), *more, *below]
-        for picture, more in ((link, pointer), (figure, drawing))
-    )
+        [*above, *explorer, "## Arms", *(picture + arms if many else arms + picture), *more, *below]
+        for explorer, picture, more in (
+            ([], link, pointer), (draw_map(study, by_arm), figure, drawing),
+        )
+    )  # fmt: skip
     write_text(out / "report.md", "\n\n".join(text) + "\n")
     write_text(out / "report.html", page(title, shown_page))
 

@@ -13,6 +13,7 @@ from introspect.measure import measure_controls, measure_m0
 from introspect.reading import read_json
 from introspect.runs.build import make_shifted, shifted
 from introspect.runs.items import choose_examples, list_items
+from introspect.runs.moments import Recorded
 from introspect.runs.stages import hash_labels, make_ingredients, run_key
 from introspect.versions import versions
 from introspect.watch import Progress, silent
@@ -51,8 +52,8 @@ def run(
     """One run, complete: M0, frozen labels, co-training, measures. Continues what is in `out`.
 
     Writes out/metrics.jsonl (a line an evaluation), out/result.json, out/examples.json,
-    out/items.jsonl (a line a held-out item) and the checkpoints; returns what is in result.json. A
-    finished run is returned as it is.
+    out/items.jsonl (a line a held-out item), out/moments and the checkpoints; returns what is in
+    result.json. A finished run is returned as it is.
 
     Args:
         progress: told about co-training. m0_progress: told about what comes before it.
@@ -60,7 +61,7 @@ def run(
     if done := finished(out, cfg):
         return done
     given = prepare(cfg, arm, out, cache, device, m0_progress) | {"progress": progress}
-    return conclude(cfg, arm, device, given, cotrain(**given))
+    return conclude(cfg, arm, device, given, cotrain(**given, kind=Recorded))
 
 
 def prepare(

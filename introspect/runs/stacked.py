@@ -29,6 +29,7 @@ from introspect.cotrain import Training
 from introspect.interview import Interview
 from introspect.model import GPT
 from introspect.runs.build import shifted, worlds_of
+from introspect.runs.moments import Recorded
 from introspect.runs.run import conclude, finished, prepare
 from introspect.terms import Asked, Reply, ask, judge
 from introspect.tokenizer import vocab_size
@@ -227,7 +228,7 @@ def run_together(
                 given[out] = prepare(cfg, arm, out, cache, device, m0_progress, stacked=True)
         except Diverged as e:
             ends[out] = e
-    trainings = {out: Training(**each, progress=progress) for out, each in given.items()}
+    trainings = {out: Recorded(**each, progress=progress) for out, each in given.items()}
     diverged = train_together(list(trainings.values()))
     for arm, cfg, out in runs:
         if training := trainings.get(out):
