@@ -6,8 +6,8 @@
 
 Below 0, a small step down one loss is a step up the other. The gradients are those of the losses
 (losses.py) over all explained subjects, not multiplied by explain_weight and kl_weight, whatever a
-run trains and its anchor reaches. A part is the embeddings, a block, the last norm, or a head; only parts that
-both losses reach have a cosine.
+run trains and its anchor reaches. A part is the embeddings, a block, the last norm, or a head; only
+parts that both losses reach have a cosine.
 
 At M0 the KL is 0, its minimum, so a = 0 and there is no cosine: the anchor has nothing to hold
 until answers have moved. So the losses are compared after the first updates of a run, made again,
