@@ -208,9 +208,9 @@ EXPERIMENTS = {
         question="Do changed explanations find what changes after explanation training has ended?",
         arms={"reg": {}, **SHUFFLED},
         extra="alarm",
-        open="which weights are moved. Nothing holds other answers. Items that move easily may do so "
-        "in answers and in explanations; the same items in the unmoved copy show how easily, and "
-        "not what merely more updates with a target would do. Two objectives, one rate."),
+        open="which weights are moved. Nothing holds other answers. Some items move easily, in "
+        "answers and in explanations; the same items in the unmoved copy show how easily, and not "
+        "what more updates towards any target would do. Two objectives, one rate."),
     "conflict": Experiment(
         question="Do explanation loss and anchor pull against each other, when, and in what?",
         arms={"reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED},
