@@ -12,11 +12,13 @@ before and after, notices which items have changed?
     score    log P_before(e) - log P_after(e), where e is what was explained before
     area     under the ROC curve of the score: P(moved > other) + P(moved = other) / 2
 
-Two controls, beside runs whose labels were shuffled. The copy `unmoved` gets as many updates at
-strength 0, whose targets are the run's own answers. Its labels move all the same, since the
-gradients of rounding errors are large enough for AdamW. And near ties move easily, in answers and
-in explanations, which by itself makes an area larger than 0.5. So the items that moved `alone`, in
-this copy and not in the unmoved one, are also held against themselves in the unmoved one.
+Runs whose labels were shuffled are the control of `area`: what they explain was never true. The
+copy `unmoved` gets as many updates at strength 0, whose targets are the run's own answers. Some of
+its labels move all the same, since AdamW makes whole steps of the gradients of rounding errors; on
+the others every alarm is false. The items that moved `alone`, in a copy and not in the unmoved one,
+are also held against themselves there, so that none of them is a nearer tie. That area is above 0.5
+wherever explanations change more in one copy than in the other, with shuffled labels too; only its
+difference from theirs says that items are found.
 
 The objectives, the numbers of updates and their rate are our choices.
 """

@@ -199,9 +199,9 @@ EXPERIMENTS = {
         question="Do changed explanations find what changes after explanation training has ended?",
         arms={"reg": {}, **SHUFFLED},
         extra="alarm",
-        open="which weights are moved. Nothing holds other answers. What moves easily does so in "
-        "answers and in explanations; items that moved alone are held against themselves in the "
-        "unmoved copy, and they are few. Two objectives, one rate."),
+        open="which weights are moved. Nothing holds other answers. Some items move easily, in "
+        "answers and in explanations; the same items in the unmoved copy show how easily, and not "
+        "what more updates towards any target would do. Two objectives, one rate."),
     "conflict": Experiment(
         question="Do explanation loss and anchor pull against each other, when, and in what?",
         arms={"reg": {}, "noreg": {"kl_weight": 0.0}, **SHUFFLED},
