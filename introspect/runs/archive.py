@@ -17,7 +17,7 @@ from introspect.files import replace_bytes
 from introspect.reading import read_bytes
 
 KEPT = ("config.json", "result.json", "metrics.jsonl", "items.jsonl", "examples.json")
-EXTRAS = ("circuits.json", "edits.json", "probes.json", "readout.json")
+EXTRAS = tuple(f"{name}.json" for name in "alarm circuits conflict edits probes readout".split())
 MEMBER = re.compile(r"[\w.:+-]+-[0-9a-f]{16}/(%s)" % "|".join(map(re.escape, KEPT + EXTRAS)))
 MOST_FILE, MOST_PACKED, MOST_FILES = 32 << 20, 64 << 20, 20_000  # bytes, bytes, files
 
