@@ -23,7 +23,7 @@ OBJECTIONS = (
               ("N6 explained as edited",),
               "a graft on a rotated model explains nothing (edits.json of each run; no row)"),
     Objection("The state is there, only the channel has collapsed (shuffled labels).",
-              rest="in a row; on two development worlds it was so (eval.py experiment labels)"),
+              rest="in a row; on development worlds it was so (eval.py experiment labels)"),
     Objection("A question that never mentions the model does better.",
               rest="a second query with another model's labels, which no arm has"),
     Objection("A statistical by-product of correlation, not reflection.",
@@ -47,6 +47,6 @@ OBJECTIONS = (
               "anything above half a million weights; depth alone"),
     Objection("Use as an alarm for drifting behavior, without new labels.",
               ("C8 tracking", "N6 preference"),
-              "an alarm in a row: on two development worlds it was weak (eval.py experiment alarm)"),
+              "an alarm in a row: on development worlds it was weak (eval.py experiment alarm)"),
     Objection("Reuse of labels across similar models.", ("C6 gap of", "C7 gap of", "C7 Self, ")),
 )
