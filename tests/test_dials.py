@@ -89,12 +89,8 @@ BAD = [  # arguments, what the line has to name
 
 
 @each("arguments, given, allowed", BAD, lambda case: " ".join(case[0])[:60])
-def test_a_dial_that_is_wrong_is_refused_before_anything_is_written(
-    arguments, given, allowed, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    refusal_of(lambda: train.main(arguments), given, allowed)
-    assert list(tmp_path.iterdir()) == []
+def test_a_dial_that_is_wrong_is_refused_before_anything_is_run(arguments, given, allowed):
+    refusal_of(lambda: parse(arguments), given, allowed)
 
 
 def test_runs_of_a_grid_are_stacked_where_they_can_be():
