@@ -98,9 +98,15 @@ class Interview:
         answers, queries = hidden[:, : self.n_variant], hidden[:, self.n_variant :]
         return answers, queries.unflatten(1, (self.n_pair, -1))
 
-    def answers(self, model: GPT, subjects: Tensor) -> Tensor:
-        """B(M): logits (B, V, K) of the answer to every variant of `subjects` (B,)."""
-        return self._answer(model, self._read(model, subjects, self._prompts))
+    def answers(self, model: GPT, subjects: Tensor, compared: bool = False) -> Tensor:
+        """B(M): logits (B, V, K) of the answer to every variant of `subjects` (B,), or, `compared`,
+        to those only that some pair compares; the logits of all others are NaN."""
+        if not compared:
+            return self._answer(model, self._read(model, subjects, self._prompts))
+        asked = self._answer(model, self._read(model, subjects, self._compared))
+        answers = asked.new_full((len(subjects), self.n_variant, self.n_answer), torch.nan)
+        answers[:, self.compared] = asked
+        return answers
 
     def explanations(self, model: GPT, subjects: Tensor) -> Tensor:
         """Log-probabilities (B, P, E) of what the model says that removing each cue would do."""
@@ -127,16 +133,9 @@ class Interview:
 
     @torch.no_grad()
     def answers_of_all(self, model: GPT, compared: bool = False) -> Tensor:
-        """`answers` about all N subjects, on the CPU: what labels are made of. With `compared`,
-        only variants that some pair compares are asked; the logits of all others are NaN."""
-        plan = self._compared if compared else self._prompts
-        read = [self._answer(model, self._read(model, chunk, plan)) for chunk in self._chunks()]
-        asked = torch.cat(read).cpu()
-        if not compared:
-            return asked
-        answers = asked.new_full((self.n_subject, self.n_variant, self.n_answer), torch.nan)
-        answers[:, self.compared] = asked
-        return answers
+        """`answers` about all N subjects, on the CPU: what labels are made of."""
+        asked = (self.answers(model, chunk, compared) for chunk in self._chunks())
+        return torch.cat(list(asked)).cpu()
 
     def _chunks(self) -> tuple[Tensor, ...]:
         return torch.arange(self.n_subject, device=self.pairs.device).split(CHUNK)

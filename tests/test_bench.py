@@ -187,6 +187,7 @@ def test_every_table_is_shown_once_with_its_ways(monkeypatch):
         "co-training update",
         "triples",
         "labels",
+        *["8 co-training updates"] * 3,
         "language-model step",
         "patching sweep",
         "co-training update, packed, over cues",

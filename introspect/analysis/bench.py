@@ -15,6 +15,7 @@ import torch
 from introspect.analysis import bench_muon, bench_ways
 from introspect.analysis import bench_timing as timing
 from introspect.analysis.bench_peers import Peers, describe_peers, find_peers
+from introspect.analysis.bench_stacked import compare_stacked
 from introspect.analysis.bench_timing import Clock, Do, Group, Timed, find_noise
 from introspect.analysis.bench_ways import AT_END, ONE_BY_ONE, PACKED
 from introspect.config import Config
@@ -70,14 +71,15 @@ def show_curve(title: str, points: list[tuple[Group, Timed]], rate: float) -> st
 
 
 def compared(cfgs: list[Config], device: str, peers: Peers, clock: Clock) -> Iterator[Group]:
-    """The groups of ways, made one after the other. A further comparison, such as stacked runs
-    against runs one by one, is one more line here."""
+    """The groups of ways, made one after the other."""
     yield bench_muon.compare_pretraining(cfgs[0], device)
     yield bench_muon.compare_muon(cfgs[0], device)
     for cfg in cfgs:
         yield bench_ways.compare_cotraining(cfg, device, peers)
         yield bench_ways.compare_triples(cfg, device)
         yield bench_ways.compare_labels(cfg, device, peers, clock)
+    for width, batch in ((64, 32), (64, 16), (32, 32)):
+        yield compare_stacked(cfgs[0], device, width, batch)
     yield bench_ways.compare_text_steps(cfgs[0], device, peers)
     yield bench_ways.compare_patching(cfgs[0], device)
 

@@ -174,7 +174,7 @@ def compare_labels(cfg: Config, device: str, peers: Peers, clock: Clock) -> Grou
 
     @torch.no_grad()
     def ours() -> Tensor:
-        return interview.labels(interview.answers(model, subjects).argmax(-1))
+        return interview.labels(interview.answers(model, subjects, compared=True).argmax(-1))
 
     ways, count = {"ours": ours}, CHUNK * len(world.pairs)
     if peers.captum:
