@@ -63,6 +63,7 @@ ROWS = [
 ]
 FAMILIES = {"1": 0, "2": 1, "3": 2}
 TABLE = {"seeds": [*range(6)], "families": FAMILIES, "rows": [as_dict(r) for r in ROWS]}
+TABLE["registered"] = ""
 
 
 @pytest.fixture
@@ -129,7 +130,9 @@ def test_the_page_of_claims_has_every_row_below_its_claim_and_quotes_the_rule():
         assert "python eval.py experiment noise" in part and "[noise](noise/README.md)" in part
     assert "+0.10 +0.11 +0.12" in text and "## C1:" not in text
     assert " ".join(judge.__doc__.split()) in text and FAMILY_WORDS in text
-    assert COUNTED in text
+    assert COUNTED in text and "SHA-256" not in text
+    registered = claims_page(TABLE | {"registered": "abc"})
+    assert "(SHA-256 `abc`). Judged so far: C3 to C13; C14, C15 and N1 to N6." in registered
 
 
 def test_the_readme_has_one_row_a_claim_and_it_is_the_declared_one():

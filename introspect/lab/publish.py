@@ -7,6 +7,7 @@ from typing import Any
 
 from introspect.files import write_json, write_text
 from introspect.lab.headlines import HEADLINES
+from introspect.lab.registration import hash_registration
 from introspect.lab.tables import (
     as_dict, claim_blocks, claims_page, count_verdicts, main_row, mechanism_page, objections_page,
     overview_rows, row_label, stands,
@@ -34,7 +35,7 @@ def write_all(
     seeds = sorted({world_of(seed) for runs in gathered.values() for seed in runs.runs})
     if families:
         claims = {"seeds": seeds, "families": families, "rows": [as_dict(row) for row in rows]}
-        write_claims(results, claims)
+        write_claims(results, claims | {"registered": hash_registration(results)})
 
 
 def write_archives(out: Path, gathered: dict[Setting, Gathered]) -> None:

@@ -75,5 +75,6 @@ def list_arms(name: str) -> list[list[str]]:
 
 
 def hash_registration(results: Path) -> str:
-    """SHA-256 of the registration in this folder."""
-    return hashlib.sha256((results / NAME).read_bytes()).hexdigest()
+    """SHA-256 of the registration in this folder, "" where there is none."""
+    path = results / NAME
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""

@@ -111,6 +111,7 @@ def claims_page(claims: dict[str, Any]) -> str:
         "C1-C13 are claims of the paper, C14 and C15 controls, N1-N6 questions of our own. "
         "`python eval.py claims` judges all of them and writes this page. Every number is in "
         f"[claims.json](claims.json). Worlds {', '.join(map(str, seeds))}.",
+        *filter(None, [say_registered(claims)]),
         "![Every row with its interval](claims.svg)",
         "## How to read the tables",
         COLUMNS,
@@ -141,6 +142,17 @@ def claims_page(claims: dict[str, Any]) -> str:
             *filter(None, [clean(headline.note + why * bool(headline.why)).strip()]),
         ]
     return "\n\n".join(blocks) + "\n"
+
+
+def say_registered(claims: dict[str, Any]) -> str:
+    """What was fixed before the runs were made, and which families have been judged so far."""
+    if not claims["registered"]:
+        return ""
+    judged = [FAMILIES[int(family)] for family, n in claims["families"].items() if n]
+    return (
+        "Worlds, arms, rows and rules were [registered](REGISTRATION.md) before any of these runs "
+        f"was made (SHA-256 `{claims['registered']}`). Judged so far: {'; '.join(judged)}."
+    )
 
 
 def main_row(name: str, rows: Rows) -> dict[str, Any]:
