@@ -28,8 +28,9 @@ from tests.test_cotrain_by_hand import adamw_by_hand
 from tests.test_losses import classes, normal
 
 SOURCE = Path(single.__file__)
-SMALL = dict(SIDE=4, K=3, NAME=5, N_LAYER=2, N_HEAD=2, N_EMBD=8)
-SMALL |= dict(M0_STEPS=8, M0_BATCH=5, STEPS=4, BATCH=3)
+SMALL = dict(
+    SIDE=4, K=3, NAME=5, N_LAYER=2, N_HEAD=2, N_EMBD=8, M0_STEPS=8, M0_BATCH=5, STEPS=4, BATCH=3
+)
 PAIRS = torch.tensor([(1 + k, 0) for k in range(4)])  # of each hint: the variants with and without
 
 
@@ -246,6 +247,17 @@ def test_the_command_prints_a_column_for_each_arm_and_their_difference(small, ca
         cells = [single.estimate(values, sign) for values in of_arm.values()]
         assert re.split("  +", line) == [key, *cells, single.estimate(change, "+")]
         assert len(line) <= 100
+
+
+@pytest.mark.slow
+def test_explanations_follow_the_model_with_the_anchor_only(monkeypatch):
+    """In a world that is smaller still, on a development seed; arm noreg is the control."""
+    sizes = {"SIDE": 16, "N_EMBD": 32, "M0_STEPS": 500, "M0_BATCH": 32}
+    for name, value in (sizes | {"STEPS": 400, "BATCH": 8, "RATE": 4e-3}).items():
+        monkeypatch.setattr(single, name, value)
+    rows = single.run(103)
+    assert rows["reg"]["gap"] > 0 > rows["noreg"]["gap"]
+    assert rows["reg - noreg"]["gap"] > 0.2 and rows["reg"]["drift"] < rows["noreg"]["drift"]
 
 
 @each("flag", ["--seeds=1", "--seeds=11", "--seed=-1", "--seed=1000000000", "--seed=x", "--seeds",
