@@ -12,6 +12,7 @@ from introspect.lab.claims import CLAIMS
 from introspect.lab.tables import (
     claim_blocks,
     claims_page,
+    mechanism_page,
     objections_page,
     readme_table,
 )
@@ -22,9 +23,10 @@ from introspect.report.report import arms_table
 from introspect.report.study import study_of_rows
 from introspect.report.text import show_study
 from introspect.runs.cli import parse
+from introspect.runs.experiment import draws_of
 from introspect.runs.experiments import CLAIMED, EXPERIMENTS
 from introspect.runs.study import settings_of
-from introspect.stats import holm, interval
+from introspect.stats import interval
 from introspect.tasks.registry import find_task
 from tests.cases import each
 from tests.tiny import TINY
@@ -32,25 +34,26 @@ from tests.tiny import TINY
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 RESULTS = ROOT / "data" / "results"
+BEFORE = RESULTS / "five-worlds"  # seeds 0-4, made before anything was registered
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.M | re.S)
 
 
-def committed(name: str) -> dict:
-    """The study in a folder of data/results, from its runs.jsonl."""
-    return study_of_rows(read_lines(RESULTS / name / "runs.jsonl", {}))
+def committed(name: str, results: Path = RESULTS) -> dict:
+    """The study in a folder of results, from its runs.jsonl."""
+    return study_of_rows(read_lines(results / name / "runs.jsonl", {}))
 
 
 def test_the_table_on_the_first_screen_is_what_the_committed_runs_print():
     table = README.split("<!-- table: anchor -->")[1].split("```")[1].strip()
     assert table in show_study(committed("anchor")) and len(table.splitlines()) == 7
     assert README.index("<!-- table: anchor -->") < README.index("<!-- command: test -->")
-    first = read_lines(RESULTS / "anchor" / "runs.jsonl", {})[0]
+    first = read_lines(BEFORE / "anchor" / "runs.jsonl", {})[0]
     assert (first["arm"], first["seed"]) == ("reg", 0) and "anchor/reg --seed=0" in README
     assert f"Expect Self {first['self']:.3f} and Orig {first['orig']:.3f}" in README
-    gaps = [f"{of['gap']['mean']:+.3f}" for of in committed("anchor")["arms"].values()]
+    gaps = [f"{of['gap']['mean']:+.3f}" for of in committed("anchor", BEFORE)["arms"].values()]
     assert "Expect gaps of {} and\n{}".format(*gaps) in README
 
 
@@ -80,7 +83,7 @@ def test_every_m0_is_competent_its_cue_matters_and_no_explanation_is_nearly_alwa
 
 
 def test_what_is_taught_later_is_learned_and_its_cue_matters():
-    of = committed("jabberwocky")["arms"]["reg"]["tasks"]["jabberwocky"]
+    of = committed("jabberwocky", BEFORE)["arms"]["reg"]["tasks"]["jabberwocky"]
     assert of["known"]["mean"] > 0.8 and 0.35 <= of["changed"]["mean"] <= 0.65
     assert of["majority_now"]["mean"] < 0.7
 
@@ -114,12 +117,13 @@ def test_the_tables_of_claims_are_those_of_the_committed_verdicts():
     assert between("claims") == readme_table(claims)
     assert (RESULTS / "CLAIMS.md").read_text() == claims_page(claims)
     assert (RESULTS / "OBJECTIONS.md").read_text() == objections_page(claims)
+    assert (RESULTS / "MECHANISM.md").read_text() == mechanism_page(claims)
 
 
 def test_every_number_in_the_findings_is_in_the_table_of_all_claims():
     said = README.split("## What we found")[1].split("<!-- claims -->")[0]
     numbers = re.findall(r"[-+]?\d\.\d{3}", said)
-    page = (RESULTS / "CLAIMS.md").read_text()
+    page = (RESULTS / "CLAIMS.md").read_text() + (BEFORE / "CLAIMS.md").read_text()
     assert len(numbers) >= 10 and all(n.lstrip("+") in page for n in numbers)
     calibration = (RESULTS / "calibration.txt").read_text()
     assert "3.2 % or less" in README and "2.1 %" in calibration and "3.2 %" in calibration
@@ -128,58 +132,43 @@ def test_every_number_in_the_findings_is_in_the_table_of_all_claims():
 def test_the_committed_verdicts_follow_from_the_committed_values():
     rows = CLAIMS_JSON["rows"]
     keys = ("name", "says", "measured", "paper", "experiment", "task")
-    assert [[r[k] for k in keys] for r in rows] == [[getattr(c, k) for k in keys] for c in CLAIMS]
-    tested = [r["p"] for r in rows if r["p"] is not None]
-    assert CLAIMS_JSON["family"] == len(tested) == 78
-    adjusted = iter(holm(tested))
-    for row, claim in zip(rows, CLAIMS):
+    judged = [c for c in CLAIMS if CLAIMS_JSON["families"][str(c.family_of_name)]]
+    assert [[r[k] for k in keys] for r in rows] == [[getattr(c, k) for k in keys] for c in judged]
+    for row, claim in zip(rows, judged):
         estimate = interval(list(row["values"].values()))
         assert {k: row[k] for k in estimate} == estimate
-        again = None if row["p"] is None else next(adjusted)
-        assert again == row["adjusted"]
-        assert row["verdict"] == judge(claim, estimate, row["also"], again)
+        given = (row[key] for key in ("also", "p", "small", "adjusted"))
+        assert row["verdict"] == judge(claim, estimate, *given)
 
 
-def test_past_beside_the_gaps_of_donors_is_that_of_the_committed_runs():
-    shown = {r["measured"]: r["beside"] for r in CLAIMS_JSON["rows"] if r["beside"]}
-    for name, mean in (("seed", 0.139), ("order", 0.131), ("width", 0.160), ("depth", 0.135),
-                       ("length", 0.104), ("share-1.0", 0.128)):
-        study = "foreign" if name == "share-1.0" else "donors"
-        lines = read_lines(RESULTS / study / "runs.jsonl", {})
-        past = [r["self"] - r["controls"]["own"] for r in lines if r["arm"] == name]
-        assert shown[f"gap of {name}"] == interval(past)
-        assert round(shown[f"gap of {name}"]["mean"], 3) == mean
-    low, high = (round(shown["gap of seed"][end], 3) for end in ("low", "high"))
-    assert (low, high) == (0.1, 0.179)
+STUDIES = [setting for setting in settings_of(CLAIMED) if (RESULTS / setting.name).exists()]
 
 
-@each("study", settings_of(CLAIMED), lambda study: study.name)
-def test_the_committed_page_of_every_setting_has_its_claims_and_the_whole_family(study):
+@each("study", STUDIES, lambda study: study.name)
+def test_the_committed_page_of_every_setting_has_its_claims_and_all_families(study):
     rows = [r for r in CLAIMS_JSON["rows"] if (r["experiment"], r["task"]) == study]
     text = (RESULTS / study.name / "README.md").read_text()
     if rows:
-        assert "\n\n".join(claim_blocks(rows, 78)) in text and "over all 78 tested rows" in text
+        assert "\n\n".join(claim_blocks(rows, CLAIMS_JSON["families"])) in text
     assert "\n\n".join(arms_table(committed(study.name))) in text
-    assert EXPERIMENTS[study.experiment].open in text and "uncorrected" not in text
+    assert EXPERIMENTS[study.experiment].open in text
 
 
-@each("study", settings_of(CLAIMED), lambda study: study.name)
+@each("study", STUDIES, lambda study: study.name)
 def test_the_committed_values_are_those_of_the_committed_runs(study):
     lines = read_lines(RESULTS / study.name / "runs.jsonl", {})
-    about = [r for r in CLAIMS_JSON["rows"] if (r["experiment"], r["task"]) == study]
     by_run = {(line["arm"], line["seed"]): line for line in lines}
-    assert {seed for _, seed in by_run} == {0, 1, 2, 3, 4} and len(by_run) == len(lines)
-    for row in about:
-        plain = row["measured"].removeprefix("gap of ")
-        if plain in EXPERIMENTS[study.experiment].arms:
-            assert row["values"] == {str(s): by_run[plain, s]["gap"] for s in range(5)}
+    experiment = EXPERIMENTS[study.experiment]
+    seeds = draws_of(eval_script.PUBLISHED, experiment.n_draw)
+    assert by_run.keys() == {(arm, seed) for arm in experiment.arms for seed in seeds}
+    assert len(by_run) == len(lines)
     for (arm, seed), line in by_run.items():  # made with today's configuration
-        config = EXPERIMENTS[study.experiment].config(arm, study.task, {}, seed)
+        config = experiment.config(arm, study.task, {}, seed)
         assert line["config_sha256"] == config.sha256()
 
 
 def test_score_prints_of_committed_items_what_the_committed_runs_have(capsys):
-    folder = RESULTS / "matrix"
+    folder = BEFORE / "matrix"
     file = folder / "items.jsonl"
     assert eval_script.main(["score", str(file)]) == 0
     assert "reg       4,608  1,152   0.795 [0.775, 0.814]" in capsys.readouterr().out
