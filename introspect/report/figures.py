@@ -218,7 +218,7 @@ def forest(groups: dict[str, list[dict[str, Any]]]) -> str | None:
     panel.tick_params(axis="y", labelsize=7.5, length=0)
     for tick, (_, row) in zip(panel.get_yticklabels(), lines):
         tick.set_fontweight("normal" if row else "bold")
-    title = "difference of shares of items (N4: R2; C4, second row: a share), 95 % interval"
+    title = "difference of shares of items (N4: R2; a range: a share), 95 % interval"
     panel.set_xlabel(title, fontsize=8, loc="right")
     note = "grey bar: claimed range.  * added after seeing the results"
     explain(figure, [*LOOKS, ("", "none", "none", note)])
