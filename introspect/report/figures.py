@@ -220,7 +220,7 @@ def forest(groups: dict[str, list[dict[str, Any]]]) -> str | None:
         tick.set_fontweight("normal" if row else "bold")
     title = "difference of shares of items (N4: R2; a range: a share), 95 % interval"
     panel.set_xlabel(title, fontsize=8, loc="right")
-    note = "grey bar: claimed range.  * added after seeing the results"
+    note = "grey bar: claimed range"
     explain(figure, [*LOOKS, ("", "none", "none", note)])
     return svg_of(figure)
 
