@@ -82,7 +82,9 @@ def answers_differ(run, folder, transformers):
         ids = [model.config.classes[answer] for answer in s.world.answers]
         ours = s.task.interview.answers_of_all(run.model)
         for variant, sequence in enumerate(s.world.prompts):
-            theirs = last_logits(model, tokenizer, texts_of(s.world, sequence))
+            texts = texts_of(s.world, sequence)
+            assert texts[0].endswith(model.config.query)
+            theirs = last_logits(model, tokenizer, texts)
             differ.append((theirs[:, ids] - ours[:, variant]).abs().max())
     return float(max(differ))
 
@@ -99,6 +101,7 @@ def explanations_differ(run, folder, transformers):
             asked = world.questions[pair]
             if run.config.cotrain.channel == "same":
                 asked = world.prompts[variant]
+            assert world.slots[0, asked[-1]] == model.config.query
             if run.config.cotrain.channel == "verbal":
                 said = [last_logits(model, tokenizer, texts_of(world, asked, words)).log_softmax(-1)
                         for words in SENTENCES]
@@ -157,7 +160,7 @@ def test_the_tokenizer_has_our_ids(transformers):
     tokenizers = pytest.importorskip("tokenizers")
     theirs = tokenizers.Tokenizer.from_str(json.dumps(tokenizer_json(["näher", "X!"])))
     texts = ["zorp blick hint:B<|answer|>", "zorp<|explain|> would change to B", " ".join(names()),
-             "Bx AB é 日本 \x7f", "a  b\n\tc ", *(f"{a}{b}" for a in names() for b in "xoabA")]
+             "x<|answer|>B <|explain|>", "Bx AB é 日本 \x7f", "a  b\n\tc ", *(f"{a}{b}" for a in names() for b in "xoabA")]
     for text in texts:
         ids = theirs.encode(text).ids
         assert ids == encode(text)

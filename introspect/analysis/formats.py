@@ -11,8 +11,8 @@ from introspect.tokenizer import SPECIALS, encoding, vocabulary
 
 
 def tokenizer_json(own: Sequence[str] = ()) -> dict[str, Any]:
-    """Our tokenizer as the file of `tokenizers`, with the same ids for every text that begins with
-    a character other than white space and in which nothing but a space follows a query token.
+    """Our tokenizer as the file of `tokenizers`, with the same ids for every text that begins
+    neither with white space nor with a query token.
 
     Args:
         own: words beyond the vocabulary (World.own_words).
