@@ -4,6 +4,7 @@
     python eval.py run DIR DIR..  several studies: their gaps, one below the other
     python eval.py ask DIR PROMPT what a run answers, answered and says of one item; without a
                                   prompt, one after the other from the input
+    python eval.py export DIR OUT a run as two GPT-2s, in files that transformers opens
     python eval.py score FILE..   Self, Orig and gap of your own model, from lines of JSON
     python eval.py experiment X   the claims about one experiment: runs what is missing
     python eval.py claims         all of them, with a verdict each
@@ -57,6 +58,10 @@ def main(argv: list[str]) -> int:
     asked.add_argument("dir", type=Path, metavar="DIR", help="the folder of a run")
     asked.add_argument("words", nargs="*", metavar="PROMPT", help="such as zorp blick hint:B")
     add_flags(asked, AskConfig)
+    exported = commands.add_parser("export", help="a run in files that other tools open")
+    exported.add_argument("dir", type=Path, metavar="DIR", help="the folder of a run")
+    exported.add_argument("out", type=Path, metavar="OUT", help="a new folder, for its files")
+    add_flags(exported, ExportConfig)
     scored = commands.add_parser(
         "score",
         help="Self, Orig and gap of any model, from lines of JSON",
@@ -85,6 +90,8 @@ def main(argv: list[str]) -> int:
     if args.command == "ask":
         words = [*given.pop("words"), *rest]  # those after a flag are among the rest
         return ask_run(given.pop("dir"), words, AskConfig(**given))
+    if args.command == "export":
+        return export_run(given.pop("dir"), given.pop("out"), ExportConfig(**given))
     if args.command in ("experiment", "claims"):
         name = given.pop("name", None)
         return judge_claims(name, LabConfig(**given))
@@ -117,6 +124,28 @@ def ask_run(out: Path, words: list[str], config: AskConfig) -> int:
         print(escape(answer(" ".join(words))))
     else:
         converse(answer, take_lines(sys.stdin))
+    return DONE
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What is exported, and how."""
+
+    to: str = option("gpt2", "the layout of the files", choices=("gpt2",))
+    task: str = option("", "the task of the run, where it is a file that you trust: FILE.py:CLASS")
+    at: int | None = option(None, "step of the checkpoint; default: the last", 0)
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+def export_run(out: Path, to: Path, config: ExportConfig) -> int:
+    """One checkpoint of a run, written for other tools."""
+    from introspect.analysis.ask import open_steps
+    from introspect.analysis.export import export
+
+    [run] = open_steps(out, config.task, config.at, False)
+    print(escape(export(run, to)))
     return DONE
 
 

@@ -25,7 +25,7 @@ watch (progress, finite numbers), frequency (what label frequencies alone give),
                experiments, flags
     report/    says and draws what a study shows
     analysis/  asks a finished run more: single items (ask, notebook), attribution, patching, paths,
-               probes, matrix, score; and times and simulates: bench, calibration
+               probes, matrix, score, export; times and simulates: bench, calibration
     lab/       judges the claims
 """
 
