@@ -1,8 +1,7 @@
 """Eight steps, a minute each: predict, let the library compute, compare.
 
-    python -m introspect.lesson                      asks for a prediction at each step
-    python -m introspect.lesson --answers=b,c,,a     has predictions, but not of the third step
-    python -m introspect.lesson --write=data/lesson  writes the same as a page, README.md
+    python -m introspect.lesson                   asks for a prediction at each step
+    python -m introspect.lesson --answers=b,c,,a  has predictions, but not of the third step
 
 Enter or the end of the input gives no prediction. Runs are kept in --out_dir.
 """
@@ -23,10 +22,9 @@ FIELDS |= dict(max_steps=500, batch_size=16, learning_rate=2e-3, eval_interval=1
 PAGE = f"""# A lesson in eight steps
 
 Do a model's explanations follow what it was, or what it is now? Predict at each step, then open the
-numbers. `python -m introspect.lesson` asks you in the terminal and computes them. `run` makes a run
-of seed {SEEDS[0]}, or opens it; its fields are the default ones but for these and those that are
-named. Rounding differs between machines, and the numbers with it.
-"""
+numbers. `python -m introspect.lesson` asks you and computes them, in about two minutes on one core;
+rounding differs between machines. `run` makes or opens a run, of seed {SEEDS[0]} or another, with
+`{" ".join(f"--{name}={value}" for name, value in FIELDS.items())}`."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,7 @@ class LessonConfig:
             raise Refused(f"--answers={self.answers}: must be at most {len(asked)}, one a step")
         for n, (letter, step) in enumerate(zip(predicted, asked), start=self.step):
             if letter not in ("", *step.choices):
-                allowed = ", ".join(step.choices)
-                raise Refused(f"--answers={self.answers}: of step {n} must be {allowed} or nothing")
+                raise Refused(f"--answers={letter}: step {n} has {', '.join(step.choices)}")
 
 
 def ask(step: Step) -> str:
@@ -58,10 +55,8 @@ def ask(step: Step) -> str:
             letter = input(f"\nYour prediction ({', '.join(step.choices)} or Enter): ").strip()
             if letter in ("", *step.choices):
                 return letter
-    except EOFError:
+    except (EOFError, UnicodeDecodeError):
         return ""
-    except UnicodeDecodeError:
-        raise Refused("the input: must be text in UTF-8") from None
 
 
 def conclude(step: Step, found: Found, predicted: str = "") -> str:
@@ -69,17 +64,18 @@ def conclude(step: Step, found: Found, predicted: str = "") -> str:
     true = found.choice
     said = f"{true}) {step.choices[true]}" if true else "none of these"
     yours = f"You predicted {predicted}). " if predicted else ""
-    return f"{yours}The numbers say{' so, too' * (predicted == true != '')}: {said}. {found.words}"
+    too = " so, too" if predicted and predicted == true else ""
+    return f"{yours}The numbers say{too}: {said}. {found.words}"
 
 
 def write_step(n: int, step: Step, found: Found) -> str:
     """One step as Markdown; what depends on numbers is between marks."""
-    choices = "\n".join(f"- {letter}) {choice}" for letter, choice in step.choices.items())
-    return (
-        f"\n## {n}. {step.title}\n\n{step.text}\n\n**Predict.** {step.question}\n\n{choices}\n\n"
-        f"```python\n{step.code}\n```\n\n<details><summary>The numbers</summary>\n<!-- numbers -->"
-        f"\n\n```\n{found.table}\n```\n\n{conclude(step, found)}\n\n<!-- /numbers -->\n</details>\n"
-    )
+    return "\n\n".join([
+        f"## {n}. {step.title}", step.text, f"**Predict:** {step.question}", step.listed,
+        f"```python\n{step.code}\n```", "<details><summary>The numbers</summary>",
+        "<!-- numbers -->", f"```\n{found.table}\n```", conclude(step, found),
+        "<!-- /numbers -->", "</details>",
+    ])  # fmt: skip
 
 
 def main(argv: list[str]) -> int:
@@ -92,15 +88,13 @@ def main(argv: list[str]) -> int:
         return notebook.run("single/run", seed=seed, out_dir=given.out_dir, **FIELDS, **changes)
 
     if given.write:
-        fields = "\n".join(f"{name}={value}" for name, value in FIELDS.items())
-        steps = [write_step(n, step, step.show(run)) for n, step in enumerate(STEPS, start=1)]
         Path(given.write).mkdir(parents=True, exist_ok=True)
-        write_text(Path(given.write) / "README.md", f"{PAGE}\n```\n{fields}\n```\n{''.join(steps)}")
+        steps = [write_step(n, step, step.show(run)) for n, step in enumerate(STEPS, start=1)]
+        write_text(Path(given.write) / "README.md", "\n\n".join([PAGE, *steps]) + "\n")
         return DONE
     letters = iter((given.answers or "").split(","))
     for n, step in list(enumerate(STEPS, start=1))[given.step - 1 :]:
-        choices = "\n".join(f"{letter}) {choice}" for letter, choice in step.choices.items())
-        print(f"{n}. {step.title}\n\n{step.text}\n\n{step.question}\n{choices}", flush=True)
+        print(f"{n}. {step.title}\n\n{step.text}\n\n{step.question}\n{step.listed}", flush=True)
         predicted = ask(step) if given.answers is None else next(letters, "")
         found = step.show(run)
         words = textwrap.fill(conclude(step, found, predicted), 100)

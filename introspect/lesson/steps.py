@@ -1,7 +1,6 @@
 """The steps: steps.md says and asks, and a function of this file makes the numbers that answer.
 
-Each function gets `run`, which makes a run or opens it: `run(seed, field=value, ...)`. The numbers
-decide both what it returns as the true choice and the sentence beside it.
+`run(seed, field=value, ...)` makes a run or opens it. Numbers alone decide what a step concludes.
 """
 
 import copy
@@ -39,22 +38,20 @@ class Step(NamedTuple):
     title: str
     text: str
     question: str
-    choices: dict[str, str]  # by letter
+    listed: str  # the choices, a line each
+    choices: dict[str, str]  # the same by their letters
+    code: str
     show: Callable[[Run], Found]
-
-    @property
-    def code(self) -> str:
-        return inspect.getsource(self.show).strip()
 
 
 def compare(snapshots: dict[str, Snapshot]) -> tuple[str, dict[str, int]]:
     """Measures of held-out facts as a table, and the side of zero on which each gap lies."""
-    rows, sides = [["held-out facts", "Self", "Orig", "gap", "drift"]], {}
+    rows, sides = [["held-out facts", "Self", "Orig", "gap", "drift", "preference"]], {}
     for name, snapshot in snapshots.items():
         m = measure([snapshot], "held_out")
         ends = {"mean": m["gap"], "low": m["gap_low"], "high": m["gap_high"], "n": 1}
-        Self, Orig, drift = (number(m[key]) for key in ("self", "orig", "drift"))
-        rows.append([name, Self, Orig, estimate(ends, "gap"), drift])
+        shares = [number(m[key]) for key in ("self", "orig", "drift", "preference")]
+        rows.append([name, *shares[:2], estimate(ends, "gap"), *shares[2:]])
         sides[name] = side_of(ends)
     return aligned(rows), sides
 
@@ -76,7 +73,7 @@ def show_labels(run: Run) -> Found:
     return Found(aligned(rows), choice, f"It changes for {share:.0%}: {words[choice]}.")
 
 
-def freeze_labels(run: Run) -> Found:
+def freeze(run: Run) -> Found:
     runs = run(), run(kl_weight=0.0)
     [[frozen], [other]] = (each.run.frozen for each in runs)
     rows = [["update", "drift with anchor", "without"]]
@@ -110,13 +107,12 @@ def imitate(run: Run) -> Found:
     imitates, reads = copy.copy(s), copy.copy(s)
     imitates.explanation, reads.explanation = s.original, s.current
     table, sides = compare({"imitates M0": imitates, "reads itself": reads, "the model": s})
-    preference = number(measure([s], "held_out")["preference"])
-    words = "Of the explanations that equal one of two different labels, the share that equals "
-    words += f"the one of now is {preference}; 0.5 is indifference."
+    m = measure([s], "held_out")
+    words = f"The gap is {m['gap']:+.3f}, and within -{m['drift']:.3f}..+{m['drift']:.3f}."
     return Found(table, {1: "a", -1: "b", 0: "c"}[sides["the model"]], words)
 
 
-def break_coupling(run: Run) -> Found:
+def change_one(run: Run) -> Found:
     changes = {"as before": {}, "no anchor": {"kl_weight": 0.0},
                "random errors": {"label_noise": 0.3}, "learnable errors": {"turned_share": 0.4}}
     snapshots = {name: run(**fields).run.snapshots[0] for name, fields in changes.items()}
@@ -143,14 +139,14 @@ def fit_head(run: Run) -> Found:
 
 
 def edit_facts(run: Run) -> Found:
-    made, updates, follows = run(), 100, []
+    made, follows = run(), []
     [s], [frozen] = made.run.snapshots, made.run.frozen
     edit = choose_edit(s)
     rows = [["edited", "new answers", "new label", "old label"]]
     for place in ("block-0", "block-1") if len(edit.subjects) else ():
         answers = edit.new[:, edit.plain]
-        copies = teach_answers(made.model, s.task, edit, answers, place, steps=[updates])
-        m = measure_edit(copies[updates], s, frozen, edit)
+        [model] = teach_answers(made.model, s.task, edit, answers, place, steps=[100]).values()
+        m = measure_edit(model, s, frozen, edit)
         rows.append([place, *(number(m[key]) for key in ("answers", "new", "old"))])
         follows.append(m["new"] > m["old"])
     choice, words = {
@@ -179,20 +175,19 @@ def count_worlds(run: Run) -> Found:
         rows.append([str(n), estimate(ends, "gap"), *ps, verdict])
         if verdict == "supported" and choice == "e":
             choice = "abcd"[n - 3]
-    words = f"Gaps above zero: {sum(gap > 0 for gap in gaps.values())} of {len(gaps)}. "
-    words += "Flips of five worlds cannot go below 2 / 2^5 = 0.0625, however large the gaps are."
-    return Found(aligned(rows), choice, words)
+    words = f"{sum(gap > 0 for gap in gaps.values())} of {n} gaps are above zero; {2 / 2**n:.4f}"
+    return Found(aligned(rows), choice, f"{words} is the smallest p that {n} flips can give.")
 
 
 def read_step(part: str, show: Callable[[Run], Found]) -> Step:
     """One part of steps.md: its title, text, question and choices."""
     title, said = part.strip().split("\n\n", 1)
     text, asked = said.split("\n\n? ")
-    question, *choices = asked.split("\n")
-    return Step(title, text, question, dict(choice.split(") ", 1) for choice in choices), show)
+    question, listed = asked.split("\n", 1)
+    choices = dict(line[2:].split(") ", 1) for line in listed.splitlines())
+    return Step(title, text, question, listed, choices, inspect.getsource(show).strip(), show)
 
 
-SHOWS = [show_labels, freeze_labels, hold_answers, imitate]
-SHOWS += [break_coupling, fit_head, edit_facts, count_worlds]
+SHOWS = show_labels, freeze, hold_answers, imitate, change_one, fit_head, edit_facts, count_worlds
 PARTS = Path(__file__).with_suffix(".md").read_text().removeprefix("# ").split("\n# ")
 STEPS = [read_step(part, show) for part, show in zip(PARTS, SHOWS, strict=True)]
