@@ -60,7 +60,7 @@ def test_a_prediction_is_read_again_until_it_is_a_choice_and_none_is_needed(
         assert lesson.main([out, "--step=8"]) == 0
         said = capsys.readouterr().out
         assert re.findall(r"You predicted (\w)\)", said) == [*predicted]
-        assert said.startswith("8. ") and said.count("Your prediction") == 1 + (lines[:1] in "zx")
+        assert said.startswith("8. ") and said.count("Your prediction") == 1 + bool(lines)
 
 
 @pytest.mark.slow
@@ -149,7 +149,7 @@ def test_an_answer_head_that_came_loose_is_told_from_explanations_that_are_wrong
     wrong.logits = FROZEN.reference.roll(1, -1), wrong.logits[1]
     found = steps.fit_head(lambda kl_weight: made(wrong, planted((FACTS + 1) % 4)))
     assert found.choice in ("a", "b", "c") and found.table.count("\n") == 2
-    assert steps.fit_head(lambda kl_weight: made(moved(1))).choice == ""
+    assert steps.fit_head(lambda kl_weight: made(moved(0))).choice == ""
 
 
 @each("follows, choice", zip(product((True, False), repeat=2), "abcd"))
