@@ -27,6 +27,8 @@ watch (progress, finite numbers), frequency (what label frequencies alone give),
     analysis/  asks a finished run more: single items (ask, notebook), attribution, patching, paths,
                probes, matrix, score, export; times and simulates: bench, calibration
     lab/       judges the claims
+
+lesson/ stands on all of them: eight steps through the idea, `python -m introspect.lesson`.
 """
 
 from importlib import import_module

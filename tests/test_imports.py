@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.cases import each
 
 ROOT = Path(__file__).parents[1]
-WINGS = ["runs", "report", "analysis", "lab"]  # each opens into the core and those before it
+WINGS = ["runs", "report", "analysis", "lab", "lesson"]  # each opens into those before it
 FREE_OF_TORCH = {"config", "fields", "files", "stats", "streams", "tokenizer"}
 FREE_OF_TORCH |= {"tasks.registry", "runs.experiment", "runs.build", "runs.cli", "runs.experiments"}
 FREE_OF_TORCH |= {"runs.declared"}
