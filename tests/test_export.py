@@ -160,7 +160,8 @@ def test_the_tokenizer_has_our_ids(transformers):
     tokenizers = pytest.importorskip("tokenizers")
     theirs = tokenizers.Tokenizer.from_str(json.dumps(tokenizer_json(["näher", "X!"])))
     texts = ["zorp blick hint:B<|answer|>", "zorp<|explain|> would change to B", " ".join(names()),
-             "x<|answer|>B <|explain|>", "Bx AB é 日本 \x7f", "a  b\n\tc ", *(f"{a}{b}" for a in names() for b in "xoabA")]
+             "x<|answer|>B <|explain|>",
+             "Bx AB é 日本 \x7f", "a  b\n\tc ", *(f"{a}{b}" for a in names() for b in "xoabA")]
     for text in texts:
         ids = theirs.encode(text).ids
         assert ids == encode(text)
