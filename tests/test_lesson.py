@@ -98,7 +98,7 @@ def test_every_conclusion_names_a_choice_and_a_hit_is_told():
     assert lesson.conclude(step, found, "a").startswith("You predicted a). The numbers say: b)")
     nothing = lesson.conclude(step, found._replace(choice=""), "a")
     assert nothing == "You predicted a). The numbers say: none of these. Words."
-    assert [list(step.choices) for step in STEPS] == [list("abcde"[: len(s.choices)]) for s in STEPS]
+    assert all("abcde".startswith("".join(step.choices)) for step in STEPS)
 
 
 FACTS = torch.arange(25) % 4
@@ -193,7 +193,8 @@ def test_the_drift_at_the_end_decides_how_many_frozen_labels_are_false(drift, ch
 
     found = steps.freeze(run)
     assert found.choice == choice and f"{drift:.0%} are false" in found.words
-    assert "the same labels" in found.words and found.table.split()[-2:] == [f"{drift:.3f}", "0.900"]
+    assert "the same labels" in found.words
+    assert found.table.split()[-2:] == [f"{drift:.3f}", "0.900"]
 
 
 @each("near, far, choice", [(0, 0, "b"), (0, 9, "a"), (9, 9, "c"), (9, 0, "c")])

@@ -88,13 +88,13 @@ def freeze(run: Run) -> Found:
 
 
 def hold_answers(run: Run) -> Found:
-    moved = {"train": [], "held_out": []}
+    moved = {"explained facts": [], "held-out facts": []}
     for made in (run(), run(kl_weight=0.0)):
         [s] = made.run.snapshots
-        for split, shares in moved.items():
+        for split, shares in zip(("train", "held_out"), moved.values()):
             shares.append(float((s.now != s.before)[s.rows(split)].double().mean()))
     rows = [["answers that moved", "with anchor", "without"]]
-    rows += [[split, *map(number, shares)] for split, shares in moved.items()]
+    rows += [[facts, *map(number, shares)] for facts, shares in moved.items()]
     held, beyond = (with_anchor < without / 2 for with_anchor, without in moved.values())
     (near, _), (far, _) = moved.values()
     words = f"With the anchor, {near:.0%} of the answers move on explained facts and {far:.0%} "
