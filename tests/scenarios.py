@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import eval as eval_script
-import introspect.lab.publish as publish
+import introspect.lab.claims as claims
 import introspect.lab.verdicts as verdicts
 import introspect.pretrain as pretrain
-from introspect.lab.claims import CLAIMS
 from introspect.runs.experiments import EXPERIMENTS
 from tests.tiny import SIZE, STEPS, WORLD
 
@@ -82,9 +81,8 @@ def judge_small() -> None:
 def publish_small() -> None:
     """The same with figures, and the repository is the folder `out`."""
     make_small("matrix")
-    publish.CLAIMS = verdicts.CLAIMS = [c for c in CLAIMS if c.experiment == "matrix"]
-    eval_script.CLAIMED, eval_script.PUBLISHED = ["matrix"], [0, 1, 2]
-    eval_script.ROOT = Path("out")
+    claims.CLAIMS = verdicts.CLAIMS = [c for c in claims.CLAIMS if c.experiment == "matrix"]
+    eval_script.PUBLISHED, eval_script.ROOT = [0, 1, 2], Path("out")
 
 
 SCENARIOS = {
@@ -110,7 +108,7 @@ SCENARIOS = {
     ),
     "publishing": Scenario(
         "eval",
-        ["claims", "--seeds=3", "--publish=true", *LAB],
+        ["claims", "--seeds=3", "--draws=2", "--publish=true", *LAB],
         publish_small,
         ("data",),
         {"README.md": MARKED, "data/results/LOG.md": "# Log\n\n## 2020-01-01: before\n"},
