@@ -124,7 +124,7 @@ def draws_of(worlds: Iterable[int], n: int) -> list[int]:
     M0; their batches and label noise differ. The seed of the first is that of the world.
 
     >>> draws_of([10, 11], 2)
-    [10, 11, 1000010, 1000011]
+    [10, 11, 1000000010, 1000000011]
     """
     worlds = list(worlds)
     return [DRAW * draw + world for draw in range(n) for world in worlds]
