@@ -126,9 +126,9 @@ def test_batches_are_of_the_subjects_aside_and_copies_on_the_way_are_those_of_sh
     asked = []
     monkeypatch.setattr("introspect.analysis.alarm.BATCH", 2)
     answers = type(TASK.interview).answers
-    monkeypatch.setattr(type(TASK.interview), "answers",
-                        lambda self, m, rows, *of: asked.append(rows) or answers(self, m, rows))
     aims = objective_targets(TASK.interview.answers_of_all(model), WORLD, "follow", 1.0)
+    monkeypatch.setattr(type(TASK.interview), "answers",
+                        lambda self, m, rows: asked.append(rows) or answers(self, m, rows))
     both = move_answers(model, TASK, aims, ASIDE, steps=(2, 4), seed=7)
     expected = [rng(7, "move", n).choice(ASIDE, 2, replace=False).tolist() for n in (1, 2, 3, 4)]
     assert [rows.tolist() for rows in asked] == expected
