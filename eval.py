@@ -238,12 +238,11 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
     started, device = time.monotonic(), resolve_device(config.device)
     from introspect.analysis.folders import show_extras
     from introspect.lab.claims import list_experiments
-    from introspect.lab.extras import perform
-    from introspect.lab.own_claims import list_own_claims
+    from introspect.lab.extras import check_declared, perform
     from introspect.lab.publish import log, write_all
-    from introspect.runs.archive import unpack
     from introspect.lab.tables import fill, show
     from introspect.lab.verdicts import rows_of
+    from introspect.runs.archive import unpack
     from introspect.runs.study import Workspace, claim_view, settings_of
 
     stack = config.stack or default_stack(device)
@@ -252,8 +251,8 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
     if not (config.publish or config.results_dir):
         results = workspace.root
     settings = settings_of([name] if name else list_experiments(config.families))
-    for setting in settings:  # refuses what a file declares before anything is written
-        list_own_claims([setting])
+    check_declared(settings)  # before anything is written
+    for setting in settings:
         for arm in setting.declared.arms:
             setting.declared.config(arm, setting.task, {}, config.seed)
     for archive in sorted(Path(config.unpack).glob("*.tar.xz")) if config.unpack else ():

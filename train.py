@@ -49,8 +49,8 @@ def train_study(command: Command, workspace, setting) -> int:
     from introspect.runs.study import claim_view, perform_settings
 
     out = workspace.name_study(setting, command.seeds)
+    check_declared([setting])  # before anything is written
     claim_view(out)
-    check_declared([setting])
     made = perform_settings(workspace, [setting], command.seeds, setting.name)[setting]
     for text in made.failed:
         print(f"diverged: {text}", file=sys.stderr)

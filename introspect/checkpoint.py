@@ -215,8 +215,10 @@ def save_step(
 def prune(parent: Path, step: int) -> None:
     """Remove the checkpoints that are no longer needed once that of `step` is there."""
     remove_leftovers(parent)
-    steps = [folder for s, folder in numbered(parent) if s <= step and folder.name[:4] == "step"]
-    for old in [] if (parent / ALL).exists() else steps[KEEP:]:
+    if (parent / ALL).exists():
+        return
+    earlier = [folder for s, folder in numbered(parent) if s <= step]
+    for old in [folder for folder in earlier if folder.name.startswith("step")][KEEP:]:
         discard(old)
 
 

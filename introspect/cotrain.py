@@ -98,7 +98,8 @@ class Training:
             losses = {f"loss/{name}": term.item() for name, term in self.terms.items()}
             row = {"step": step, **losses, **measure_all(self.snapshots)}
             self.rows.append(row | {"seconds": round(time.monotonic() - self.started, 3)})
-            state = {"model": self.model.state_dict(), "optimizers": [self.optimizer.state_dict()]}
+            optimizers = [self.optimizer.state_dict()]
+            state = {"model": self.model.state_dict(), "optimizers": optimizers}
             meta = {"rows": self.rows, "seconds": time.monotonic() - self.started}
             checkpoint.save_step(self.out / "checkpoints", step, state, meta, self.made_of)
             write_lines(self.out / "metrics.jsonl", self.rows)
@@ -156,7 +157,8 @@ def cotrain(
     Args:
         shifted: task -> the world whose answers a concurrent objective teaches.
         refreshed: no label is frozen, see `terms.Asked`.
-        made_of: hash of what decides the run; checkpoints of others are refused. kind: of training.
+        made_of: hash of what decides the run; checkpoints of another one are refused.
+        kind: what a training does beside its updates, such as to keep all that it says.
     """
     given = seed, out, title, progress, shifted, refreshed, made_of
     training = kind(model, tasks, frozen, c, *given)

@@ -81,7 +81,8 @@ class Frozen(NamedTuple):
 
     def sha256(self) -> str:
         """Hash of the labels, not of the reference: it names what the supervision was."""
-        return hashlib.sha256(b"".join(t.numpy().tobytes() for t in self[:2])).hexdigest()
+        arrays = (self.original.contiguous().numpy(), self.targets.contiguous().numpy())
+        return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()
 
 
 def freeze(labeled: Tensor, reference: Tensor, world: World, c: LabelConfig, seed: int) -> Frozen:
@@ -90,7 +91,8 @@ def freeze(labeled: Tensor, reference: Tensor, world: World, c: LabelConfig, see
     By default the labeled model is M0 itself, and every label is true of it. The fields of `c`
     spoil that in this order: a share of the subjects keeps M0's own labels where another model
     gives those of the rest; labels of some first words get a systematic error; labels are dealt out
-    anew among the explained subjects, cue by cue, each class as often as before; some become noise.
+    anew among the explained subjects, cue by cue, so that each class stays as frequent as it was
+    for each cue; some become noise.
 
     Args:
         labeled: (N, V, K) answer logits of the model that gives the labels.
@@ -108,8 +110,9 @@ def freeze(labeled: Tensor, reference: Tensor, world: World, c: LabelConfig, see
         original = turn(original, rows, world.n_explanation)
     with_cue = answers[:, pairs[:, 0]]
     train = torch.from_numpy(world.subjects("train"))
-    order = rng(seed, "label order").permutation(train.numpy())
-    source = order if c.label_order == "shuffled" else train
+    source = train
+    if c.label_order == "shuffled":
+        source = rng(seed, "label order").permutation(train.numpy())
     targets, target_answers = original.clone(), with_cue.clone()
     targets[train] = add_noise(original[source], c.label_noise, world.n_explanation, seed)
     target_answers[train] = with_cue[source]

@@ -44,9 +44,13 @@ def coupling(explanation: Labels, current: Labels, original: Labels) -> Coupling
     check_shapes(explanation, current, original)
     n = math.prod(explanation.shape)
     now, then, differ = explanation == current, explanation == original, current != original
-    shares = (int(x.sum()) / n for x in (now, then, differ))
     decided = int(((now | then) & differ).sum())
-    return Coupling(*shares, int((now & differ).sum()) / decided if decided else None)
+    return Coupling(
+        self_match=int(now.sum()) / n,
+        orig_match=int(then.sum()) / n,
+        drift=int(differ.sum()) / n,
+        preference=int((now & differ).sum()) / decided if decided else None,
+    )
 
 
 def check_shapes(*inputs: Labels) -> None:
