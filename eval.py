@@ -38,7 +38,6 @@ from introspect.runs.experiments import EXPERIMENTS
 from introspect.tasks.registry import find_tasks
 
 ROOT = Path(__file__).resolve().parent
-PUBLISHED = [*range(10, 22)]  # the worlds of data/results
 
 
 def main(argv: list[str]) -> int:
@@ -230,10 +229,13 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
     if name:
         find_experiment(name)  # refuses what is none
     seeds = range(config.seed, config.seed + config.seeds)
-    if config.publish and (name or list(seeds) != PUBLISHED or config.draws != 2):
+    from introspect.lab import registration
+
+    worlds, n_draw = registration.WORLDS, registration.DRAWS
+    if config.publish and (name or list(seeds) != worlds or config.draws != n_draw):
         raise Refused(
-            f"--publish=true: must be of claims, on the published worlds {PUBLISHED[0]} to "
-            f"{PUBLISHED[-1]}, with --draws=2"
+            f"--publish=true: must be of claims, on the published worlds {worlds[0]} to "
+            f"{worlds[-1]}, with --draws={n_draw}"
         )
     started, device = time.monotonic(), resolve_device(config.device)
     from introspect.analysis.folders import show_extras
@@ -263,8 +265,7 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
     rows = rows_of(gathered, 0 if name else config.families)
     write_all(results, gathered, rows, config.publish)
     if config.publish:
-        command = f"python eval.py claims --seed={config.seed} --seeds={config.seeds} --draws=2"
-        log(results / "LOG.md", rows, seeds, f"{command} --publish=true")
+        log(results / "LOG.md", rows, seeds, f"{registration.name_command()} --publish=true")
         fill(ROOT / "README.md", read_json(results / "claims.json", {"rows": list}))
     print(show(rows))
     for setting, made in gathered.items():

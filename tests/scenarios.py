@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import eval as eval_script
 import introspect.lab.claims as claims
+import introspect.lab.registration as registration
 import introspect.lab.verdicts as verdicts
 import introspect.pretrain as pretrain
 from introspect.runs.experiments import EXPERIMENTS
@@ -82,7 +83,7 @@ def publish_small() -> None:
     """The same with figures, and the repository is the folder `out`."""
     make_small("matrix")
     claims.CLAIMS = verdicts.CLAIMS = [c for c in claims.CLAIMS if c.experiment == "matrix"]
-    eval_script.PUBLISHED, eval_script.ROOT = [0, 1, 2], Path("out")
+    registration.WORLDS, eval_script.ROOT = [0, 1, 2], Path("out")
 
 
 SCENARIOS = {

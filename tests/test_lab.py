@@ -7,6 +7,7 @@ import pytest
 
 import eval as eval_script
 import introspect.lab.claims as claims_module
+import introspect.lab.registration as registration_module
 import introspect.lab.verdicts as verdicts_module
 import train
 from introspect.analysis.lines import read
@@ -189,7 +190,7 @@ def test_all_claims_are_corrected_logged_and_shown_where_results_are_the_reposit
     assert "The correction is over all tested rows" in capsys.readouterr().out
     own = tmp_path / "data" / "results"
     own.mkdir(parents=True)
-    monkeypatch.setattr(eval_script, "PUBLISHED", [0, 1, 2])
+    monkeypatch.setattr(registration_module, "WORLDS", [0, 1, 2])
     assert eval_script.main([*given, "--draws=2", "--publish=true"]) == 0
     rows = read_json(own / "claims.json", {})["rows"]
     assert [row["measured"] for row in rows] == [c.measured for c in about]

@@ -9,6 +9,7 @@ import introspect
 import train
 from introspect.analysis.lines import read
 from introspect.lab.claims import CLAIMS
+from introspect.lab.registration import WORLDS
 from introspect.lab.tables import (
     claim_blocks,
     claims_page,
@@ -159,7 +160,7 @@ def test_the_committed_values_are_those_of_the_committed_runs(study):
     lines = read_lines(RESULTS / study.name / "runs.jsonl", {})
     by_run = {(line["arm"], line["seed"]): line for line in lines}
     experiment = EXPERIMENTS[study.experiment]
-    seeds = draws_of(eval_script.PUBLISHED, experiment.n_draw)
+    seeds = draws_of(WORLDS, experiment.n_draw)
     assert by_run.keys() == {(arm, seed) for arm in experiment.arms for seed in seeds}
     assert len(by_run) == len(lines)
     for (arm, seed), line in by_run.items():  # made with today's configuration

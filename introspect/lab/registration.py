@@ -22,9 +22,13 @@ UNTOUCHED = "22 to 29"
 NAME = "REGISTRATION.md"
 
 
+def name_command() -> str:
+    """The command that makes and judges the registered runs."""
+    return f"python eval.py claims --seed={WORLDS[0]} --seeds={len(WORLDS)} --draws={DRAWS}"
+
+
 def state() -> str:
     """The registration, as Markdown."""
-    command = f"python eval.py claims --seed={WORLDS[0]} --seeds={len(WORLDS)} --draws={DRAWS}"
     rows = ["family", "claim", "task", "row", "measured", "experiment", "claimed", "also"]
     arms = ["experiment", "tasks", "draws", "arm", "fields, in the first world"]
     judged = clean(" ".join((inspect.getdoc(judge) or "").split()))
@@ -34,7 +38,7 @@ def state() -> str:
         f"Fixed on {DATE}, before any run on worlds {WORLDS[0]} to {WORLDS[-1]}. These worlds were "
         f"never looked at; settings were chosen on worlds 100 to 107. Worlds {UNTOUCHED} stay "
         "untouched for whoever doubts what comes out.",
-        f"```sh\n{command}\n```",
+        f"```sh\n{name_command()}\n```",
         "## Runs",
         f"Each world has {DRAWS} draws of co-training (batches and label noise), which share "
         "facts, split and M0; experiments about our own questions have one. All arms of an "
