@@ -7,6 +7,7 @@ import pytest
 
 from introspect.fields import Refused
 from introspect.files import write_json, write_text
+from introspect.lab.extras import EXTRAS
 from introspect.runs import archive
 from introspect.runs.archive import pack, unpack
 from tests.cases import each
@@ -26,6 +27,10 @@ def runs(tmp_path):
             write_json(folder / kept, {"run": number, "file": kept})
     write_json(folders[1] / "readout.json", {"gap": 0.5})
     return folders
+
+
+def test_every_measurement_of_a_run_is_kept():
+    assert archive.EXTRAS == tuple(f"{name}.json" for name in sorted(EXTRAS))
 
 
 def contents(root):

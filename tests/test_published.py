@@ -1,6 +1,6 @@
 """Every published row, computed again from the committed runs by code that shares none of ours.
 
-The numbers are those that test_claim_numbers writes for the words of a claim; tests and interval
+The numbers are those that told.py writes for the words of a claim; tests and interval
 are scipy's, sign flips and gates are tried one by one.
 """
 
@@ -17,8 +17,8 @@ import scipy.stats
 from introspect.lab.claims import CLAIMS
 from introspect.runs.experiments import EXPERIMENTS
 from tests.cases import each
-from tests.test_claim_numbers import second, told
 from tests.test_hypotheses import reject
+from tests.told import second, told
 
 RESULTS = Path(__file__).parents[1] / "data" / "results"
 PUBLISHED = json.loads((RESULTS / "claims.json").read_text())
