@@ -2,68 +2,32 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from introspect.files import write_lines
-from introspect.lab.claims import CLAIMS
 from introspect.lab.headlines import HEADLINES
 from introspect.lab.mechanism import STATEMENTS
 from introspect.lab.objections import OBJECTIONS
 from introspect.lab.publish import log, write_all
 from introspect.lab.tables import (
-    as_dict,
     claim_blocks,
     claims_page,
     fill,
     main_row,
     mechanism_page,
     objections_page,
-    overview_rows,
     readme_table,
     show,
 )
-from introspect.lab.verdicts import Row, judge
+from introspect.lab.verdicts import judge
 from introspect.reading import read_json, read_lines
-from introspect.report.figures import (
-    UNDECIDED,
-    VERDICTS,
-    dots,
-    forest,
-    look_of,
-    overview,
-)
+from introspect.report.figures import dots
 from introspect.runs.experiments import EXPERIMENTS
-from introspect.runs.study import Gathered, Run, Setting
-from introspect.stats import interval
+from introspect.runs.study import Gathered, Run
+from tests.made_claims import ARMS, CLAIM, FAMILIES, NOISE, ROWS, TABLE
 from tests.made_up import result_of
-
-NOISE = Setting("noise", "hint")
-ARMS = list(EXPERIMENTS["noise"].arms)
-
-
-def row(claim, values, adjusted=0.01, also=None) -> Row:
-    estimate = interval(values)
-    p = adjusted / 2
-    verdict = judge(claim, estimate, also, p, None, adjusted)
-    beside = interval([0.3, 0.4, 0.5]) if claim.beside else None
-    values = dict(enumerate(values))
-    return Row(claim, NOISE, values, estimate, also, beside, p, 1.0, adjusted, verdict)
-
-
-CLAIM = replace(next(c for c in CLAIMS if c.name == "C5"), also=None)
-OTHER = replace(CLAIM, name="C15", says="a | b", paper="<none>", beside=CLAIM.value)
-ROWS = [
-    row(CLAIM, [0.1, 0.11, 0.12] * 2),
-    row(OTHER, [0.1, -0.2, 0.3] * 2, 0.4),
-    row(replace(CLAIM, name="N1"), [-0.1, -0.11, -0.12] * 2, 0.0001),
-    row(replace(CLAIM, name="N1", says="c", explores=True), [0.1, 0.11, 0.12] * 2),
-]
-FAMILIES = {"1": 0, "2": 1, "3": 2}
-TABLE = {"seeds": [*range(6)], "families": FAMILIES, "rows": [as_dict(r) for r in ROWS]}
-TABLE["registered"] = ""
 
 
 @pytest.fixture
@@ -215,45 +179,6 @@ def test_the_figure_shows_each_of_its_numbers(key):
     runs = [{"self": 0.7, "orig": 0.5, "gap": 0.2, "majority_now": 0.4}] * 3
     assert dots({"a": runs}) == dots({"a": runs})
     assert dots({"a": runs}) != dots({"a": [run | {key: 0.3} for run in runs]})
-
-
-def texts_of(svg: str) -> set[str]:
-    return {" ".join("".join(e.itertext()).split()) for e in ElementTree.fromstring(svg).iter()}
-
-
-def test_the_picture_of_the_claims_has_a_line_a_row_below_its_claim():
-    pytest.importorskip("matplotlib")
-    rows = [*TABLE["rows"], TABLE["rows"][0] | {"says": "a range", "claimed": "0.6 to 0.7"}]
-    drawn = forest({"C5 in words": rows[:1], "the others": rows[1:]})
-    assert {"C5 in words", "the others", "a range", CLAIM.says} <= texts_of(drawn)
-    assert any("claimed range" in text for text in texts_of(drawn))
-    assert drawn != forest({"C5 in words": rows[:1], "the others": [rows[1] | {"mean": 0.0}]})
-
-
-@pytest.mark.parametrize("verdict, color, hollow", [
-    ("supported", "supported", False), ("holds at 5 % only", "holds", True),
-    ("contradicted", "contradicted", False), ("smaller than 0.03", None, False),
-    ("contradicted at 5 % only", "contradicted", True), ("explores", None, False),
-])  # fmt: skip
-def test_a_dot_is_hollow_where_a_row_does_not_survive_the_correction(verdict, color, hollow):
-    expected = VERDICTS[color] if color else UNDECIDED
-    assert look_of(verdict) == (expected, "white" if hollow else expected)
-
-
-def test_the_overview_shows_the_declared_rows_in_words():
-    pytest.importorskip("matplotlib")
-    rows = overview_rows(TABLE)
-    assert [row["name"] for _, _, row in rows] == ["C5", "C15"]  # N1 is not among them
-    texts = texts_of(overview(rows))
-    words = {f"C5 {HEADLINES['C5'].says}", CLAIM.says, "+0.110"}
-    assert words | {"as claimed, but at 5 % only"} <= texts
-
-
-def test_arms_of_a_figure_are_named_in_words_where_there_are_some():
-    pytest.importorskip("matplotlib")
-    runs = [{"self": 0.7, "orig": 0.5, "gap": 0.2, "majority_now": 0.4}] * 3
-    texts = texts_of(dots({"a": runs, "b": runs}, {"a": "no anchor"}))
-    assert "no anchor (a)" in texts and "b" in texts
 
 
 def test_without_matplotlib_there_is_no_figure_and_no_link_to_one(
