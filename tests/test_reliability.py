@@ -33,9 +33,9 @@ GROUPS = {  # group -> faults, and at which events: all, or one of so many in tu
     "kill": (("after", "torn"), 1),
     "SIGTERM": (("SIGTERM",), 7),
     "no space": (("ENOSPC", "short"), 2),
-    "disk error": (("EIO", "EROFS"), 5),
+    "disk error": (("EIO", "EROFS"), 8),
 }
-N_PAIR = 20
+N_PAIR = 15
 by_scenario = pytest.mark.parametrize("name", SCENARIOS)
 
 
