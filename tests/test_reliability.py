@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 GROUPS = {  # group -> faults, and at which events: all, or one of so many in turn
     "kill": (("after", "torn"), 1),
     "SIGTERM": (("SIGTERM",), 7),
-    "no space": (("ENOSPC", "short"), 2),
+    "no space": (("ENOSPC", "short"), 3),
     "disk error": (("EIO", "EROFS"), 8),
 }
 N_PAIR = 15
