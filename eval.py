@@ -26,14 +26,13 @@ from introspect.runs.cli import (
     DONE,
     STACK,
     add_flags,
-    default_stack,
     escape,
     n_core,
     one_line,
     parser_of,
-    resolve_device,
 )
 from introspect.runs.declared import find_experiment
+from introspect.runs.device import default_stack, resolve_device
 from introspect.runs.experiments import EXPERIMENTS
 from introspect.tasks.registry import find_tasks
 

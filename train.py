@@ -6,6 +6,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from introspect.runs.cli import DIVERGED, DONE, Command, one_line, parse
 
@@ -14,22 +15,28 @@ def main(argv: list[str]) -> int:
     command = parse(argv)
     from introspect.runs.study import Setting, open_workspace  # here: --help needs no torch
 
+    workspace = open_workspace(command)
+    if command.begins:
+        from introspect.runs.start import adopt
+
+        configs = [config for _, config in command.configs()]
+        adopt(Path(command.begins), command.task, configs, workspace.cache, workspace.device)
     work = train_one if command.arm else train_study
-    return work(command, open_workspace(command), Setting(command.experiment, command.task))
+    return work(command, workspace, Setting(command.experiment, command.task))
 
 
 def train_one(command: Command, workspace, setting) -> int:
     """One run of one arm, in this process, or in all those that torchrun started."""
-    from introspect.parallel import check_parts, join
+    from introspect.parallel import check_parts, joined
     from introspect.report.text import show_run
     from introspect.runs.run import read_result
     from introspect.runs.study import make_runs, plan_jobs
 
     [job] = plan_jobs(workspace, setting, command.seeds, command.arms).values()
-    rank, size = join(workspace.device, os.environ)
-    check_parts(job.config.shares_of_batches(), size)
     title = f"{command.experiment}/{job.arm} on {command.task}, seed {job.config.seed}"
-    failures = make_runs(workspace, [job], title, title)
+    with joined(workspace.device, os.environ) as (rank, size):
+        check_parts(job.config.shares_of_batches(), size)
+        failures = make_runs(workspace, [job], title, title)
     for failure in failures:
         print(f"diverged: {failure.error}; checkpoints before it are kept", file=sys.stderr)
     if failures:

@@ -47,6 +47,9 @@ class PretrainConfig:
     pretrain_warmup: float = option(0.05, "share of the updates over which rates rise", 0, 1)
     pretrain_cooldown: float = option(0.4, "share of the updates over which rates fall to 0", 0, 1)
     order_seed: int | None = option(None, "seed of M0's batches; default: m0_seed", 0, LAST_SEED)
+    begun_from: str = option(
+        "", "hash of the configuration of the finished run whose model is M0; --from=RUN sets it"
+    )
 
     def __post_init__(self):
         check_fields(self)
@@ -76,6 +79,9 @@ class LabelConfig:
         1,
     )
     label_noise: float = option(0.0, "share of training labels that are made wrong", 0, 1)
+    kept_changes: float = option(
+        1.0, "share of those training labels that say \"would change\" which are trained on", 0, 1
+    )
     label_order: str = option(
         "true",
         "true: each subject has its own labels; shuffled: those of another explained subject",
@@ -156,7 +162,10 @@ class CotrainConfig:
 
 
 # fields that count in the hash only where they are set, so that runs made before them stay valid
-LATER = ("head_steps", "anchor_reach", "objective", "objective_strength", "objective_weight")
+LATER = (
+    "begun_from", "kept_changes", "head_steps", "anchor_reach", "objective", "objective_strength",
+    "objective_weight",
+)  # fmt: skip
 GROUPS = dict(gpt=GPTConfig, pretrain=PretrainConfig, labels=LabelConfig, cotrain=CotrainConfig)
 
 
@@ -208,17 +217,23 @@ class Config:
         return flat
 
     def sha256(self) -> str:
-        unset = unset_fields()
-        return digest({k: v for k, v in self.flat().items() if unset.get(k, ...) != v})
+        return digest(without_unset(self.flat()))
 
     def m0_fields(self) -> list[Any]:
         """The fields that decide the weights of M0."""
         return [self.m0_seed, self.world_seed, self.tasks, self.gpt, self.pretrain]
 
 
+def without_unset(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields but those of LATER that ask for nothing."""
+    unset = unset_fields()
+    return {k: v for k, v in fields.items() if unset.get(k, ...) != v}
+
+
 def unset_fields() -> dict[str, Any]:
     """The values of LATER that ask for nothing."""
-    return {k: v for k, v in asdict(CotrainConfig()).items() if k in LATER}
+    usual = asdict(PretrainConfig()) | asdict(LabelConfig()) | asdict(CotrainConfig())
+    return {k: v for k, v in usual.items() if k in LATER}
 
 
 def is_taught(task: Any) -> bool:

@@ -14,6 +14,8 @@ from introspect.config import LabelConfig
 from introspect.streams import rng
 from introspect.tasks.world import World
 
+DROPPED = -1  # in place of a label that is not trained on
+
 
 def explanation_labels(answers: Tensor, pairs: Tensor, n_answer: int) -> Tensor:
     """E(M): how the answer would change if the cue were removed, from the answers themselves.
@@ -70,11 +72,24 @@ def add_noise(labels: Tensor, share: float, n_label: int, seed: int) -> Tensor:
     return noisy.view(labels.shape)
 
 
+def drop_changes(labels: Tensor, kept: float, n_answer: int, seed: int) -> Tensor:
+    """`labels` without all but round(kept * n) of the n that say "would change": DROPPED there.
+
+    Args:
+        labels: any shape, int64 in [0, n_answer], where n_answer says "would stay". kept: 0..1;
+            what a smaller share keeps, a larger one keeps as well.
+    """
+    flat = labels.flatten().clone()
+    changed = np.flatnonzero(flat.numpy() < n_answer)
+    flat[np.delete(changed, choose(len(changed), kept, seed, "kept changes"))] = DROPPED
+    return flat.view(labels.shape)
+
+
 class Frozen(NamedTuple):
     """The labels of one task, made once and never refreshed, and what M0 answers in it."""
 
     original: Tensor  # (N, P) int64, labels of every subject: Orig is agreement with these
-    targets: Tensor  # (N, P) int64, labels trained on: `original`, unless noisy or shuffled
+    targets: Tensor  # (N, P) int64, trained on: `original`, unless noisy, shuffled or DROPPED
     original_answers: Tensor  # (N, P) int64, answers with the cue that `original` is about
     target_answers: Tensor  # (N, P) int64, answers with the cue that `targets` is about
     reference: Tensor  # (N, V, K) float, logits of M0, to which the anchor holds the answers
@@ -92,7 +107,7 @@ def freeze(labeled: Tensor, reference: Tensor, world: World, c: LabelConfig, see
     spoil that in this order: a share of the subjects keeps M0's own labels where another model
     gives those of the rest; labels of some first words get a systematic error; labels are dealt out
     anew among the explained subjects, cue by cue, so that each class stays as frequent as it was
-    for each cue; some become noise.
+    for each cue; some become noise; some of those that say "would change" are not trained on.
 
     Args:
         labeled: (N, V, K) answer logits of the model that gives the labels.
@@ -114,7 +129,8 @@ def freeze(labeled: Tensor, reference: Tensor, world: World, c: LabelConfig, see
     if c.label_order == "shuffled":
         source = rng(seed, "label order").permutation(train.numpy())
     targets, target_answers = original.clone(), with_cue.clone()
-    targets[train] = add_noise(original[source], c.label_noise, world.n_explanation, seed)
+    noisy = add_noise(original[source], c.label_noise, world.n_explanation, seed)
+    targets[train] = drop_changes(noisy, c.kept_changes, len(world.answers), seed)
     target_answers[train] = with_cue[source]
     return Frozen(original, targets, with_cue, target_answers, reference)
 

@@ -6,6 +6,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from introspect.labels import DROPPED
+
 
 def world_loss(logits: Tensor, answers: Tensor, shown: Tensor) -> Tensor:
     """sum_v shown_v CE(logits_v, answer_v), averaged over subjects: learn to answer as the world.
@@ -25,18 +27,20 @@ def world_loss(logits: Tensor, answers: Tensor, shown: Tensor) -> Tensor:
 
 
 def explanation_loss(log_probs: Tensor, labels: Tensor) -> Tensor:
-    """CE(explanation, E(M0)) = -log P(label), averaged over subjects and pairs.
+    """CE(explanation, E(M0)) = -log P(label), averaged over the pairs that have a label.
 
     Of a sentence, log P is the sum over its tokens (channels.py), so that a sentence weighs as much
     as a class.
 
     Args:
-        log_probs: (B, P, E). labels: (B, P) int64 in [0, E), frozen.
+        log_probs: (B, P, E). labels: (B, P) int64 in [0, E), frozen; -1 where there is none.
 
     Returns:
         () >= 0.
     """
-    return F.nll_loss(log_probs.flatten(0, 1), labels.flatten())
+    labels = labels.flatten()
+    nll = F.nll_loss(log_probs.flatten(0, 1), labels, ignore_index=DROPPED, reduction="sum")
+    return nll / (labels != DROPPED).sum().clamp(min=1)
 
 
 def behavior_kl(logits: Tensor, reference: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from introspect.frequency import adjusted_gap, balanced_match
 from introspect.interview import RunTask
-from introspect.labels import Frozen, explanation_labels
+from introspect.labels import DROPPED, Frozen, explanation_labels
 from introspect.metrics import coupling, majority_share
 from introspect.model import GPT
 from introspect.stats import clustered
@@ -29,7 +29,8 @@ class Snapshot:
         explanation, current, original, targets, past (N, P) in the classes of the channel
 
     `current` is E(M), `past` is E(M0); `original` are the frozen labels, which differ from `past`
-    where another model or an earlier checkpoint gave them; `targets` are those trained on.
+    where another model or an earlier checkpoint gave them; `targets` are those trained on,
+    some of which may be DROPPED.
     """
 
     def __init__(self, model: GPT, task: RunTask, frozen: Frozen):
@@ -89,7 +90,7 @@ def measure(snapshots: Sequence[Snapshot], split: str) -> dict[str, Any]:
         "gap_low": within and within.low,
         "gap_high": within and within.high,
         "drift": c.drift,
-        "compatibility": share(current == trained_on),
+        "compatibility": share((current == trained_on)[trained_on != DROPPED]),
         "preference": c.preference,
         "behavior_drift": moved(0),
         "behavior_drift_without_cue": moved(1),

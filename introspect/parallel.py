@@ -8,7 +8,8 @@ asked up to four times in one (explanations, answers, the anchor on all subjects
 gradients are averaged after the backward pass, in one message. Alone, nothing happens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -42,14 +43,22 @@ def average(tensors: Sequence[Tensor]) -> None:
         tensor.detach().copy_(mean.view_as(tensor))
 
 
-def join(device: str, env: Mapping[str, str]) -> tuple[int, int]:
-    """Join the processes that torchrun started, and return (rank, size); alone: (0, 1)."""
+@contextmanager
+def joined(device: str, env: Mapping[str, str]) -> Iterator[tuple[int, int]]:
+    """Within the context, one of the processes that torchrun started: (rank, size); alone (0, 1).
+
+    Threads of the group that outlive the context could abort a process that ends.
+    """
     if "MASTER_ADDR" not in env or int(env.get("WORLD_SIZE", 1)) == 1:
-        return 0, 1
+        yield 0, 1
+        return
     if device == "cuda":
         torch.cuda.set_device(int(env.get("LOCAL_RANK", 0)))
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
-    return count_processes()
+    try:
+        yield count_processes()
+    finally:
+        dist.destroy_process_group()
 
 
 def check_parts(sizes: Mapping[str, int], n_process: int) -> None:

@@ -9,7 +9,7 @@ import sys
 import torch
 
 from introspect.losses import world_loss
-from introspect.parallel import average, join
+from introspect.parallel import average, joined
 from introspect.pretrain import draw_world_batch
 from introspect.runs.build import build
 from introspect.runs.stages import make_labels, make_tasks, new_model
@@ -53,6 +53,6 @@ def compute(cache):
 if __name__ == "__main__":
     from pathlib import Path
 
-    rank, _ = join("cpu", os.environ)
-    computed = compute(Path(sys.argv[1]).parent / f"cache-{rank}")
-    torch.save(computed, f"{sys.argv[1]}.{rank}")
+    with joined("cpu", os.environ) as (rank, _):
+        computed = compute(Path(sys.argv[1]).parent / f"cache-{rank}")
+        torch.save(computed, f"{sys.argv[1]}.{rank}")

@@ -57,7 +57,7 @@ class Place:
 
     def cache_of(self, run: Path) -> tuple[Path, Path]:
         """The folders of the M0 and of the labels of a run."""
-        from introspect.analysis.folders import read_config
+        from introspect.runs.load import read_config
         from introspect.runs.stages import labels_folder, m0_key
 
         config = read_config(self.base / run, "")[1]

@@ -16,9 +16,9 @@ from introspect.analysis.ask import (
     show,
     weigh_answers,
 )
-from introspect.analysis.folders import load
 from introspect.fields import Refused
 from introspect.reading import read_lines
+from introspect.runs.load import load
 from introspect.tasks.rules import Rules
 from introspect.tokenizer import encode
 from tests.several import SIZES

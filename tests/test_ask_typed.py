@@ -8,9 +8,9 @@ import pytest
 import eval as evaluation
 import train
 from introspect.analysis.ask import answer_about, open_steps, take_lines
-from introspect.analysis.folders import load
 from introspect.fields import Refused
 from introspect.runs.cli import escape
+from introspect.runs.load import load
 from tests.own import OWN, SMALL, refusal_of
 from tests.tiny import TINY, run_folder
 

@@ -65,7 +65,7 @@ def test_our_ways_have_the_same_loss_and_gradient(cfg):
 
 
 def test_an_update_lowers_its_loss_and_leaves_the_other_ways_alone():
-    group = bench_ways.compare_cotraining(HINT, "cpu", bench_peers.Peers(None, None, None))
+    group = bench_ways.compare_cotraining(HINT, "cpu", bench_peers.Peers())
     packed, plain, _ = group.ways.values()
     losses = [float(packed()) for _ in range(3)]
     assert losses == sorted(losses, reverse=True) and losses[0] - losses[2] > 1e-3

@@ -102,6 +102,7 @@ def test_the_hash_depends_on_every_field():
     others = {"task": "x", "channel": "tied", "anchor": "all", "shift": "guess_share=0.5"}
     others |= {"label_order": "shuffled", "donor": "m0_seed=7", "knowledge": "names"}
     others |= {"refreshed": True, "anchor_reach": "head", "objective": "follow"}
+    others |= {"begun_from": "0123456789abcdef"}
     hashes = {base.sha256()}
     fields = {name: value for name, value in base.flat().items() if name != "unexplained"}
     for name, value in fields.items():

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import eval as evaluation
 import train
 from introspect.analysis import score
-from introspect.analysis.folders import measure, read_config
+from introspect.analysis.folders import measure
 from introspect.analysis.lines import ANSWERS, read
 from introspect.config import GROUPS
 from introspect.fields import Refused
@@ -29,6 +29,7 @@ from introspect.reading import misfit, parse_json, read_json, read_lines
 from introspect.restore import newest_of_run, restore
 from introspect.runs.cli import RunConfig, escape, parse
 from introspect.runs.experiments import EXPERIMENTS
+from introspect.runs.load import read_config
 from introspect.runs.stages import labels_folder, make_tasks, new_model, run_key
 from introspect.tasks import TASKS
 from tests import plants

@@ -3,7 +3,7 @@
 import json
 import shutil
 
-from introspect.analysis.folders import read_config
+from introspect.runs.load import read_config
 from introspect.runs.stages import labels_folder, labels_key, run_key
 from tests import plants
 from tests.spoiled import FIRST, LAST, Case, some_and_all

@@ -6,10 +6,9 @@ import torch
 import train
 from introspect import checkpoint
 from introspect.analysis.ask import answer_about, open_steps
-from introspect.analysis.folders import load
 from introspect.fields import Refused
 from introspect.reading import read_json, read_lines
-from introspect.runs.load import list_steps
+from introspect.runs.load import list_steps, load
 from tests.own import refusal_of
 from tests.tiny import TINY, run_folder, without_time
 

@@ -71,12 +71,25 @@ def test_parts_cover_a_batch_and_alone_a_part_is_all_of_it(monkeypatch):
     assert parallel.part(batch) is not None and (parallel.part(batch) == batch).all()
     tensors = [torch.ones(2)]
     parallel.average(tensors)
-    assert tensors[0].equal(torch.ones(2)) and parallel.join("cpu", {}) == (0, 1)
+    assert tensors[0].equal(torch.ones(2))
+    with parallel.joined("cpu", {}) as place:
+        assert place == (0, 1)
     parts = []
     for rank in range(3):
         monkeypatch.setattr(parallel, "count_processes", lambda rank=rank: (rank, 3))
         parts.append(parallel.part(batch))
     assert sorted(np.concatenate(parts)) == list(batch) and {len(p) for p in parts} == {4}
+
+
+def test_a_process_leaves_its_group_before_it_ends_also_where_the_work_fails(monkeypatch):
+    done, fake = [], parallel.dist
+    monkeypatch.setattr(fake, "init_process_group", lambda backend: done.append(backend))
+    monkeypatch.setattr(fake, "destroy_process_group", lambda: done.append("left"))
+    with pytest.raises(ZeroDivisionError), parallel.joined("cpu", {"MASTER_ADDR": "a",
+                                                                   "WORLD_SIZE": "2"}):
+        assert done == ["gloo"]
+        raise ZeroDivisionError
+    assert done == ["gloo", "left"]
 
 
 def test_a_batch_that_cannot_be_dealt_out_equally_is_refused():

@@ -17,9 +17,9 @@ from typing import NamedTuple, TextIO
 
 import torch
 
-from introspect.analysis.folders import load
 from introspect.fields import Refused, nearest
 from introspect.interview import CHUNK, RunTask
+from introspect.labels import DROPPED
 from introspect.measure import Snapshot
 from introspect.model import GPT
 from introspect.reading import printable
@@ -28,7 +28,7 @@ from introspect.report.text import WIDTH
 from introspect.report.words import NAMES
 from introspect.runs.cli import escape
 from introspect.runs.items import weigh
-from introspect.runs.load import Loaded, list_steps
+from introspect.runs.load import Loaded, list_steps, load
 from introspect.tasks.world import World
 from introspect.tokenizer import ANSWER, EXPLAIN
 
@@ -159,6 +159,10 @@ def say_part(task: RunTask, subject: int) -> str:
     return "explained in training" if task.world.explained[subject] else "held out"
 
 
+def say_label(s: Snapshot, label: int) -> str:
+    return "none" if label == DROPPED else s.channel.words(label)
+
+
 def look_at(run: Loaded, place: Place) -> Item:
     """One item of a run."""
     s, subject, pair = run.snapshots[place.task], place.subject, place.pair
@@ -175,7 +179,7 @@ def look_at(run: Loaded, place: Place) -> Item:
         *weigh_answers(s, subject, variants),
         s.channel.words(int(s.explanation[subject, pair])),
         weigh_explanation(run.model, s, subject, pair),
-        *(s.channel.words(int(label[subject, pair])) for label in labels),
+        *(say_label(s, int(label[subject, pair])) for label in labels),
     )
 
 

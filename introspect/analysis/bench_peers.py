@@ -37,9 +37,9 @@ THEIRS = {  # our module in a block -> the name that GPT-2 and nanoGPT share
 class Peers(NamedTuple):
     """The modules of other libraries, None where they are not there."""
 
-    captum: Any
-    transformers: Any
-    nanogpt: Any
+    captum: Any = None
+    transformers: Any = None
+    nanogpt: Any = None
 
 
 def find_peers(nanogpt: str) -> Peers:

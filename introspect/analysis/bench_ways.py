@@ -30,6 +30,7 @@ from introspect.tokenizer import encode_words, names, vocab_size
 Ask = Callable[[], tuple[Tensor, Tensor]]  # answers (B, V, K) and explanations (B, P, E)
 TEXT = 12, 64  # sequences and tokens of a language-model step, as nanoGPT's for a CPU
 PACKED, AT_END, ONE_BY_ONE = "packed", "one by one, last block at the end", "one by one"
+LONG = 62, 8, 64  # words of a subject, cues, width: 64 tokens with the cue's question
 CURVES = {  # what varies -> (words of a subject, cues, width)
     "cues": [(16, 1, 64), (16, 4, 64), (16, 16, 64)],
     "words": [(2, 4, 64), (16, 4, 64), (62, 4, 64)],
@@ -116,15 +117,24 @@ def our_updates(make: Callable[[], GPT], *asked: Any) -> dict[str, Do]:
     return ways
 
 
+def peer_updates(
+    make: Callable[[], GPT], world: World, ids: Tensor, peers: Peers, g: GPTConfig
+) -> dict[str, Do]:
+    """The same update with the trunks of other libraries, one pass a prompt."""
+    ways = {}
+    for name, (read, trunk) in bench_peers.trunks(peers, make(), g).items():
+        model = make()
+        loss_of = partial(update_loss, partial(ask_one_by_one, read, model, world, ids))
+        ways[f"{name}, one by one"] = train(loss_of, trunk, model.task_head, model.explain_head)
+    return ways
+
+
 def compare_cotraining(cfg: Config, device: str, peers: Peers) -> Group:
     """One co-training update: forward, backward and AdamW."""
     (task, make), n = start(cfg, device), cfg.cotrain.batch_size
     ids = token_ids(task.world, n, device)
     ways = our_updates(make, task.world, task.interview, ids)
-    for name, (read, trunk) in bench_peers.trunks(peers, make(), cfg.gpt).items():
-        model = make()
-        loss_of = partial(update_loss, partial(ask_one_by_one, read, model, task.world, ids))
-        ways[f"{name}, one by one"] = train(loss_of, trunk, model.task_head, model.explain_head)
+    ways |= peer_updates(make, task.world, ids, peers, cfg.gpt)
     return Group(f"co-training update: {cfg.task}, {n} subjects", ways)
 
 
@@ -251,13 +261,17 @@ def late_cues(n_subject: int, n_word: int, n_cue: int) -> World:
     )
 
 
-def compare_sizes(n_word: int, n_cue: int, width: int, device: str, n_subject: int = 8) -> Group:
-    """A co-training update in our ways, at one size of prompts and model."""
+def compare_sizes(
+    n_word: int, n_cue: int, width: int, device: str, n_subject: int = 8, peers: Peers = Peers()
+) -> Group:
+    """A co-training update at one size of prompts and model."""
     world = late_cues(n_subject, n_word, n_cue)
     g, K = GPTConfig(n_embd=width, block_size=world.longest_prompt), len(world.answers)
-    asked = world, Interview(world, device=device), token_ids(world, n_subject, device)
+    ids = token_ids(world, n_subject, device)
 
     def make() -> GPT:
         return enlarge_heads(GPT(g, vocab_size(), K, world.n_explanation).to(device))
 
-    return Group(f"{n_word} words, {n_cue} cues, width {width}", our_updates(make, *asked))
+    ways = our_updates(make, world, Interview(world, device=device), ids)
+    ways |= peer_updates(make, world, ids, peers, g)
+    return Group(f"{n_word} words, {n_cue} cues, width {width}", ways)

@@ -10,19 +10,17 @@ from pathlib import Path
 
 from introspect.analysis import alarm, conflict, readout
 from introspect.analysis.recovery import can_flip, recovery, show_recoveries, show_recovery
-from introspect.config import Config
 from introspect.fields import Refused
-from introspect.forms import DESCRIPTION, STUDY_ROW
+from introspect.forms import STUDY_ROW
 from introspect.measure import measure_all, measure_m0
 from introspect.reading import read_json, read_lines
 from introspect.report.study import study_of_rows
 from introspect.report.text import show_run, show_studies, show_study
-from introspect.runs.build import build, sources, worlds_of
-from introspect.runs.cli import resolve_device
-from introspect.runs.load import Loaded, load_run
+from introspect.runs.build import worlds_of
+from introspect.runs.load import load, read_config
 from introspect.runs.run import finished
 from introspect.runs.stages import hash_labels
-from introspect.tasks.registry import check_named, find_tasks
+from introspect.tasks.registry import check_named
 
 EXTRAS = {  # of what is kept beside results as NAME.json: its form, and how it is shown
     "alarm": (alarm.FORM, alarm.show_alarms),
@@ -86,26 +84,6 @@ def measure_run(out: Path, named: str) -> str:
         same = "as in result.json"
         text.append(f"differs from result.json in {', '.join(differ)}" if differ else same)
     return "\n".join(text)
-
-
-def read_config(out: Path, named: str) -> tuple[dict, Config]:
-    """The config.json of a run's folder, and the configuration that it describes."""
-    description = read_json(out / "config.json", DESCRIPTION)
-    fields = dict(description["config"])
-    task = fields.pop("task")
-    check_named(task, named)
-    if sources(task) != description["source"]:
-        raise Refused(f"{task}: its file must be as it was when the run was made")
-    return description, build(find_tasks(task), fields)
-
-
-def load(out: Path, named: str, at: int | None = None) -> Loaded:
-    """The run in a folder that train.py or eval.py wrote, at its last step or at step `at`."""
-    description, config = read_config(out, named)
-    if description["device"] not in ("cpu", "cuda"):
-        raise Refused(f"{out / 'config.json'}: device must be cpu or cuda")
-    device = resolve_device(description["device"])
-    return load_run(out, config, out / description["cache"], device, at)
 
 
 def read_rows(folder: Path, named: str) -> list[dict]:

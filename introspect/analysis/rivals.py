@@ -28,6 +28,7 @@ from torch import Tensor
 
 from introspect.analysis.readout import fit_classifier
 from introspect.interview import CHUNK, RunTask
+from introspect.labels import DROPPED
 from introspect.measure import Snapshot, measure, measure_controls
 from introspect.model import GPT
 from introspect.tokenizer import encode_words
@@ -57,10 +58,11 @@ def explain_by(x: Tensor, labels: Tensor, train: Tensor) -> Tensor:
     """(N, P) the likeliest label by a classifier of x (N, P, D).
 
     Args:
-        labels: (N, P) of which those of the subjects `train` are fitted.
+        labels: (N, P) of which those of the subjects `train` are fitted, but for DROPPED ones.
     """
-    targets = F.one_hot(labels[train].flatten(), int(labels.max()) + 1).double()
-    weights, bias = fit_classifier(x[train].flatten(0, 1), targets)
+    given = labels[train] != DROPPED
+    targets = F.one_hot(labels[train][given], int(labels.max()) + 1).double()
+    weights, bias = fit_classifier(x[train][given], targets)
     return (x.double() @ weights + bias).argmax(-1)
 
 

@@ -92,6 +92,10 @@ def check_parts(config: Config) -> None:
         raise Refused(f"--donor={donor}: must be another model than M0 itself")
     if without and not set(without.split("+")) <= config.tasks.keys():
         raise Refused(f"--unexplained={without}: must be of {', '.join(config.tasks)}")
+    if config.pretrain.begun_from and (donor or config.labels.label_progress < 1):
+        raise Refused(
+            "--from: the run that is begun from gives the labels; leave out donor, label_progress"
+        )
     if not config.learned:
         raise Refused(
             f"--task={config.task}: is taught after M0, so it needs a task that M0 learns beside "

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from introspect.config import GROUPS, LAST_SEED, Config, name_flag
@@ -28,6 +29,10 @@ STACK = (
 DIAL = (
     "instead of an experiment: an arm for each of these values of a field or, where it is given "
     "several times, for each combination; the first dial is the horizontal axis of the figure"
+)
+FROM = (
+    "begin from the model of this finished run instead of M0: its answers give the labels and are "
+    "held by the anchor; world, size and seeds of M0 are those of the run"
 )
 LONGEST = 2000  # characters of what is said of bad input, which may be a whole file
 
@@ -81,6 +86,7 @@ class Command:
     arm: str | None  # None: all arms, over seeds
     run: RunConfig
     overrides: dict[str, Any]  # fields of the other groups that the user set
+    begins: str | None = None  # folder of the finished run to begin from
 
     @property
     def declared(self) -> Experiment:
@@ -133,13 +139,14 @@ def parse(argv: list[str]) -> Command:
     target += "an experiment of your own is named FILE.py:NAME"
     parser.add_argument("target", nargs="?", metavar="EXPERIMENT[/ARM]", help=target)
     parser.add_argument("--dial", action="append", metavar="FIELD:VALUE,VALUE,...", help=DIAL)
+    parser.add_argument("--from", dest="begins", metavar="RUN", help=FROM)
     regime, flags = defaults_of(tasks), []
     worlds = {f"world of task {name}": (task, name) for name, task in tasks.items()}
     groups = {"run": (RunConfig, ""), **worlds, **{k: (v, "") for k, v in GROUPS.items()}}
     for title, (group, task) in groups.items():
         names = {f.name: name_flag(task, f.name, tasks) if task else f.name for f in fields(group)}
         for name in names.values():
-            if name in (*flags, "target", "dial", "help"):
+            if name in (*flags, "target", "dial", "from", "begins", "help"):
                 spec = "+".join(tasks)
                 raise Refused(f"--task={spec}: {name} is the name of another flag; rename it")
         flags += names.values()
@@ -150,10 +157,10 @@ def parse(argv: list[str]) -> Command:
         name = unknown[0].split("=")[0]
         if not name.startswith("-"):
             raise Refused(f"{name}: one EXPERIMENT[/ARM] at most, as in anchor/reg")
-        near = nearest(name, (f"--{flag}" for flag in ("dial", *flags)))
+        near = nearest(name, (f"--{flag}" for flag in ("dial", "from", *flags)))
         raise Refused(f"{unknown[0]}: no such flag{near}; see --help")
     given = vars(known)
-    target, dials = given.pop("target"), given.pop("dial")
+    target, dials, begins = (given.pop(name) for name in ("target", "dial", "begins"))
     if dials and target is not None:
         raise Refused(f"{target}: must not be named beside --dial, which makes its own experiment")
     usual = name_grid(dials) if dials else "anchor"
@@ -167,7 +174,9 @@ def parse(argv: list[str]) -> Command:
     if arm and run.seeds not in (None, 1):
         raise Refused(f"--seeds={run.seeds}: {experiment}/{arm} is one run; use --seed")
     overrides = {k: v for k, v in given.items() if k not in own or k in IDENTITY}
-    command = Command(experiment, arm or None, run, overrides)
+    if begins is not None:
+        overrides = inherit(begins, "+".join(tasks), overrides)
+    command = Command(experiment, arm or None, run, overrides, begins)
     command.declared.check(experiment, overrides)
     answers = {}  # of each world, by arm
     for arm, config in command.configs()[-len(command.arms) :]:  # before anything is written
@@ -175,6 +184,17 @@ def parse(argv: list[str]) -> Command:
     if other := [arm for arm in answers if answers[arm] != answers[command.arms[0]]]:
         raise Refused(f"{experiment}: arms must have the same answers; {other[0]} has others")
     return command
+
+
+def inherit(begins: str, task: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The user's fields, and those that a run has from the one that it begins from."""
+    from introspect.runs.start import inherited  # here, since it needs torch
+
+    fields = inherited(Path(begins), task)
+    for name, value in overrides.items():
+        if fields.get(name, value) != value:
+            raise Refused(f"--{name}={value}: {begins} has {fields[name]}, from which it begins")
+    return fields | overrides
 
 
 def named_task(argv: list[str]) -> str:
@@ -222,19 +242,6 @@ def typed(f: Any) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f"{text!r} given, must be {allowed(f)}") from None
 
     return parse
-
-
-def resolve_device(name: str) -> str:
-    import torch  # here, so that --help and refusals do without it
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise Refused("--device=cuda: this machine has no usable GPU; use cpu or auto")
-    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def default_stack(device: str) -> int:
-    """Measured: stacks gain 1.2 to 1.3 times on one core at the default width; not on a GPU yet."""
-    return 8 if device == "cuda" else 1
 
 
 def one_line(main: Callable[[list[str]], int]) -> None:

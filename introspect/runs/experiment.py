@@ -38,6 +38,7 @@ WORDS = {
     "ready": "the explanation head alone is trained for the first {head_steps} updates",
     "rank": "low-rank adapters of rank {adapter_rank} trained instead of all weights",
     "rate": "learning rate {learning_rate:g}",
+    "kept": "{kept_changes:.0%} of the training labels that say that the answer would change",
     "rare": "a world in which the cue rarely counts",
     "few": "{max_steps} updates only",
     "other": "another M0 learns to explain this one",

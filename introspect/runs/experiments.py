@@ -154,6 +154,11 @@ EXPERIMENTS = {
         open="the world: labels vary less because hints count less, so there is less to explain, "
         "and other classes still make up 21.5 % of the labels. The most frequent label and the "
         "most frequent explanation need not be the same class."),
+    "oneside": Experiment(
+        question="Do explanations collapse where nearly all training labels are of one class?",
+        arms={"reg": {}, **dial("kept", [0.3, 0.1, 0.03, 0.01], "kept_changes"), **SHUFFLED},
+        open="how many labels there are: those that are dropped are not replaced, so that fewer "
+        "are trained on."),
     "controls": Experiment(
         question="What do explainers get that cannot look, or that are another model?",
         arms={
@@ -287,5 +292,5 @@ EXPERIMENTS["prediction"] = Experiment(
     "No predictor knows the channel.",
 )
 UNCLAIMED = ("single", "strength", "dose", "room", "start", "depth", "alarm", "conflict",
-             "labels")  # fmt: skip
+             "labels", "oneside")  # fmt: skip
 CLAIMED = [name for name in EXPERIMENTS if name not in UNCLAIMED]  # with claims about them

@@ -16,6 +16,8 @@ from introspect.measure import Snapshot
 from introspect.model import GPT
 from introspect.reading import read_json
 from introspect.restore import newest_of_run, restore_model
+from introspect.runs.build import build, sources
+from introspect.runs.device import resolve_device
 from introspect.runs.stages import (
     ask_through,
     labels_folder,
@@ -24,6 +26,7 @@ from introspect.runs.stages import (
     new_model,
     run_key,
 )
+from introspect.tasks.registry import check_named, find_tasks
 
 
 class Loaded(NamedTuple):
@@ -32,6 +35,26 @@ class Loaded(NamedTuple):
     frozen: list[Frozen]  # labels of each task
     snapshots: list[Snapshot]  # of each task
     step: int
+
+
+def read_config(out: Path, named: str) -> tuple[dict, Config]:
+    """The config.json of a run's folder, and the configuration that it describes."""
+    description = read_json(out / "config.json", DESCRIPTION)
+    fields = dict(description["config"])
+    task = fields.pop("task")
+    check_named(task, named)
+    if sources(task) != description["source"]:
+        raise Refused(f"{task}: its file must be as it was when the run was made")
+    return description, build(find_tasks(task), fields)
+
+
+def load(out: Path, named: str, at: int | None = None) -> Loaded:
+    """The run in a folder that train.py or eval.py wrote, at its last step or at step `at`."""
+    description, config = read_config(out, named)
+    if description["device"] not in ("cpu", "cuda"):
+        raise Refused(f"{out / 'config.json'}: device must be cpu or cuda")
+    device = resolve_device(description["device"])
+    return load_run(out, config, out / description["cache"], device, at)
 
 
 def list_steps(out: Path) -> list[int]:

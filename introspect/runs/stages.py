@@ -13,13 +13,14 @@ from typing import NamedTuple
 import torch
 
 from introspect import checkpoint
-from introspect.config import Config, digest
+from introspect.config import Config, digest, without_unset
+from introspect.fields import Refused
 from introspect.interview import Interview, RunTask
-from introspect.labels import Frozen, freeze
+from introspect.labels import DROPPED, Frozen, freeze
 from introspect.model import GPT
 from introspect.objective import choose_aside
 from introspect.pretrain import Stage, learn
-from introspect.restore import check_tensor
+from introspect.restore import check_tensor, count_bytes, restore_model
 from introspect.runs.build import donor_of, worlds_of
 from introspect.tasks.own import hash_own
 from introspect.tasks.registry import joint_answers
@@ -83,8 +84,13 @@ def m0_key(cfg: Config, device: str) -> str:
     """Hash of everything that decides the weights of M0."""
     own = {name: hash_own(name, task, cfg.world_seed) for name, task in cfg.tasks.items()}
     worlds = [[name, asdict(task), own[name]] for name, task in cfg.tasks.items()]  # in order
-    parts = [worlds, asdict(cfg.gpt), asdict(cfg.pretrain)]
+    parts = [worlds, asdict(cfg.gpt), without_unset(asdict(cfg.pretrain))]
     return digest([*parts, cfg.m0_seed, cfg.world_seed, device])
+
+
+def m0_folder(cfg: Config, cache: Path, device: str) -> Path:
+    """Where M0 is cached: the checkpoints of its training, or the model of the run it is from."""
+    return cache / f"m0-{m0_key(cfg, device)[:16]}"
 
 
 def start_key(cfg: Config, device: str) -> str:
@@ -112,12 +118,26 @@ def make_m0(
         kept: updates whose checkpoints stay in the cache, for labels of them.
     """
     model = new_model(cfg, tasks).to(device)
+    key, folder = m0_key(cfg, device), m0_folder(cfg, cache, device)
+    if cfg.pretrain.begun_from:
+        return load_begun(model, folder, key)
     stage = Stage("pretrain", f"M0 of seed {cfg.m0_seed}", cfg.pretrain.pretrain_steps)
-    key = m0_key(cfg, device)
-    folder = cache / f"m0-{key[:16]}"
     learned = [task for task in tasks if not task.taught]
     seed = order_seed(cfg)
     return learn(model, learned, cfg.pretrain, seed, stage, folder, progress, until, key, kept)
+
+
+def load_begun(model: GPT, folder: Path, key: str) -> GPT:
+    """The model of a finished run, from which this one begins (start.py).
+
+    Raises:
+        Refused: it is not in the cache.
+    """
+    if not folder.is_dir():
+        raise Refused(f"{folder}: the model to begin from must be there; train.py --from puts it")
+    state, _ = checkpoint.load(folder, key, count_bytes(model))
+    restore_model(state.get("model"), model, str(folder))
+    return model.eval().requires_grad_(False)
 
 
 def teach(
@@ -162,9 +182,10 @@ def run_key(cfg: Config, device: str, stacked: bool = False) -> str:
 def labels_key(cfg: Config, name: str, device: str) -> str:
     """Hash of everything that decides the labels of a task."""
     c, models = cfg.labels, [m0_key(cfg, device), m0_key(donor_of(cfg), device)]
-    drawn = c.label_noise or c.turned_share or c.donor_share < 1 or c.label_order == "shuffled"
+    spoiled = c.label_noise or c.turned_share or c.donor_share < 1 or c.kept_changes < 1
+    drawn = spoiled or c.label_order == "shuffled"
     seed = cfg.seed if drawn else None  # runs of other seeds share what is not drawn
-    return digest([*models, name, asdict(c), seed])
+    return digest([*models, name, without_unset(asdict(c)), seed])
 
 
 def labels_folder(cfg: Config, name: str, cache: Path, device: str) -> Path:
@@ -221,8 +242,9 @@ def load_labels(cfg: Config, task: RunTask, cache: Path, device: str) -> Frozen:
     for name, values in state.items():
         most = n_answer if name.endswith("answers") else world.n_explanation
         checked[name] = check_tensor(values, (n, n_pair), torch.int64, f"{folder}: {name}")
-        if not ((0 <= checked[name]) & (checked[name] < most)).all():
-            raise checkpoint.Corrupt(f"{folder}: {name} must be from 0 to {most - 1}")
+        least = DROPPED if name == "targets" and cfg.labels.kept_changes < 1 else 0
+        if not ((least <= checked[name]) & (checked[name] < most)).all():
+            raise checkpoint.Corrupt(f"{folder}: {name} must be from {least} to {most - 1}")
     frozen = Frozen(**checked)
     if frozen.sha256() != meta.get("sha256"):
         raise checkpoint.Corrupt(

@@ -18,8 +18,9 @@ from introspect.config import Config, digest
 from introspect.fields import Refused
 from introspect.files import claim_folder, is_aside, write_text
 from introspect.runs.build import check_sizes, sources
-from introspect.runs.cli import Command, default_stack, n_core, resolve_device
+from introspect.runs.cli import Command, n_core
 from introspect.runs.declared import find_experiment
+from introspect.runs.device import default_stack, resolve_device
 from introspect.runs.experiment import Experiment, draws_of, show_fields
 from introspect.runs.jobs import (
     Failure,
