@@ -266,7 +266,7 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
     if config.publish:
         log(results / "LOG.md", rows, seeds, f"{registration.name_command()} --publish=true")
         fill(ROOT / "README.md", read_json(results / "claims.json", {"rows": list}))
-    print(show(rows))
+    print(show(rows) if rows else "\n\n".join(tabulate(results, gathered)))
     for setting, made in gathered.items():
         experiment = setting.declared
         folders_of = {arm: [runs[arm].folder for runs in made.runs.values() if arm in runs]
@@ -279,6 +279,16 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
     minutes = (time.monotonic() - started) / 60
     print(f"{minutes:.1f} min; in {results}: a folder for each study; in {workspace.root}: runs")
     return DIVERGED if failed else DONE
+
+
+def tabulate(results: Path, gathered: dict) -> list[str]:
+    """The tables of the studies, for experiments without claims."""
+    from introspect.analysis.folders import read_rows
+    from introspect.report.study import study_of_rows
+    from introspect.report.text import show_study
+
+    found = {setting: read_rows(results / setting.name, setting.task) for setting in gathered}
+    return [show_study(study_of_rows(rows)) for rows in found.values() if rows]
 
 
 if __name__ == "__main__":

@@ -104,6 +104,7 @@ def test_an_experiment_shows_its_own_extra_measurement_alone(made, monkeypatch, 
     [line] = [line for line in said.splitlines() if line.split()[:3] == ["block-0", "reg", "1"]
               and "n/a" in line]  # fmt: skip
     assert line.endswith(f"{cosine:+.3f}") and "refitted" not in said and "unmoved" not in said
+    assert "reg - noreg " in said and "0 rows" not in said  # without claims, the table of the study
 
 
 def test_a_readout_of_another_form_is_refused_in_one_line(made, tmp_path):
