@@ -52,6 +52,8 @@ def main(argv: list[str]) -> int:
         metavar="STR",
         help="the task of the run, where it is a file, FILE.py:CLASS, that you trust to be run",
     )
+    text = "an SVG file to draw: the gap of every arm against the agreement of its labels"
+    run.add_argument("--picture", type=Path, metavar="FILE", help=text)
     asked = commands.add_parser("ask", help="ask a finished run about single items, in words")
     asked.add_argument("dir", type=Path, metavar="DIR", help="the folder of a run")
     asked.add_argument("words", nargs="*", metavar="PROMPT", help="such as zorp blick hint:B")
@@ -93,9 +95,11 @@ def main(argv: list[str]) -> int:
     if args.command in ("experiment", "claims"):
         name = given.pop("name", None)
         return judge_claims(name, LabConfig(**given))
-    from introspect.analysis.folders import measure
+    from introspect.analysis.folders import draw_studies, measure
 
     print(escape(measure(args.dirs, args.task or "")))
+    if args.picture:
+        draw_studies(args.dirs, args.task or "", args.picture)
     return DONE
 
 
@@ -237,7 +241,7 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
             f"{worlds[-1]}, with --draws={n_draw}"
         )
     started, device = time.monotonic(), resolve_device(config.device)
-    from introspect.analysis.folders import show_extras
+    from introspect.analysis.folders import show_each, show_extras
     from introspect.lab.claims import list_experiments
     from introspect.lab.extras import check_declared, perform
     from introspect.lab.publish import log, write_all
@@ -266,7 +270,7 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
     if config.publish:
         log(results / "LOG.md", rows, seeds, f"{registration.name_command()} --publish=true")
         fill(ROOT / "README.md", read_json(results / "claims.json", {"rows": list}))
-    print(show(rows) if rows else "\n\n".join(tabulate(results, gathered)))
+    print(show(rows) if rows else show_each(results, settings))
     for setting, made in gathered.items():
         experiment = setting.declared
         folders_of = {arm: [runs[arm].folder for runs in made.runs.values() if arm in runs]
@@ -279,16 +283,6 @@ def judge_claims(name: str | None, config: LabConfig) -> int:
     minutes = (time.monotonic() - started) / 60
     print(f"{minutes:.1f} min; in {results}: a folder for each study; in {workspace.root}: runs")
     return DIVERGED if failed else DONE
-
-
-def tabulate(results: Path, gathered: dict) -> list[str]:
-    """The tables of the studies, for experiments without claims."""
-    from introspect.analysis.folders import read_rows
-    from introspect.report.study import study_of_rows
-    from introspect.report.text import show_study
-
-    found = {setting: read_rows(results / setting.name, setting.task) for setting in gathered}
-    return [show_study(study_of_rows(rows)) for rows in found.values() if rows]
 
 
 if __name__ == "__main__":

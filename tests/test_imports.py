@@ -19,6 +19,7 @@ FREE_OF_TORCH |= {"report.html", "report.summary", "report.text", "report.words"
 FREE_OF_TORCH |= {"lab.claim", "lab.claims", "lab.headlines", "lab.objections", "lab.our_claims"}
 FREE_OF_TORCH |= {"lab.quantities"}
 OPTIONAL = {  # each is imported within a function, which does without where it is not there
+    "report.agreement": {"matplotlib"},
     "report.dials": {"matplotlib"},
     "report.figures": {"matplotlib"},
     "analysis.bench_peers": {"captum", "transformers"},

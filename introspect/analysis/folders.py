@@ -11,15 +11,18 @@ from pathlib import Path
 from introspect.analysis import alarm, conflict, readout
 from introspect.analysis.recovery import can_flip, recovery, show_recoveries, show_recovery
 from introspect.fields import Refused
+from introspect.files import write_text
 from introspect.forms import STUDY_ROW
 from introspect.measure import measure_all, measure_m0
 from introspect.reading import read_json, read_lines
+from introspect.report.agreement import draw_agreement
 from introspect.report.study import study_of_rows
 from introspect.report.text import show_run, show_studies, show_study
 from introspect.runs.build import worlds_of
 from introspect.runs.load import load, read_config
 from introspect.runs.run import finished
 from introspect.runs.stages import hash_labels
+from introspect.runs.study import Setting
 from introspect.tasks.registry import check_named
 
 EXTRAS = {  # of what is kept beside results as NAME.json: its form, and how it is shown
@@ -60,7 +63,7 @@ def measure(folders: list[Path], named: str) -> str:
                 f"{folder}: must be a folder of a finished run or study that train.py or eval.py "
                 "wrote; it has neither config.json nor runs.jsonl"
             )
-    return tabulate_studies(folders, named) if others else tabulate_study(out, named)
+    return show_studies(read_studies(folders, named)) if others else tabulate_study(out, named)
 
 
 def measure_run(out: Path, named: str) -> str:
@@ -94,12 +97,27 @@ def read_rows(folder: Path, named: str) -> list[dict]:
     return rows
 
 
-def tabulate_studies(folders: list[Path], named: str) -> str:
-    """The gaps of several studies, as their runs.jsonl have them."""
+def read_studies(folders: list[Path], named: str) -> dict[str, dict]:
+    """Several studies, as their runs.jsonl have them, by the name of the folder."""
     names = [folder.name for folder in folders]
     unique = [folder.name if names.count(folder.name) == 1 else str(folder) for folder in folders]
-    studies = [study_of_rows(read_rows(folder, named)) for folder in folders]
-    return show_studies(dict(zip(unique, studies)))
+    return dict(zip(unique, [study_of_rows(read_rows(folder, named)) for folder in folders]))
+
+
+def draw_studies(folders: list[Path], named: str, out: Path) -> None:
+    """Draw the gaps of these studies against the agreement of their labels, as an SVG file."""
+    if runs := [folder for folder in folders if not os.path.exists(folder / "runs.jsonl")]:
+        raise Refused(f"--picture={out}: draws studies; {runs[0]} is a run")
+    drawn = draw_agreement(read_studies(folders, named))
+    if drawn is None:
+        raise Refused(f"--picture={out}: needs matplotlib, the extra `plot`")
+    write_text(out, drawn)
+
+
+def show_each(root: Path, settings: Iterable[Setting]) -> str:
+    """The tables of the studies of these settings."""
+    found = [read_rows(root / setting.name, setting.task) for setting in settings]
+    return "\n\n".join(show_study(study_of_rows(rows)) for rows in found if rows)
 
 
 def tabulate_study(out: Path, named: str) -> str:

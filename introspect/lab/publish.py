@@ -13,6 +13,7 @@ from introspect.lab.tables import (
     overview_rows, row_label, stands,
 )
 from introspect.lab.verdicts import Row, numbers_of_families, rows_of
+from introspect.report.agreement import draw_agreement
 from introspect.report.figures import forest, overview
 from introspect.report.html import clean
 from introspect.report.study import write_study
@@ -22,16 +23,23 @@ from introspect.runs.experiment import world_of
 from introspect.runs.study import Gathered, Setting
 
 
+ERRORS = "noise", "disagreement", "progress", "donors", "foreign"  # what is wrong with labels
+
+
 def write_all(
     results: Path, gathered: dict[Setting, Gathered], rows: list[Row], published: bool
 ) -> None:
     """A folder for each setting and, where families were judged together, the table of claims."""
-    families = numbers_of_families(rows)
+    families, studies = numbers_of_families(rows), {}
     for setting, runs in gathered.items():
         blocks = claim_blocks([as_dict(row) for row in rows if row.setting == setting], families)
-        write_study(results / setting.name, setting, runs, {}, blocks, published)
+        study = write_study(results / setting.name, setting, runs, {}, blocks, published)
+        if setting.name in ERRORS:
+            studies[setting.name] = study
     if published:
         write_archives(results / "runs", gathered)
+    if published and len(studies) > 1 and (drawn := draw_agreement(studies)):
+        write_text(results / "agreement.svg", drawn)
     seeds = sorted({world_of(seed) for runs in gathered.values() for seed in runs.runs})
     if families:
         claims = {"seeds": seeds, "families": families, "rows": [as_dict(row) for row in rows]}
