@@ -98,3 +98,25 @@ def test_a_meta_that_is_larger_than_asked_for_is_not_read(tmp_path):
     with pytest.raises(Refused, match="meta.json: has 5"):
         checkpoint.load(tmp_path / "x", size=10**6, meta_size=4000)
     assert checkpoint.load(tmp_path / "x", size=2000, meta_size=6000)[1]["a"] == "b" * 5000
+
+
+class Made:
+    """Whose pickle makes a folder when it is executed."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_payload_that_the_check_would_miss_is_still_not_executed(tmp_path, monkeypatch):
+    evil = plants.zipped({"w": Made(tmp_path / "executed")})
+    checkpoint.save(tmp_path / "one", STATE, {})
+    plants.seal(tmp_path / "one", state=evil)
+    monkeypatch.setattr(checkpoint, "check_pickle", lambda *_: None)
+    with pytest.raises(Refused):
+        checkpoint.load(tmp_path / "one")
+    assert not (tmp_path / "executed").exists()
+    torch.load(checked_archive(evil, 2000), weights_only=False)  # the payload does work
+    assert (tmp_path / "executed").exists()
