@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-
 import eval as eval_script
 import introspect
 import train
