@@ -32,6 +32,16 @@ def test_a_meter_says_a_line_a_minute_where_stderr_is_no_terminal(capsys):
     assert "anchor: 83% after 3 min, about 1 min to go" in capsys.readouterr().err
 
 
+def test_a_meter_does_not_guess_from_next_to_nothing(capsys):
+    now = [0.0]
+    meter = Meter("anchor", 10_000, clock=lambda: now[0])
+    now[0] = 60
+    meter("reg of seed 0", 9)
+    assert capsys.readouterr().err == (
+        "anchor: 0% after 1 min, how long it takes is not known yet; now reg of seed 0\n"
+    )
+
+
 @pytest.fixture
 def impatient(monkeypatch):
     """Every call of a meter is a minute after the one before."""
@@ -42,7 +52,7 @@ def impatient(monkeypatch):
 
 def said(text):
     """(what, share in percent, title) of every line that says how far all is."""
-    line = r"(.+): (\d+)% after \d+ min, about \d+ min to go; now (.+)"
+    line = r"(.+): (\d+)% after \d+ min, (?:about \d+ min to go|how long .* yet); now (.+)"
     return [found.groups() for found in re.finditer(f"^{line}$", text, flags=re.M)]
 
 

@@ -171,10 +171,12 @@ class Meter:
         now = self.clock()
         if self.bar.disable and now - self.said >= self.interval:
             self.said, minutes = now, (now - self.started) / 60
-            rest = minutes * max(0, self.total - self.done) / max(1, self.done)
+            share = self.done / max(1, self.total)
+            rest = "how long it takes is not known yet"
+            if share >= 0.01:
+                rest = f"about {minutes * max(0, 1 - share) / share:.0f} min to go"
             print(
-                f"{self.what}: {self.done / max(1, self.total):.0%} after {minutes:.0f} min, "
-                f"about {rest:.0f} min to go; now {title}",
+                f"{self.what}: {share:.0%} after {minutes:.0f} min, {rest}; now {title}",
                 file=sys.stderr,
                 flush=True,
             )
