@@ -125,6 +125,7 @@ def write_study(
         "words": {arm: f"the arm in words {i}" for i, arm in enumerate(gaps)},
         "fields": {arm: f"kl_weight={i}.5" for i, arm in enumerate(gaps)},
         "dialed": {},
+        "along": {},
         **summarize(rows),
         "runs": [{key: row[key] for key in listed} for row in rows],
         "failed": list(failed),

@@ -12,9 +12,11 @@ import train
 from introspect.reading import read_json
 from introspect.report import dials as dials_module
 from introspect.report.dials import draw_dials
+from introspect.report.study import order_along
 from introspect.report.text import show_study
 from introspect.runs.cli import parse
 from introspect.runs.declared import arguments_of, find_experiment, name_grid
+from introspect.runs.experiments import EXPERIMENTS
 from introspect.runs.jobs import stack
 from introspect.runs.study import Setting, Workspace, plan_jobs
 from tests.cases import each
@@ -217,11 +219,11 @@ def test_the_picture_of_a_grid_draws_every_mean_and_interval(
 ):
     dials = {"kl_weight": [10, 0, 0.1], "anchor": ["all", "explained"], "n_layer": [1, 2]}
     study = made_up(tmp_path, dials, (COUPLED, REVERSED, UNDECIDED, COUPLED[::-1], UNDECIDED[:2]))
-    svg = draw_dials(study)
+    svg = draw_dials(study, study["dialed"])
     for words in (">kl_weight<", ">10<", ">anchor=all, n_layer=1<", "=explained, n_layer=2<"):
         assert words in svg
     monkeypatch.setattr(dials_module, "svg_of", lambda figure: figure)
-    for panel, key in zip(draw_dials(study).axes, ("gap", "adjusted", "drift")):
+    for panel, key in zip(draw_dials(study, study["dialed"]).axes, ("gap", "adjusted", "drift")):
         drawn = [line for line in panel.lines if line.get_marker() == "o"]
         for i, (line, bars) in enumerate(zip(drawn, panel.collections, strict=True)):
             arms = [f"kl_weight={kl},anchor={dials['anchor'][i // 2]},n_layer={1 + i % 2}"
@@ -232,3 +234,22 @@ def test_the_picture_of_a_grid_draws_every_mean_and_interval(
             assert ends == [(each["low"], each["high"]) for each in shown]
             assert [round(x) for x in line.get_xdata()] == [0, 1, 2]  # in the order given
         assert len(drawn) == 4 and len({tuple(line.get_xdata()) for line in drawn}) == 4
+
+
+@pytest.mark.parametrize("name, axis, place, lines", [
+    ("dose", "kl_weight", {"kl-0.0": 0.0, "kl-0.3": 0.3, "reg": 1.0, "kl-10.0": 10.0}, 1),
+    ("strength", "objective_strength", {"twin-0.25": 0.25, "strength-1.0": 1.0}, 2),
+    ("room", "adapter_rank", {"room-1-0.002": 1, "room-64-0.0005": 64}, 3),
+])  # fmt: skip
+def test_an_experiment_with_an_axis_is_drawn_along_it(name, axis, place, lines, monkeypatch):
+    experiment = EXPERIMENTS[name]
+    along = order_along(experiment, "hint", [*experiment.arms])
+    assert place.items() <= {arm: fields[axis] for arm, fields in along.items()}.items()
+    assert along.keys() == experiment.arms.keys() - {"shuffled"}
+    values = [fields[axis] for fields in along.values()]
+    assert values == sorted(values)
+    one = {"mean": 0.1, "low": 0.0, "high": 0.2}
+    study = {"arms": {arm: dict.fromkeys(("gap", "adjusted", "drift"), one) for arm in along}}
+    monkeypatch.setattr(dials_module, "svg_of", lambda figure: figure)
+    panel = draw_dials(study, along).axes[0]
+    assert panel.get_xlabel() == axis and len(panel.collections) == lines

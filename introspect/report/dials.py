@@ -13,7 +13,7 @@ ROOM = 30  # characters below a panel
 
 
 @in_our_look
-def draw_dials(study: dict[str, Any]) -> str | None:
+def draw_dials(study: dict[str, Any], dialed: dict[str, dict[str, Any]]) -> str | None:
     """An SVG file with three measures against the values of the first dial: means over seeds with
     their 95 % intervals, a line for each combination of values of the other dials.
 
@@ -21,11 +21,10 @@ def draw_dials(study: dict[str, Any]) -> str | None:
     have a 0 and powers of ten, or words.
 
     Args:
-        study: as report/study.py describes it; "dialed" has the values of every arm.
+        study: as report/study.py describes it. dialed: arm -> its values of all dials.
     """
     import matplotlib
 
-    dialed = study["dialed"]
     first = next(iter(next(iter(dialed.values()))))
     ticks = list(dict.fromkeys(values[first] for values in dialed.values()))
     words = [cut(str(value), ROOM) for value in ticks]

@@ -62,11 +62,18 @@ def describe_study(
                    for arm, fields in differing.items()},
         "dialed": {arm: sets for arm, sets in experiment.arms.items()
                    if experiment.dials and arm in arms},
+        "along": order_along(experiment, task, arms) if experiment.axis else {},
         **summarize(rows),
         "runs": [{key: row[key] for key in shown} for row in rows],
         "failed": failed,
         "versions": [dict(each) for each in dict.fromkeys(versions)],
     }
+
+
+def order_along(experiment: Experiment, task: str, arms: list[str]) -> dict[str, dict[str, Any]]:
+    """Arms with their fields, in the order of the experiment's axis; no shuffled labels."""
+    placed = {arm: experiment.along(arm, task) for arm in arms if arm != "shuffled"}
+    return dict(sorted(placed.items(), key=lambda arm: arm[1][experiment.axis]))
 
 
 def study_of_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -196,13 +203,15 @@ def write_figure(out: Path, study: dict[str, Any], by_arm: Arms) -> tuple[list[s
     matplotlib."""
     results = {arm: over_worlds({run.result["seed"]: run.result for run in runs})
                for arm, runs in by_arm.items()}  # fmt: skip
-    drawn = draw_dials(study) if study["dialed"] else dots(results, study["words"])
+    dialed = study["dialed"] or study["along"]
+    drawn = draw_dials(study, dialed) if dialed else dots(results, study["words"])
     if not drawn:
         return [], []
     write_text(out / "figure.svg", drawn)
     title = "Self, Orig and gap of every arm, with every seed"
-    if study["dialed"]:
-        title = "Gap, adjusted gap and drift along the first dial, with 95 % intervals"
+    if dialed:
+        axis = next(iter(next(iter(dialed.values()))))
+        title = f"Gap, adjusted gap and drift over {axis}, with 95 % intervals"
     return [f"![{title}](figure.svg)"], [inline(drawn, "arms", title)]
 
 

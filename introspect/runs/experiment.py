@@ -79,6 +79,7 @@ class Experiment:
     open: str = ""  # what it does not control, beyond what none does
     words: dict[str, str] = field(default_factory=dict)  # arm -> what it is, where not as in WORDS
     dials: tuple[str, ...] = ()  # of a grid: the fields whose values its arms combine
+    axis: str = ""  # the field whose values are the horizontal axis of its figure
 
     def sets(self, arm: str, seed: int) -> dict[str, Any]:
         """The fields of an arm, with their values for the world of a seed."""
@@ -101,6 +102,11 @@ class Experiment:
         while name and name not in WORDS:
             name = name.rpartition("-")[0]
         return WORDS[name].format(**self.sets(arm, 0))
+
+    def along(self, arm: str, task: str) -> dict[str, Any]:
+        """The value of the axis in an arm, and the other fields that the arm sets."""
+        sets = self.sets(arm, 0)
+        return {self.axis: self.config(arm, task, {}, 0).flat()[self.axis]} | sets
 
     def check(self, name: str, overrides: Fields) -> None:
         """Refuse a field of the user that an arm of this experiment sets."""

@@ -46,6 +46,7 @@ def objectives(
         base={**SPARSE, "objective": objective, "objective_strength": 0.0, "learning_rate": 2e-3},
         task=task,
         more_tasks=tuple(more_tasks),
+        axis="objective_strength",
         open="which weights the objective moves. It is trained on half of the held-out subjects, "
         "and the other half is measured, so that it acts by generalization. One rate, at which "
         "objectives were tracked on seeds 100-101. Labels were not shuffled while an objective "
@@ -127,12 +128,14 @@ EXPERIMENTS = {
         question="How much anchor does coupling need?",
         arms={"reg": {}, **dial("kl", [0.0, 0.01, 0.03, 0.1, 0.3, 3.0, 10.0], "kl_weight"),
               **SHUFFLED},  # fmt: skip
+        axis="kl_weight",
         open="one rate and number of updates for all weights of the anchor."),
     "room": Experiment(
         question="Does the gap of low-rank adapters depend on the rank, or on how far they go?",
         arms={**{f"room-{r}-{rate}": {"adapter_rank": r, "learning_rate": rate}
                  for r in (1, 4, 16, 64) for rate in (5e-4, 2e-3, 8e-3)}, **SHUFFLED},  # fmt: skip
         base={**SPARSE, "adapter_rank": 1, "learning_rate": 5e-4},
+        axis="adapter_rank",
         open="one number of updates for all; arms of one rank or of one rate differ in one thing."),
     "start": Experiment(
         question="What happens in the first updates, and does a head that can explain M0 change "
@@ -157,6 +160,7 @@ EXPERIMENTS = {
     "oneside": Experiment(
         question="Do explanations collapse where nearly all training labels are of one class?",
         arms={"reg": {}, **dial("kept", [0.3, 0.1, 0.03, 0.01], "kept_changes"), **SHUFFLED},
+        axis="kept_changes",
         open="how many labels there are: those that are dropped are not replaced, so that fewer "
         "are trained on."),
     "controls": Experiment(
