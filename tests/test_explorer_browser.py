@@ -194,6 +194,7 @@ def test_filters_leave_what_they_name(shown):
 
 
 def test_keys_move_over_what_is_shown_and_the_focus_is_seen_and_said(shown):
+    shown.set("split", "")
     box = shown.all(".map-cells")[1]
     shown.run("document.querySelectorAll('.map-cells')[1].focus({ focusVisible: true })")
     assert shown.run("return getComputedStyle(arguments[0]).outlineStyle", box) == "solid"

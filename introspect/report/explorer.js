@@ -4,8 +4,8 @@
   const data = JSON.parse(find("data").textContent), last = data.steps.length - 1;
   const state = { task: 0, step: last, cue: 0, arm: 0, fact: 0 };
   const filters = ["split", "moved", "sure", "side"];
-  const meaning = { now: "now (Self)", then: "then (Orig)", both: "both", still: "nobody moved",
-    neither: "neither" };
+  const meaning = { now: "now (Self)", then: "then (Orig)", both: "both: the label stayed",
+    still: "both: no answer moved", neither: "neither" };
 
   /** A new element with text and, as its last argument, a parent. */
   function make(tag, name, text, parent) {
