@@ -97,9 +97,11 @@ def main(argv: list[str]) -> int:
         return judge_claims(name, LabConfig(**given))
     from introspect.analysis.folders import draw_studies, measure
 
-    print(escape(measure(args.dirs, args.task or "")))
     if args.picture:
         draw_studies(args.dirs, args.task or "", args.picture)
+    print(escape(measure(args.dirs, args.task or "")))
+    if args.picture:
+        print(f"in {escape(str(args.picture))}: the picture")
     return DONE
 
 

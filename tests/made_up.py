@@ -109,9 +109,10 @@ def write_study(
             write_lines(folder / "metrics.jsonl", lines)
             shown = [example_of(f"{prompt} of seed {seed}") for prompt in prompts]
             write_json(folder / "examples.json", {"examples": shown})
-            rows.append(result | {"untrained": {key: lines[0][key] for key in ("self", "orig")}})
+            untrained = {key: lines[0][key] for key in ("self", "orig")}
+            rows.append(result | {"untrained": untrained, "folder": folder.name})
     rows.sort(key=lambda row: row["seed"])
-    listed = ("arm", "seed", "self", "orig", "gap", "drift", "preference", "n_items")
+    listed = "arm", "seed", "self", "orig", "gap", "drift", "preference", "n_items", "folder"
     versions = dict.fromkeys(tuple(row["versions"].items()) for row in rows)
     study = {
         "experiment": "anchor",

@@ -60,7 +60,9 @@ def test_the_command_draws_studies_and_refuses_anything_else(tmp_path, capsys):
     assert evaluation.main(["run", *folders, f"--picture={out}"]) == 0
     assert "anchor" in capsys.readouterr().out and out.read_text().count("<svg") == 1
     wrong = ["run", *folders, str(tmp_path), f"--picture={out}"]
-    refusal_of(lambda: evaluation.main(wrong), "must be a folder of a finished run or study")
+    refusal_of(lambda: evaluation.main(wrong), "draws studies", "is none")
+    wrong = ["run", *folders, f"--picture={tmp_path / 'all.png'}"]
+    refusal_of(lambda: evaluation.main(wrong), "must end in .svg")
 
 
 def test_a_run_is_no_study(tmp_path):

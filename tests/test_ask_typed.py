@@ -1,6 +1,7 @@
 """What is typed to a run is answered, or refused in one line with what is near."""
 
 import io
+import json
 from random import Random
 
 import pytest
@@ -102,6 +103,9 @@ def test_a_task_of_ones_own_is_asked_where_it_is_named(own, capsys):
 
 
 def test_a_study_and_what_is_no_run_are_refused(tmp_path):
-    said = refusal_of(lambda: open_steps(tmp_path, "", None, True), "has no config.json")
-    (tmp_path / "runs.jsonl").write_text("")
-    refusal_of(lambda: open_steps(tmp_path, "", None, False), said, "; a study has its runs in ")
+    refusal_of(lambda: open_steps(tmp_path, "", None, True), "has no config.json")
+    row = {"arm": "reg", "seed": 3, "folder": "hint-0123456789abcdef"}
+    (tmp_path / "runs.jsonl").write_text(json.dumps(row) + "\n")
+    said = refusal_of(lambda: open_steps(tmp_path, "", None, False), "and is a study; in ")
+    assert said.endswith("reg of seed 3 is hint-0123456789abcdef")
+    refusal_of(lambda: open_steps(tmp_path / "nowhere", "", None, True), "nowhere: is not there")

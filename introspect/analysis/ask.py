@@ -22,7 +22,7 @@ from introspect.interview import CHUNK, RunTask
 from introspect.labels import DROPPED
 from introspect.measure import Snapshot
 from introspect.model import GPT
-from introspect.reading import printable
+from introspect.reading import printable, read_lines
 from introspect.report.html import aligned
 from introspect.report.text import WIDTH
 from introspect.report.words import NAMES
@@ -33,6 +33,7 @@ from introspect.tasks.world import World
 from introspect.tokenizer import ANSWER, EXPLAIN
 
 NEAR = 0.05  # our choice: with a smaller margin, another machine may well answer otherwise
+NAMED = 4  # runs of a study that are named
 LONGEST = 200  # characters of a prompt that is looked for among similar ones
 
 
@@ -239,12 +240,21 @@ def open_steps(out: Path, named: str, at: int | None, curve: bool) -> list[Loade
     Raises:
         Refused: no finished run, or no checkpoint of that step.
     """
+    if not os.path.exists(out):
+        raise Refused(f"{out}: is not there; must be a folder of a finished run")
     if not os.path.exists(out / "config.json"):
-        runs = f"; a study has its runs in {out.parent / 'runs'}"
-        study = runs if os.path.exists(out / "runs.jsonl") else ""
-        raise Refused(f"{out}: must be a folder of a finished run, but has no config.json{study}")
+        raise Refused(f"{out}: must be a folder of a finished run, {say_study(out)}")
     steps = list_steps(out) or [at] if curve else [at]
     return [load(out, named, step) for step in steps]
+
+
+def say_study(out: Path) -> str:
+    """Why a folder is no run; of a study, where its first runs are."""
+    if not os.path.exists(out / "runs.jsonl"):
+        return "but has no config.json"
+    rows = read_lines(out / "runs.jsonl", {"arm": str, "seed": int, "folder": str})[:NAMED]
+    runs = [f"{row['arm']} of seed {row['seed']} is {Path(row['folder']).name}" for row in rows]
+    return f"and is a study; in {out.parent / 'runs'}, {', '.join(runs)}"
 
 
 def answer_about(runs: Sequence[Loaded]) -> Callable[[str], str]:

@@ -58,6 +58,8 @@ def measure(folders: list[Path], named: str) -> str:
     if not others and os.path.exists(out / "config.json"):
         return measure_run(out, named)
     for folder in folders:
+        if others and os.path.exists(folder / "config.json"):
+            raise Refused(f"{folder}: is a run; several folders must be studies")
         if not os.path.exists(folder / "runs.jsonl"):
             raise Refused(
                 f"{folder}: must be a folder of a finished run or study that train.py or eval.py "
@@ -106,8 +108,10 @@ def read_studies(folders: list[Path], named: str) -> dict[str, dict]:
 
 def draw_studies(folders: list[Path], named: str, out: Path) -> None:
     """Draw the gaps of these studies against the agreement of their labels, as an SVG file."""
-    if runs := [folder for folder in folders if not os.path.exists(folder / "runs.jsonl")]:
-        raise Refused(f"--picture={out}: draws studies; {runs[0]} is a run")
+    if others := [folder for folder in folders if not os.path.exists(folder / "runs.jsonl")]:
+        raise Refused(f"--picture={out}: draws studies; {others[0]} is none")
+    if out.suffix != ".svg":
+        raise Refused(f"--picture={out}: must end in .svg")
     drawn = draw_agreement(read_studies(folders, named))
     if drawn is None:
         raise Refused(f"--picture={out}: needs matplotlib, the extra `plot`")

@@ -91,13 +91,22 @@ def cells(run: Run, found: dict[str, Estimate], labels: list) -> dict[str, str]:
     groups = "none" if run.groups is None else f"{len(np.unique(run.groups)):,}"
     row = {"items": f"{len(run.current):,}", "groups": groups}
     for key, value in found.items():
-        row[key] = estimate(value, "gap" if key in SIGNED else "")
+        row[key] = estimate(possible(value, key), "gap" if key in SIGNED else "")
         if key == "adjusted gap":
             side = {1: "now", -1: "then", 0: "neither"}[side_of(found["gap"], value)]
             row["follows"] = number(None) if value["low"] is None else side
         if key == "majority, then":
             row["best constant"] = quoted(labels[run.constant])
     return row
+
+
+def possible(value: Estimate, key: str) -> Estimate:
+    """The same with an interval of values that there can be; with none where nothing varies, since
+    that does not make a number certain."""
+    low, high = value["low"], value["high"]
+    if low is None or low == high:
+        return {**value, "low": None, "high": None}
+    return {**value, "low": max(low, -1.0 if key in SIGNED else 0.0), "high": min(high, 1.0)}
 
 
 def show_classes(lines: Lines) -> str:
@@ -110,11 +119,12 @@ def show_classes(lines: Lines) -> str:
         if len(classes) > LISTED or len(np.unique(cue)) > MOST_CUES:
             continue
         parts = by_class(*columns, cue) if run.kind is None else by_kind(*columns, cue, run.kind)
-        named = lines.labels if run.kind is None else lines.classes
-        for k in sorted(parts, key=lambda k: quoted(named[k])):
+        words = lines.labels if run.kind is None else lines.classes
+        for k in sorted(parts, key=lambda k: quoted(words[k])):
             shown = [number(x and round(x, 9) + 0.0, key) for key, x in parts[k].items()]
-            table.append([name, quoted(named[k]), *shown])
-        heads = ["run", "class", *(NAMES.get(key, key) for key in parts[k])]
+            table.append([name, quoted(words[k]), *shown])
+        named = NAMES | {"gap": "part of gap"}
+        heads = ["run", "class", *(named.get(key, key) for key in parts[k])]
     one = len(lines.runs) == 1
     return aligned([row[one:] for row in [heads, *table]]) if table else ""
 

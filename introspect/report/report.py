@@ -173,10 +173,10 @@ def runs_table(study: dict[str, Any]) -> list[str]:
         rows += [[f"labels: {name}", estimate(share)] for name, share in shares["labels"].items()]
         blocks += [*([f"### {clean(task)}"] if task else []), table(rows)]
     keys = ("gap", "self", "orig", "drift", "preference")
-    rows = [["arm", "seed", *(NAMES[key] for key in keys), "items"]]
+    rows = [["arm", "seed", *(NAMES[key] for key in keys), "items", "folder in runs"]]
     for run in sorted(study["runs"], key=lambda run: order.index(run["arm"])):
         cells = (number(run[key], key) for key in keys)
-        rows.append([run["arm"], str(run["seed"]), *cells, str(run["n_items"])])
+        rows.append([run["arm"], str(run["seed"]), *cells, str(run["n_items"]), run["folder"]])
     blocks += ["## All runs", table(rows)]
     if study["failed"]:
         blocks += ["Diverged, and in no mean: " + clean("; ".join(study["failed"])) + "."]

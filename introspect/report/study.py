@@ -47,7 +47,7 @@ def describe_study(
     first, *others = differing.values()
     shared = {k: v for k, v in first.items() if others and all((k, v) in o.items() for o in others)}
     versions = [tuple(row["versions"].items()) for row in rows]
-    shown = ("arm", "seed", "self", "orig", "gap", "drift", "preference", "n_items")
+    shown = ("arm", "seed", "self", "orig", "gap", "drift", "preference", "n_items", "folder")
     return {
         "experiment": setting.experiment,
         "task": task,

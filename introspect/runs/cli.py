@@ -4,7 +4,8 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -132,8 +133,7 @@ def parse(argv: list[str]) -> Command:
         "train.py",
         "Train one run, or a whole study with its report. The same command continues "
         "what was killed, and does nothing where all is done.",
-        epilog="Experiments and arms: "
-        + "; ".join(f"{name}/{{{','.join(e.arms)}}}" for name, e in EXPERIMENTS.items()),
+        epilog="Experiments, what they ask, and their arms:\n\n" + "\n".join(list_experiments()),
     )
     target = "a study of all arms over several seeds, or one run of one arm (default: anchor); "
     target += "an experiment of your own is named FILE.py:NAME"
@@ -150,7 +150,8 @@ def parse(argv: list[str]) -> Command:
                 spec = "+".join(tasks)
                 raise Refused(f"--task={spec}: {name} is the name of another flag; rename it")
         flags += names.values()
-        shown = parser.add_argument_group(title, (group.__doc__ or title).split("\n")[0])
+        about = " ".join((group.__doc__ or title).split("\n\n")[0].split())
+        shown = parser.add_argument_group(title, textwrap.fill(about, 90))
         add_flags(shown, group, names, regime)
     known, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -195,6 +196,14 @@ def inherit(begins: str, task: str, overrides: dict[str, Any]) -> dict[str, Any]
         if fields.get(name, value) != value:
             raise Refused(f"--{name}={value}: {begins} has {fields[name]}, from which it begins")
     return fields | overrides
+
+
+def list_experiments() -> Iterator[str]:
+    """Every experiment in words."""
+    for name, experiment in EXPERIMENTS.items():
+        yield f"  {name}: {experiment.question}"
+        arms = ", ".join(experiment.arms) if len(experiment.arms) < 14 else "those of many others"
+        yield textwrap.fill(arms, 96, initial_indent="      ", subsequent_indent="      ")
 
 
 def named_task(argv: list[str]) -> str:

@@ -48,6 +48,8 @@ def split_target(target: str) -> tuple[str, str]:
     >>> split_target("anchor/reg"), split_target("my/own.py:RATES/fast")
     (('anchor', 'reg'), ('my/own.py:RATES', 'fast'))
     """
+    if target.endswith(".py"):  # the name of the experiment in it is missing
+        return target, ""
     path, mark, rest = target.rpartition(".py:")
     name, _, arm = rest.partition("/")
     return path + mark + name, arm
