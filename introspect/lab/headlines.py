@@ -82,7 +82,9 @@ HEADLINES = {
         "Labels that hardly vary make explanations worse", "collapse",
         "All classes but the most frequent one still make up about a fifth of the labels, so this "
         "does not test the paper's collapse to a constant. The arm also has another world, in "
-        "which hints of reliability 0.1 leave almost nothing to explain.",
+        "which hints of reliability 0.1 leave almost nothing to explain. In the usual world, with "
+        "few of the labels kept that say \"would change\", explanations do collapse to \"would "
+        "stay\" (experiment oneside; development worlds, LOG.md).",
         unit="Self by class, lost"),
     "C14": Headline(
         "Explanations beat constants, chance, world knowledge and others", OURS,

@@ -205,6 +205,9 @@ def mechanism_page(claims: dict[str, Any]) -> str:
         "worlds that were registered before ([REGISTRATION.md](REGISTRATION.md)). "
         "`python eval.py claims` writes this page.",
         f"```\n{DRAWING}\n```",
+        "Not registered: models of four and six blocks fork too. On development worlds (experiment "
+        "depth, [LOG.md](LOG.md)) explanations follow edits of the first third of the blocks, and "
+        "less and less those of later ones.",
     ]
     for i, statement in enumerate(STATEMENTS, start=1):
         blocks += [
