@@ -52,9 +52,9 @@ def test_the_table_on_the_first_screen_is_what_the_committed_runs_print():
     assert README.index("<!-- table: anchor -->") < README.index("<!-- command: test -->")
     first = read_lines(BEFORE / "anchor" / "runs.jsonl", {})[0]
     assert (first["arm"], first["seed"]) == ("reg", 0) and "anchor/reg --seed=0" in README
-    assert f"Expect Self {first['self']:.3f} and Orig {first['orig']:.3f}" in README
+    assert first["self"] > first["orig"] and "Self should be above Orig" in README
     gaps = [f"{of['gap']['mean']:+.3f}" for of in committed("anchor", BEFORE)["arms"].values()]
-    assert "Expect gaps of {} and\n{}".format(*gaps) in README
+    assert "Expect gaps near {} and\n{}".format(*gaps) in README
 
 
 def test_the_readme_is_short_and_its_reading_order_is_counted():
