@@ -22,7 +22,7 @@ watch (progress, finite numbers), frequency (what label frequencies alone give),
 (random numbers), checkpoint, restore, files. Four wings stand on it, each on those before:
 
     runs/      makes a run or a study: stages, one run, stacks of runs, a pool of workers,
-               experiments, flags
+               arms and experiments, flags
     report/    says and draws what a study shows
     analysis/  asks a finished run more: single items (ask, notebook), attribution, patching, paths,
                probes, matrix, score, export; times and simulates: bench, calibration
