@@ -1,18 +1,20 @@
 """Archives of runs: what is packed comes back, and nothing else comes out of a stranger's file."""
 
 import io
+import json
 import tarfile
 
 import pytest
 
 from introspect.fields import Refused
-from introspect.files import write_json, write_text
+from introspect.files import write_json, write_lines, write_text
 from introspect.lab.extras import EXTRAS
 from introspect.runs import archive
 from introspect.runs.archive import pack, unpack
 from tests.cases import each
 
 NAME = "hint-0123456789abcdef"
+SAID = {"explanation": "would stay", "current": "would change to B"}
 NAMES = [NAME, "hint+jabberwocky-fedcba9876543210", "task.py:Own-0000000000000000"]
 
 
@@ -25,6 +27,7 @@ def runs(tmp_path):
         write_text(folder / "checkpoints" / "weights.bin", "w" * 1000)
         for kept in archive.KEPT:
             write_json(folder / kept, {"run": number, "file": kept})
+        write_lines(folder / "items.jsonl", [SAID | {"item": f"{number} é"} for _ in range(3)])
     write_json(folders[1] / "readout.json", {"gap": 0.5})
     return folders
 
@@ -45,6 +48,15 @@ def test_what_is_kept_comes_back_and_the_same_runs_give_the_same_bytes(runs, tmp
     before = contents(tmp_path / "runs")
     kept = {path: data for path, data in before.items() if "checkpoints" not in path.parts}
     assert contents(tmp_path / "new") == kept and len(kept) < len(before)
+
+
+def test_of_items_the_words_are_kept_and_not_how_sure_the_models_were(runs, tmp_path):
+    sure = SAID | {"answers": ["A", "B"], "probabilities": [0.7, 0.2], "margins": [0.1]}
+    write_lines(runs[0] / "items.jsonl", [sure, SAID])
+    pack(tmp_path / "a", runs)
+    unpack(tmp_path / "a", tmp_path / "new")
+    lines = (tmp_path / "new" / NAME / "items.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [SAID, SAID]
 
 
 def test_what_is_there_stays(runs, tmp_path):

@@ -1,11 +1,13 @@
 """Finished runs in one file, without checkpoints and caches: small enough for a repository.
 
 A tar file compressed by xz. Its members are RUN/FILE, sorted by world, so that what runs of one
-world have in common is kept once. Unpacked under runs/, each run counts as finished, so that every
-table can be made again without training.
+world have in common is kept once. Of items, only the words are kept, not the probabilities.
+Unpacked under runs/, each run counts as finished, so that every table can be made again without
+training.
 """
 
 import io
+import json
 import lzma
 import re
 import tarfile
@@ -36,10 +38,18 @@ def pack(path: Path, runs: Iterable[Path]) -> None:
             for run in runs:
                 if (run / kept).exists():
                     data = read_bytes(run / kept, MOST_FILE)
+                    data = without_numbers(data) if kept == "items.jsonl" else data
                     member = tarfile.TarInfo(f"{run.name}/{kept}")
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
     replace_bytes(path, lzma.compress(packed.getvalue(), filters=FILTERS))
+
+
+def without_numbers(items: bytes) -> bytes:
+    """Lines of items with what is said and what is true, without how sure the models were."""
+    lines = [json.loads(line) for line in items.splitlines()]
+    kept = ({key: x for key, x in line.items() if isinstance(x, str)} for line in lines)
+    return b"".join(json.dumps(line).encode() + b"\n" for line in kept)
 
 
 def unpack(path: Path, root: Path) -> int:
