@@ -178,6 +178,7 @@ def test_every_table_is_shown_once_with_its_ways(monkeypatch):
 
     monkeypatch.setattr(timing, "time_rounds", tell_times)
     monkeypatch.setattr(bench_ways, "find_best", lambda *_: 1)
+    monkeypatch.setattr(bench_ways, "LONG", (4, 2, 16))
     monkeypatch.setattr(bench_ways, "CURVES", {"cues": [(2, 1, 16), (2, 2, 16)]})
     text = "\n".join(bench.bench([HINT], "cpu", 6))
     titles = [table.splitlines()[0].split(":")[0] for table in text.split("\n\n")[1:]]
@@ -187,6 +188,7 @@ def test_every_table_is_shown_once_with_its_ways(monkeypatch):
         "co-training update",
         "triples",
         "labels",
+        "co-training update",
         *["8 co-training updates"] * 3,
         "language-model step",
         "patching sweep",

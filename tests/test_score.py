@@ -137,7 +137,8 @@ def test_several_runs_have_a_row_each_and_a_matrix(tmp_path, capsys):
         assert set(alone.split("\n\n")[1].splitlines()[1:]) <= {
             row.removeprefix(name).strip() for row in classes.splitlines()}
     heads = ["Self Orig", "gap adjusted gap follows", "drift d preference", "majority, now "
-             "majority, then best constant Self - constant", "class said now then Self Orig part of gap"]
+             "majority, then best constant Self - constant",
+             "class said now then Self Orig part of gap"]
     for block, head in zip((each, gaps, rest, constants, classes), heads):
         assert head in " ".join(block.split("\n")[0].split())
         assert {row.split()[0] for row in block.splitlines()} == {"run", "x", "y"}

@@ -78,7 +78,8 @@ def compared(cfgs: list[Config], device: str, peers: Peers, clock: Clock) -> Ite
         yield bench_ways.compare_cotraining(cfg, device, peers)
         yield bench_ways.compare_triples(cfg, device)
         yield bench_ways.compare_labels(cfg, device, peers, clock)
-    yield bench_ways.compare_sizes(*bench_ways.LONG, device, 32, peers)
+    long = bench_ways.compare_sizes(*bench_ways.LONG, device, 32, peers)
+    yield long._replace(title=f"co-training update: {long.title}")
     for width, batch in ((64, 32), (64, 16), (32, 32)):
         yield compare_stacked(cfgs[0], device, width, batch)
     yield bench_ways.compare_text_steps(cfgs[0], device, peers)
