@@ -207,11 +207,15 @@ def test_many_arms_have_one_picture_and_one_table(tmp_path, with_matplotlib):
     assert list(study["differences"]) == [f"arm-0 - arm-{i}" for i in range(1, 9)]
 
 
-def test_of_eight_arms_each_is_told_of(tmp_path, without_matplotlib):
-    study = write_study(tmp_path, {f"arm-{i}": COUPLED for i in range(8)})
-    text = reports(tmp_path)[0]
-    assert text.count("\n- **arm-") == 8 and len(markdown_tables(text)) > 5
-    assert len(study["differences"]) == 8 * 7 / 2 and "arm-6 - arm-7" in show_study(study)
+def test_of_eight_arms_each_pair_is_compared_and_four_are_told_of_one_by_one(
+    tmp_path, without_matplotlib
+):
+    for n, told in ((4, 4), (5, 0), (8, 0)):
+        study = write_study(tmp_path / str(n), {f"arm-{i}": COUPLED for i in range(n)})
+        text = reports(tmp_path / str(n))[0]
+        assert text.count("\n- **arm-") == told and ("Verdicts: coupling" in text) == (not told)
+        assert len(markdown_tables(text)) > 5 and len(study["differences"]) == n * (n - 1) / 2
+    assert "arm-6 - arm-7" in show_study(study)
 
 
 def test_the_picture_of_a_grid_draws_every_mean_and_interval(

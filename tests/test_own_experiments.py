@@ -18,7 +18,7 @@ from tests.own import ROOT, refusal_of
 from tests.own import SOURCE as TASK
 from tests.tiny import SIZE, STEPS, folder_of
 
-OWN = "mine.py:RATES"
+OWN, FOLDER = "mine.py:RATES", "mine.py=RATES"
 BASE = {f.split("=")[0][2:]: int(f.split("=")[1]) for f in (*SIZE, *STEPS, "--eval_interval=3")}
 SOURCE = f'''\
 from introspect.lab.claim import Claim, gap_claim
@@ -65,7 +65,7 @@ def test_an_experiment_in_a_file_is_found_by_any_path_with_its_fields_as_words(m
     assert experiment.say("drawn") == "draw_seed=5"
     assert [find_experiment(OWN).sets("drawn", seed) for seed in (0, 3)] == [
         {"draw_seed": 5}, {"draw_seed": 8}]
-    assert Setting("./mine.py:RATES", "hint").name.startswith("mine.py:RATES-hint")  # not hidden
+    assert Setting("./mine.py:RATES", "hint").name.startswith("mine.py=RATES-hint")  # not hidden
     assert split_target("a.b/mine.py:RATES/zero/one") == ("a.b/mine.py:RATES", "zero/one")
 
 
@@ -123,12 +123,12 @@ def test_an_own_experiment_runs_in_workers_and_its_claims_are_judged(mine, capsy
     heard = capsys.readouterr()
     assert "mine.py:RATES on weather.py:Weather: 3 arms, seeds 0, 1, 2" in heard.err
     assert "few: a rate of {much} (learning_rate=0.05)" in heard.out
-    rows = read_lines(mine / "out" / OWN / "runs.jsonl", {})
+    rows = read_lines(mine / "out" / FOLDER / "runs.jsonl", {})
     assert [(row["arm"], row["seed"]) for row in rows[:4]] == [
         ("few", 0), ("zero/one", 0), ("drawn", 0), ("few", 1)]
     by_arm = {arm: [r["self"] for r in rows if r["arm"] == arm] for arm in ("few", "zero/one")}
     difference = interval([a - b for a, b in zip(*by_arm.values(), strict=True)])
-    report = (mine / "out" / OWN / "report.md").read_text()
+    report = (mine / "out" / FOLDER / "report.md").read_text()
     assert "| R1 | more Self at a rate |" in report and "R3" not in report
     assert "the phase of the moon" in report and f"python train.py {OWN} " in report
 
@@ -141,7 +141,7 @@ def test_an_own_experiment_runs_in_workers_and_its_claims_are_judged(mine, capsy
     assert f"{difference['mean']:+.3f} [{difference['low']:+.3f}" in r1
     assert r1.endswith("undecided (3 worlds are too few)")
     assert r2.startswith("R2     gap of few") and "2 rows: " in heard.out
-    assert (mine / "out" / OWN / "report.md").read_text() == report
+    assert (mine / "out" / FOLDER / "report.md").read_text() == report
 
     broken = SOURCE.replace('value_difference("few", "zero/one", "self")', 'value("fw", "self")')
     (mine / "broken.py").write_text(broken)
@@ -154,7 +154,7 @@ def test_an_own_experiment_runs_in_workers_and_its_claims_are_judged(mine, capsy
     sung = Path("sang")
     (mine / "mine.py").write_text(f"open({str(sung)!r}, 'w')\n")
     capsys.readouterr()
-    study = ["run", str(mine / "out" / OWN), "--task=weather.py:Weather"]
+    study = ["run", str(mine / "out" / FOLDER), "--task=weather.py:Weather"]
     assert evaluation.main(study) == 0  # measured without the file of the experiment
     assert "The question is in mine.py:RATES." in capsys.readouterr().out and not sung.exists()
     with pytest.raises(Refused, match="would run as a program"):

@@ -7,7 +7,9 @@ import shlex
 from typing import Any
 
 from introspect.report.html import clean, items, table
-from introspect.report.text import count_verdicts, estimate, number, references, task_rows
+from introspect.report.text import (
+    count_verdicts, estimate, number, references, task_rows, word_of,
+)
 from introspect.report.words import GLOSSARY, NAMES
 from introspect.runs.declared import arguments_of
 from introspect.stats import side_of
@@ -29,6 +31,7 @@ CAPTION = (
     "Bold: the mean over seeds, with its 95 % band by Student's t. Thin: single seeds. Dotted: "
     "Orig of a constant explanation."
 )
+MOST_TOLD = 4  # arms that are described one by one
 NO_CURVES = (
     "There are no curves, because matplotlib is not installed. Install the plot extra, "
     'pip install ".[plot]", and write the report again.'
@@ -36,8 +39,11 @@ NO_CURVES = (
 
 
 def findings(study: dict[str, Any]) -> list[str]:
-    """The question, its answer by arm and by pair of arms, and the numbers to remember."""
+    """The question, its answer by arm and by pair of arms, and the numbers to remember; of more
+    arms than one keeps in mind, how many have which verdict."""
     arms = study["arms"]
+    if len(arms) > MOST_TOLD:
+        return count_findings(study)
     seeds = ", ".join(map(str, study["seeds"]))
     what = f"Task {study['task']}. Arms {', '.join(arms)}. Seeds {seeds}."
     ran = f"Runs finished: {len(study['runs'])}; diverged: {len(study['failed'])}."
@@ -67,7 +73,7 @@ def findings(study: dict[str, Any]) -> list[str]:
 
 
 def count_findings(study: dict[str, Any]) -> list[str]:
-    """The question and how many arms have which verdict, for more arms than can be told apart."""
+    """The question and how many arms have which verdict."""
     arms, seeds = study["arms"], ", ".join(map(str, study["seeds"]))
     facts = f"Task {study['task']}. {len(arms)} arms. Seeds {seeds}. {count_verdicts(arms)} "
     facts += f"M0 knows {number(study['m0']['known']['mean'])} of the clear answers. "
@@ -184,25 +190,24 @@ def runs_table(study: dict[str, Any]) -> list[str]:
 
 
 def arms_table(study: dict[str, Any]) -> list[str]:
-    """What each arm is, in words and by its fields or, of a grid, by the values of its dials, with
-    its means on held-out items."""
+    """The means of each arm on held-out items, then what it is, in words and by its fields. The
+    arms of a grid are named by the values of its dials, which say what they are."""
     dialed = study["dialed"]
-    head = ["arm", "what it is", "differs from the defaults in"]
     rows = [
-        [*(next(iter(dialed.values())) if dialed else head), "n", "Self", "Orig", "gap"]
-        + ["adjusted gap", "drift", "preference", "agreement (training)", "majority", "untrained"]
-        + ["verdict"]
+        [*(next(iter(dialed.values())) if dialed else ["arm"]), "n", "Self", "Orig", "gap"]
+        + ["adjusted gap", "verdict", "drift", "preference", "agreement (training)", "majority"]
+        + ["untrained", *([] if dialed else ["what it is", "differs from the defaults in"])]
     ]
     for arm, measures in study["arms"].items():
-        words = [arm, study["words"][arm], study["fields"][arm]]
-        words = [*map(str, dialed[arm].values())] if dialed else words
-        words.append(str(measures["gap"]["n"]))
+        names = [*map(str, dialed[arm].values())] if dialed else [arm]
+        names.append(str(measures["gap"]["n"]))
         gaps = [estimate(measures[key], "gap") for key in ("gap", "adjusted")]
         both = [number(measures[key]["mean"]) for key in ("self", "orig")]
         others = [measures[key] for key in ("drift", "preference")]
         others += [measures["train"]["compatibility"], measures["majority_now"]]
         means = [number(x["mean"]) for x in [*others, measures["untrained"]["self"]]]
-        rows.append([*words, *both, *gaps, *means, measures["verdict"]])
+        words = [] if dialed else [study["words"][arm], study["fields"][arm]]
+        rows.append([*names, *both, *gaps, word_of(measures["verdict"]), *means, *words])
     seeds = ", ".join(map(str, study["seeds"]))
     every = f" Every arm has {study['shared']}." if study["shared"] else ""
     draws = study["draws"]

@@ -18,7 +18,7 @@ from introspect.report.explorer import draw_map
 from introspect.report.figures import curves, dots, inline
 from introspect.report.html import clean, page
 from introspect.report.report import (
-    CAPTION, NO_CURVES, arms_table, background, count_findings, findings, not_controlled, numbers,
+    CAPTION, NO_CURVES, arms_table, background, findings, not_controlled, numbers,
     runs_table, say_made_with, show_examples, tasks_table,
 )
 from introspect.report.summary import MOST_SHOWN, by_world, summarize
@@ -175,7 +175,7 @@ def write_report(out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequenc
     pointer, drawing = write_curves(out, by_arm)
     link, figure = write_figure(out, study, by_arm)
     many = len(by_arm) > MOST_SHOWN
-    above = [f"# {clean(title)}", *(count_findings if many else findings)(study)]
+    above = [f"# {clean(title)}", *findings(study)]
     arms = arms_table(study)
     details = [*numbers(study), *show_examples(shown), *runs_table(study)]
     below = [

@@ -11,7 +11,8 @@ NAMES = {  # measure -> how it is called; GLOSSARY says what it is
     "behavior_drift_without_cue": "behavior drift, without cue",
 }
 GLOSSARY = {
-    "M0": "the model before explanation training. It never changes.",
+    "M0": "the model before explanation training; with --from, that of the run named there. It "
+    "never changes.",
     "cue": "the part of a prompt that can be left out. An item is one prompt with its cue.",
     "label": "E(M): how the answer of a model M changes when the cue is left out, read off its "
     "answers with and without it. E(M0) is frozen before training and never refreshed. Settings "
@@ -31,7 +32,7 @@ GLOSSARY = {
     "behavior drift": "share of items that M answers unlike M0, with the cue or without it.",
     "majority": "what a constant explanation can get: the share of the most frequent E(M) as Self, "
     "of the most frequent E(M0) as Orig.",
-    "untrained": "Self and Orig before the first update, when M is still M0.",
+    "untrained": "Self and Orig before the first update of this run, when M is still M0.",
     "clear answers": "those to prompts without a cue of which an ideal model is fairly sure.",
     "held out": "items of subjects without labels in training. Labels of training items can be "
     "memorized, so verdicts are on held-out ones.",

@@ -63,7 +63,7 @@ class Setting(NamedTuple):
         words = [experiment, *([] if usual == self.task else [self.task])]
         words += [f"seed{seed}"] if seed else []
         words += [f"{name}={value}" for name, value in sorted((overrides or {}).items())]
-        name = "-".join(words).replace("/", "_")
+        name = "-".join(words).replace("/", "_").replace(":", "=")  # some systems forbid them
         return name if len(name) <= 120 else f"{name[:100]}-{digest(name)[:12]}"
 
 
