@@ -101,6 +101,17 @@ def untouched(runs):
     return np.mean(sides) if sides else float("nan")
 
 
+def crossed(runs):
+    """The agreement at which the gap first falls to 0, as more words are turned."""
+    arms = ["reg", *(f"turned-0.{tenth}" for tenth in (1, 2, 3, 4))]
+    gaps = [own(runs, arm, "gap") for arm in arms]
+    for i in range(1, len(arms)):
+        if gaps[i - 1] > 0 >= gaps[i]:
+            agree = [own(runs, arm, "train", "compatibility") for arm in arms[i - 1 : i + 1]]
+            return np.interp(0, gaps[i - 1 : i + 1][::-1], agree[::-1])
+    return float("nan")
+
+
 def shuffled_sides(runs):
     decided = [s["explanation"] == r["current"] for s, r in items_of(runs, "shuffled", "reg")
                if r["current"] != r["original"]
@@ -147,6 +158,7 @@ WORDS = {  # measured -> the same number, written by the test
         lambda r, arm=arm: own(r, arm, "self") - own(r, arm, "controls", "own")
         for arm in ("share-1.0", "seed", "order", "depth", "at-0.95", "at-0.85", "at-0.6")},
     "gap on words that are not turned, turned-0.4": untouched,
+    "agreement at which the gap is 0": crossed,
     **{f"gap where labels agree, {arm}":
         lambda r, arm=arm: agreed(r, arm) for arm in ("at-0.95", "at-0.85", "at-0.6")},
     "tracking, strength-1.0": tracked,
