@@ -2,6 +2,7 @@
 
 import io
 import json
+import lzma
 import tarfile
 
 import pytest
@@ -48,6 +49,18 @@ def test_what_is_kept_comes_back_and_the_same_runs_give_the_same_bytes(runs, tmp
     before = contents(tmp_path / "runs")
     kept = {path: data for path, data in before.items() if "checkpoints" not in path.parts}
     assert contents(tmp_path / "new") == kept and len(kept) < len(before)
+
+
+def test_an_archive_that_holds_the_runs_stays_and_any_other_is_replaced(runs, tmp_path):
+    pack(tmp_path / "a", runs)
+    right = (tmp_path / "a").read_bytes()
+    other_filters = lzma.compress(lzma.decompress(right), preset=0)
+    for before, after in ((other_filters, other_filters), (b"no archive", right)):
+        (tmp_path / "a").write_bytes(before)
+        pack(tmp_path / "a", runs)
+        assert (tmp_path / "a").read_bytes() == after
+    pack(tmp_path / "a", runs[:1])
+    assert (tmp_path / "a").read_bytes() not in (right, other_filters)
 
 
 def test_of_items_the_words_are_kept_and_not_how_sure_the_models_were(runs, tmp_path):

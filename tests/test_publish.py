@@ -101,11 +101,7 @@ def test_the_page_of_claims_has_every_row_below_its_claim_and_quotes_the_rule():
 
 def test_the_readme_has_one_row_a_claim_and_it_is_the_declared_one():
     head, *rows = cells_of(readme_table(TABLE))
-    assert [r[0] for r in rows] == [
-        "[C5](data/results/CLAIMS.md#c5)",
-        "[C15](data/results/CLAIMS.md#c15)",
-        "[N1](data/results/CLAIMS.md#n1)",
-    ]
+    assert [r[0] for r in rows] == ["C5", "C15", "N1"]
     assert rows[0][3:] == ["gap +0.110 [+0.101, +0.119]", "supported", "1/1"]
     assert [r[-1] for r in rows[1:]] == ["0/1", "0/1"]
     two = [{"name": "C8", "measured": m} for m in ("first", HEADLINES["C8"].main)]
@@ -157,8 +153,8 @@ def test_a_study_lists_every_run_and_says_how_to_get_it(found, tmp_path):
     for part in ("python eval.py experiment noise", "label_noise=0.3", "torch 2"):
         assert part in text
     assert EXPERIMENTS["noise"].question in text and "loss is not finite" in text
-    row = f"| reg | {EXPERIMENTS['noise'].say('reg')} | the defaults | 3 | 0.710 | 0.500 | "
-    assert row + "+0.210 [+0.185, +0.235] |" in text
+    assert "| reg | 3 | 0.710 | 0.500 | +0.210 [+0.185, +0.235] |" in text
+    assert f" | {EXPERIMENTS['noise'].say('reg')} | the defaults |\n" in text
     assert "| 0.400 | 0.200 |" in text and FAMILY_WORDS in text
     assert "undecided (interval includes 0)" in text and "## Not controlled" in text
 

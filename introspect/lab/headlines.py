@@ -40,12 +40,15 @@ HEADLINES = {
         "gap therefore mixes words on which explanations repeat the shifted labels with words on "
         "which they still follow the model; it is 0 where the two kinds cancel, so where that is "
         "decides nothing."),
-    "C5": Headline("Coupling survives labels that are wrong at random", "survives"),
+    "C5": Headline(
+        "Coupling survives labels that are wrong at random", "survives",
+        "The row about 70 % asks whether the gap is smaller than 0.03, not whether it is 0."),
     "C6": Headline(
-        "Coupling survives labels of an earlier checkpoint", "survives",
+        "Coupling survives labels of a nearly trained checkpoint", "survives",
         "Orig is agreement with the labels of the checkpoint, which differ from M0's before any "
         "training. Past is agreement with M0's own labels. Where the checkpoint had M0's label, "
-        "Orig and Past are the same."),
+        "Orig and Past are the same. How early the paper's checkpoint was is unknown to us: labels "
+        "of one at 60 % of M0's training end the gap, and reverse it even where they are M0's."),
     "C7": Headline(
         "Coupling survives labels of another model", "at 100 %",
         "Orig is agreement with the donor's labels, which differ from M0's before any training, so "
@@ -76,7 +79,8 @@ HEADLINES = {
     "C11": Headline(
         "Coupling needs room: high-rank adapters have it", "from rank 96",
         "Labels drift at rank 1 nearly as much as at rank 16, so want of drift does not explain "
-        "the small gap there. All ranks have one learning rate."),
+        "the small gap there. All ranks have one learning rate; at a higher one rank 1 had a gap "
+        "on two development worlds (experiment room, LOG.md)."),
     "C12": Headline("A higher learning rate widens the gap", "widens", unit="gap, high - low"),
     "C13": Headline(
         "Labels that hardly vary make explanations worse", "collapse",

@@ -43,7 +43,8 @@ STATEMENTS = (
         "Self and Orig again."),
     Statement(
         "Errors that no reading of the recall can produce average out; errors that can be read off "
-        "words or weights are learned, on the words concerned.",
+        "words are learned, on the words concerned. Labels of an early checkpoint teach another "
+        "reading for all facts, also for those whose labels are M0's.",
         ("C4 gap on words", "C5 gap of noise-0.5", "C6 gap where", "C7 Self - Past"),
         "Errors on some words had ended the gap on other words too, or labels of a donor, whose "
         "guesses cannot be read off M0, cost more than those of a checkpoint.",
@@ -60,7 +61,8 @@ STATEMENTS = (
         "The weight change of a run, added to an M0 with edited facts, did not explain the edits.",
         "Add the weight difference of explanation training to another fine-tune of the base."),
     Statement(
-        "Where there is no room to change the reading, there is no gap, though labels drift.",
+        "Where there is little room to change the reading, there is next to no gap, though labels "
+        "drift.",
         ("C11 gap",),
         "Adapters of rank 1 coupled like those of rank 64.",
         "Vary rank and rate together."),

@@ -33,7 +33,7 @@ OBJECTIONS = (
               ("C2 gap of noreg", "C2 gap, refitted", "C14 gap, reg - shuffled"),
               "whether an objective to predict oneself would add to it"),
     Objection("No numbers, no code: how much noise is tolerated?", ("C5",),
-              "noise at 8B; at 0.5 explanations are hardly truer than the best constant one"),
+              "noise at 8B; at 0.5 Self is little above that of the best constant explanation"),
     Objection("Labels of another family are the strongest evidence, but tasks are structured and "
               "their perturbations clean.",
               ("C7 gap of share-1.0", "C7 Self - Past, share-1.0"),

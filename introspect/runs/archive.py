@@ -42,7 +42,16 @@ def pack(path: Path, runs: Iterable[Path]) -> None:
                     member = tarfile.TarInfo(f"{run.name}/{kept}")
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
-    replace_bytes(path, lzma.compress(packed.getvalue(), filters=FILTERS))
+    if not holds(path, packed.getvalue()):  # compressing takes a hundred times as long as this
+        replace_bytes(path, lzma.compress(packed.getvalue(), filters=FILTERS))
+
+
+def holds(path: Path, packed: bytes) -> bool:
+    """Whether an archive is there and holds just these bytes."""
+    try:
+        return lzma.decompress(read_bytes(path, MOST_PACKED)) == packed
+    except (Refused, lzma.LZMAError):
+        return False
 
 
 def without_numbers(items: bytes) -> bytes:
