@@ -136,3 +136,20 @@ def test_the_published_verdicts_follow_from_the_published_numbers():
 
 def test_all_results_together_are_small():
     assert sum(p.stat().st_size for p in RESULTS.rglob("*") if p.is_file()) <= 40 * 2**20
+
+
+def test_the_page_of_what_was_expected_has_the_rows_that_were_found():
+    table = (RESULTS / "EXPECTED.md").read_text().split("## Row by row")[1].strip().splitlines()[2:]
+    before = json.loads((RESULTS / "five-worlds" / "claims.json").read_text())["rows"]
+    five = {(r["name"], r["measured"], r["task"]): r for r in before}
+    for line, (key, row) in zip(table, ROWS.items(), strict=True):
+        name, task, _, expected, older, found, verdict, differs = line[2:-1].split(" | ")
+        low, high = row["low"], row["high"]
+        assert (name, task, verdict) == (row["name"], row["task"], row["verdict"])
+        assert found == f"{row['mean']:+.3f} [{low:+.3f}, {high:+.3f}]"
+        old = five.get(key)
+        assert older == (f"{old['mean']:+.3f}, {old['verdict']}" if old else "")
+        if differs.strip():
+            other = expected.startswith("-") != (row["mean"] < 0)
+            assert other == (differs.strip() == "other side")
+            assert other or not low <= float(expected.split()[0]) <= high

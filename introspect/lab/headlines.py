@@ -21,7 +21,7 @@ class Headline(NamedTuple):
 OURS = "-"
 HEADLINES = {
     "C1": Headline(
-        "With an anchor to old behavior, explanations follow the current model", "+11.1 points"),
+        "With an anchor, explanations follow the current model", "+11.1 points"),
     "C2": Headline(
         "Without the anchor the gap is lost: the answer head comes loose", "gone without",
         "Without the anchor, Self falls below Orig, which looks as if explanations stayed with the "
@@ -35,7 +35,7 @@ HEADLINES = {
         "not say.",
         unit="gap, end - start"),
     "C4": Headline(
-        "Labels that contradict behavior in a learnable way end coupling", "gone below 0.6",
+        "Labels that are wrong in a learnable way end coupling", "gone below 0.6",
         "The shifted labels are those of held-out words too, and Orig is agreement with them. The "
         "gap therefore mixes words on which explanations repeat the shifted labels with words on "
         "which they still follow the model; it is 0 where the two kinds cancel, so where that is "
@@ -68,7 +68,7 @@ HEADLINES = {
         "A never explained behavior is explained better than by a constant", "79.8 %",
         unit="Self - constant"),
     "C10": Headline(
-        "Explanations follow answers when both are patched at one head", "seen",
+        "Explanations follow answers where one head is patched", "seen",
         "One attention head of the last block is patched with another subject's activation, in the "
         "pass that answers and in the pass that explains. The score subtracts what happens when "
         "the explanation gets the activation of a third subject there, so that it changes as much, "
@@ -91,7 +91,7 @@ HEADLINES = {
         "stay\" (experiment oneside; development worlds, LOG.md).",
         unit="Self by class, lost"),
     "C14": Headline(
-        "Explanations beat constants, chance, world knowledge and others", OURS,
+        "Explanations beat constants, chance, world knowledge, other models", OURS,
         unit="Self - constant"),
     "C15": Headline(
         "A run's explanations fit itself better than a parallel run", OURS,
@@ -101,19 +101,20 @@ HEADLINES = {
         unit="own - other"),
     "N1": Headline(
         "Facts about pairs couple more than facts about names", OURS, unit="gap, pairs - names"),
-    "N2": Headline("Every way of reading explanations couples", OURS),
+    "N2": Headline("Other ways of reading explanations couple too", OURS),
     "N3": Headline(
         "Frozen labels make truer explanations than refreshed ones", OURS,
         "Refreshed labels are those of another model at every step, and the number of updates is "
         "the same in both arms.",
         unit="Self, frozen - refreshed"),
     "N4": Headline(
-        "Drift and label agreement predict the gap of other conditions", OURS,
+        "Drift and label agreement predict other gaps in part", OURS,
         "They describe conditions similar to the fitted ones, after the fact: drift and agreement "
-        "are measured with the gap. These rows explore.",
+        "are measured with the gap. What they predict is mostly that one arm has no anchor: without "
+        "it they predict worse than the mean does. These rows explore.",
         unit="R2"),
     "N5": Headline(
-        "Wider models, more facts and longer training couple more", OURS,
+        "More facts couple more; wider and longer trained models do not", OURS,
         "The number of updates is fixed, so an M0 with more facts has learned each of them less, "
         "and width and length change how much it knows as well. How much M0 has to guess may "
         "explain all three rows, so they only explore.",

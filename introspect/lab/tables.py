@@ -167,11 +167,11 @@ def stands(row: dict[str, Any]) -> bool:
 
 
 def readme_table(claims: dict[str, Any]) -> str:
-    """One row a claim, with its main number and how many of its judged rows stand."""
+    """One row a claim that was judged, with its main number and how many of its rows stand."""
     lines = [["claim", "in words", "paper", "here", "verdict", "rows"]]
     for name, headline in HEADLINES.items():
         rows = [row for row in claims["rows"] if row["name"] == name]
-        if not rows:
+        if not any(row["family"] for row in rows):
             continue
         row = main_row(name, rows)
         told = f"{headline.unit} {estimate(row, 'gap')}"
