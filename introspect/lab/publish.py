@@ -96,9 +96,10 @@ def log(path: Path, rows: Sequence[Row], seeds: Sequence[int], command: str) -> 
     ]
     for i, name in enumerate(dict.fromkeys(row["name"] for row in dicts)):
         row = main_row(name, dicts)
+        negative = " (negative)" if row["family"] and not stands(row) else ""
         lines.append(
             f"{'       ' if i else 'Saw:   '}{name}, {row_label(row)}: "
-            f"{estimate(row, 'gap')}, {row['verdict']}{'' if stands(row) else ' (negative)'}"
+            f"{estimate(row, 'gap')}, {row['verdict']}{negative}"
         )
     body = "\n".join([*lines, "So:    " + count_verdicts(dicts)])
     if body in text:
