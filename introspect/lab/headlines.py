@@ -35,7 +35,7 @@ HEADLINES = {
         "not say.",
         unit="gap, end - start"),
     "C4": Headline(
-        "Labels that are wrong in a learnable way end coupling", "gone below 0.6",
+        "Labels wrong in a learnable way are learned: the gap turns", "gone below 0.6",
         "The shifted labels are those of held-out words too, and Orig is agreement with them. The "
         "gap therefore mixes words on which explanations repeat the shifted labels with words on "
         "which they still follow the model; it is 0 where the two kinds cancel, so where that is "
@@ -62,13 +62,13 @@ HEADLINES = {
         "as long on an objective that asks for nothing. Further training moves items as well, near "
         "ties, and explanations follow those best. The last rows say how far the objective moves "
         "labels; where it is less than 0.15 there is little to track.",
-        unit="siding gained", main="tracking, strength-1.0",
+        unit="new - old label, gained", main="tracking, strength-1.0",
         why="the gap shows only that coupling survives"),
     "C9": Headline(
         "A never explained behavior is explained better than by a constant", "79.8 %",
         unit="Self - constant"),
     "C10": Headline(
-        "Explanations follow answers where one head is patched", "seen",
+        "One head patched in both passes moves both alike", "seen",
         "One attention head of the last block is patched with another subject's activation, in the "
         "pass that answers and in the pass that explains. The score subtracts what happens when "
         "the explanation gets the activation of a third subject there, so that it changes as much, "
@@ -77,13 +77,13 @@ HEADLINES = {
         "come loose (C2), so that row only explores.",
         unit="score"),
     "C11": Headline(
-        "Coupling needs room: high-rank adapters have it", "from rank 96",
+        "Adapters of high rank couple more than those of rank 1", "from rank 96",
         "Labels drift at rank 1 nearly as much as at rank 16, so want of drift does not explain "
         "the small gap there. All ranks have one learning rate; at a higher one rank 1 had a gap "
         "on two development worlds (experiment room, LOG.md)."),
     "C12": Headline("A higher learning rate widens the gap", "widens", unit="gap, high - low"),
     "C13": Headline(
-        "Labels that hardly vary make explanations worse", "collapse",
+        "Where labels hardly vary, explanations are worse", "collapse (not tested)",
         "All classes but the most frequent one still make up about a fifth of the labels, so this "
         "does not test the paper's collapse to a constant. The arm also has another world, in "
         "which hints of reliability 0.1 leave almost nothing to explain. In the usual world, with "
@@ -91,10 +91,10 @@ HEADLINES = {
         "stay\" (experiment oneside; development worlds, LOG.md).",
         unit="Self by class, lost"),
     "C14": Headline(
-        "Explanations beat constants, chance, world knowledge, other models", OURS,
+        "Explanations beat constants, chance and other models", OURS,
         unit="Self - constant"),
     "C15": Headline(
-        "A run's explanations fit itself better than a parallel run", OURS,
+        "A run's explanations fit that run better than a parallel one", OURS,
         "Two runs of one M0 may drift alike. The third row counts only items whose label one run "
         "changed and the other kept: explanations that followed a common drift would not prefer "
         "the new label there.",
@@ -110,8 +110,8 @@ HEADLINES = {
     "N4": Headline(
         "Drift and label agreement predict other gaps in part", OURS,
         "They describe conditions similar to the fitted ones, after the fact: drift and agreement "
-        "are measured with the gap. What they predict is mostly that one arm has no anchor: without "
-        "it they predict worse than the mean does. These rows explore.",
+        "are measured with the gap. What they predict is mostly that one arm has no anchor: "
+        "without it they predict worse than the mean does. These rows explore.",
         unit="R2"),
     "N5": Headline(
         "More facts couple more; wider and longer trained models do not", OURS,
@@ -120,7 +120,7 @@ HEADLINES = {
         "explain all three rows, so they only explore.",
         unit="gap, wide - narrow"),
     "N6": Headline(
-        "Explanations follow edits made before the fork, not behind it", OURS,
+        "Explanations follow edits of the first block, not of the second", OURS,
         "After explanation training, answers of held-out subjects are edited in the weights of one "
         "block. In two blocks, what answers and explanations share ends early in the second one. "
         "Only subjects that follow their cues and are explained rightly are edited.",

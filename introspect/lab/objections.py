@@ -12,7 +12,7 @@ class Objection(NamedTuple):
 OBJECTIONS = (
     Objection("Shared drift, not self-reading: labels of a model that drifted alike match as well.",
               ("C15",),
-              "whether explanations read the answer or both read one recall; other recipes"),
+              "what exactly explanations and answers share; other recipes"),
     Objection("A reader of equal cost, with the same access and labels, does as well.",
               ("C14 gap, own",), "readers that are not linear"),
     Objection("It is response bias: one class has become frequent.",

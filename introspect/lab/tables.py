@@ -176,7 +176,9 @@ def readme_table(claims: dict[str, Any]) -> str:
         row = main_row(name, rows)
         told = f"{headline.unit} {estimate(row, 'gap')}"
         kept = f"{sum(map(stands, rows))}/{sum(row['family'] > 0 for row in rows)}"
-        lines.append([name, headline.says, headline.paper, told, row["verdict"], kept])
+        n_against = sum(row["verdict"].startswith("contradicted") for row in rows)
+        verdict = row["verdict"] + f", {n_against} contradicted" * bool(n_against)
+        lines.append([name, headline.says, headline.paper, told, verdict, kept])
     return table(lines)
 
 
