@@ -19,7 +19,6 @@ LISTED = re.findall(r"^(python .*?|torchrun .*?)(?:\s+#.*)?$", "".join(blocks("s
 ELSEWHERE = {  # commands that take minutes however small models are -> who runs them
     "python -m introspect.single": "test_single.py",
     "python -m introspect.lesson": "test_lesson.py",
-    "python eval.py claims": "scenarios.py",
     "python eval.py bench": "test_bench.py",
     "python eval.py calibrate": "test_calibration_rules.py",
     "torchrun --nproc_per_node=4 eval.py claims": "test_share.py",

@@ -149,7 +149,7 @@ def test_many_arms_have_all_their_pairs_in_the_table_alone(tmp_path):
     text = reports(tmp_path)[0]
     names = [row[0] for row in markdown_tables(text)[1]]
     assert sum(" - " in name for name in names) == 10
-    assert "- **kl=0 - kl=1" not in text and "- **kl=4: " in text
+    assert "- **kl=" not in text  # of more than four arms, none is told of by itself
 
 
 def test_where_nothing_moved_there_is_no_preference(tmp_path):
