@@ -31,7 +31,7 @@ CAPTION = (
     "Bold: the mean over seeds, with its 95 % band by Student's t. Thin: single seeds. Dotted: "
     "Orig of a constant explanation."
 )
-MOST_TOLD = 4  # arms that are described one by one
+MOST_TOLD = 4  # arms of a study that are described one by one, each in a paragraph
 NO_CURVES = (
     "There are no curves, because matplotlib is not installed. Install the plot extra, "
     'pip install ".[plot]", and write the report again.'

@@ -165,7 +165,7 @@ def write_readme(
 def write_report(out: Path, study: dict[str, Any], by_arm: Arms, claims: Sequence[str]) -> None:
     """report.md, report.html with its map, and their figures.
 
-    Of many arms there is one picture and one table of arms; they are not described one by one.
+    Of many arms there is one picture and one table of arms, without numbers of single runs.
     """
     title = f"Introspective coupling: {study['experiment']} on {study['task']}"
     shown = {}

@@ -10,7 +10,7 @@ from introspect.runs.experiment import world_of
 from introspect.stats import interval, verdict
 
 ABILITY = ("known", "changed")
-MOST_SHOWN = 8  # arms of a study that are compared in pairs and described one by one
+MOST_SHOWN = 8  # arms of a study that are all compared in pairs, with curves and examples
 
 
 def intervals(rows: list[dict[str, Any]], keys: Iterable[str]) -> dict[str, Any]:

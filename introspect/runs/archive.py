@@ -27,7 +27,8 @@ MOST_FILE, MOST_PACKED, MOST_FILES = 32 << 20, 64 << 20, 20_000  # bytes, bytes,
 
 
 def pack(path: Path, runs: Iterable[Path]) -> None:
-    """Write these folders of finished runs; the same folders in the same order give the same bytes.
+    """Write these folders of finished runs, unless `path` holds just them; the same folders in the
+    same order give the same bytes.
 
     Args:
         runs: best with those of one world beside each other.
