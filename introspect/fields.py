@@ -88,7 +88,17 @@ def assignments(text: str, kinds: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def initials(name: str) -> str:
+    return "".join(word[:1] for word in name.lstrip("-").split("_"))
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
-    """" (did you mean X?)" where a valid name is close."""
-    close = difflib.get_close_matches(name, list(names), n=1)
+    """" (did you mean X?)" where a valid name is close, or has these initials.
+
+    >>> nearest("--lr", ["--n_layer", "--learning_rate"])
+    ' (did you mean --learning_rate?)'
+    """
+    names = list(names)
+    close = [full for full in names if initials(full) == name.lstrip("-")]
+    close += difflib.get_close_matches(name, names, n=1)
     return f" (did you mean {close[0]}?)" if close else ""

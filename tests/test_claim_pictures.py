@@ -39,7 +39,19 @@ def test_the_overview_shows_the_declared_rows_in_words():
     assert [row["name"] for _, _, row in rows] == ["C5", "C15"]  # N1 is not among them
     texts = texts_of(overview(rows))
     words = {f"C5 {HEADLINES['C5'].says}", CLAIM.says, "+0.110"}
-    assert words | {"as claimed, but at 5 % only"} <= texts
+    assert words | {"as claimed, survives correction for all rows"} <= texts
+    assert not texts & {"as claimed, but at 5 % only", "against the claim"}  # no row is
+
+
+def test_the_overview_shows_what_is_against_a_claim_below_its_main_row():
+    pytest.importorskip("matplotlib")
+    [main] = [row for row in TABLE["rows"] if row["name"] == "C5"]
+    others = [main | {"says": text, "measured": text, "verdict": text}
+              for text in ("contradicted", "undecided (interval includes 0)", "supported")]
+    rows = overview_rows(TABLE | {"rows": [*TABLE["rows"], *others]})
+    assert [row["says"] for _, _, row in rows][:2] == [CLAIM.says, "contradicted"]
+    assert [row["name"] for _, _, row in rows] == ["C5", "C5", "C15"]
+    assert {"against the claim", "C5 but not in this row"} <= texts_of(overview(rows))
 
 
 def test_arms_of_a_figure_are_named_in_words_where_there_are_some():

@@ -66,6 +66,16 @@ def test_a_run_without_its_checkpoint_or_its_labels_is_refused(whole, tmp_path):
         load_run(whole, config, tmp_path / "cache", "cpu")
 
 
+def test_a_checkpoint_that_is_cut_short_is_refused_and_kept(whole, tmp_path):
+    config = config_of(read_json(whole / "config.json", {}))
+    shutil.copytree(whole, tmp_path / "cut")
+    for file in (tmp_path / "cut").glob("checkpoints/*/state.pt"):
+        file.write_bytes(file.read_bytes()[:99])
+    with pytest.raises(Refused, match="cut short or of another model: remove them to begin again"):
+        load_run(tmp_path / "cut", config, whole.parents[1] / "cache", "cpu")
+    assert file.read_bytes()
+
+
 def test_a_checkpoint_has_more_bytes_than_its_configuration_needs_at_least(whole):
     """Also where the adapters of a configuration are never made."""
     config = config_of(read_json(whole / "config.json", {}))

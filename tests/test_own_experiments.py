@@ -81,7 +81,7 @@ def test_its_task_seeds_and_base_are_used_and_the_flags_are_those_of_its_task(mi
 
 
 WRONG = [  # what is replaced in the file, by what, what is asked for, what the line says
-    ("", "", "mine.py:RATE", ["the file must have an Experiment RATE"]),
+    ("", "", "mine.py:RATE", ["the file must have an Experiment RATE; it has RATES"]),
     ("", "", "mine.py:CLAIMS", ["must have an Experiment CLAIMS"]),
     ("", "", "mine.py", ["must be named with its file, as FILE.py:NAME"]),
     ("", "", "yours.py:RATES", ["yours.py must be a Python file that is there"]),

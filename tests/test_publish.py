@@ -102,7 +102,7 @@ def test_the_page_of_claims_has_every_row_below_its_claim_and_quotes_the_rule():
 def test_the_readme_has_one_row_a_claim_and_it_is_the_declared_one():
     head, *rows = cells_of(readme_table(TABLE))
     assert [r[0] for r in rows] == ["C5", "C15", "N1"]
-    assert rows[0][3:] == ["gap +0.110 [+0.101, +0.119]", "supported", "1/1"]
+    assert rows[0][3:] == ["gap at 30 % +0.110 [+0.101, +0.119]", "supported", "1/1"]
     assert [r[-1] for r in rows[1:]] == ["0/1", "0/1"]
     two = [{"name": "C8", "measured": m} for m in ("first", HEADLINES["C8"].main)]
     assert main_row("C8", two) == two[1]

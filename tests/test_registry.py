@@ -83,7 +83,7 @@ FILE_WRONG = [  # what is replaced in the file, by what, and what the line has t
     ),
     ("\n@dataclass", "\n1 / 0\n@dataclass", "weather.py, line {line}: ZeroDivisionError: division"),
     ("\n@dataclass", "\nraise OSError('a\\n b')\n@dataclass", "line {line}: OSError: a b"),
-    ("class Weather", "class Whether", "weather.py must have a dataclass Weather"),
+    ("class Weather", "class Whether", "must have a dataclass Weather; it has Whether"),
     (
         "class Weather:",
         "class Whether:\n    pass\n\n\nWeather = 3\n\n\nclass Other:",

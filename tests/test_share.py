@@ -90,6 +90,17 @@ def test_two_shares_one_after_the_other_end_as_one_process(alone, tmp_path, monk
     assert results(out) == alone
 
 
+def test_a_process_without_runs_says_what_must_be_the_same(tmp_path, monkeypatch, capsys):
+    """As in an array of which every task has another --seed, which shares nothing."""
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "3")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    with pytest.raises(Unfinished, match="2 runs of other processes are missing"):
+        train.main(["anchor", *TINY, "--seed=1", "--seeds=1", f"--out_dir={tmp_path}"])
+    said = capsys.readouterr().err
+    assert "process 1 of 3 has 0 of 2 runs; " in said
+    assert "all need the same --seed and --seeds" in said
+
+
 @pytest.mark.reliability
 @pytest.mark.parametrize("size", [2, 4])
 def test_processes_side_by_side_one_of_them_killed_end_as_one_process(alone, tmp_path, size):

@@ -73,6 +73,13 @@ def test_show_run_says_what_its_interval_allows(change, meaning):
     assert ("n/a" in text) == ("preference" in change)
 
 
+@pytest.mark.parametrize("now, then", [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
+def test_show_run_says_what_a_constant_explanation_reaches_too(now, then):
+    text = show_run(result_of("reg", 0, 0.2) | {"majority_now": now, "majority": then})
+    assert ("A constant explanation gets no less Self (1.000)." in text) == (now == 1)
+    assert ("A constant explanation gets no less Orig (1.000)." in text) == (then == 1)
+
+
 def test_show_study_reads_what_the_file_holds(two_arms, tmp_path):
     """Numbers survive the way through result.json."""
     assert show_study(read_json(tmp_path / "result.json", {})) == show_study(two_arms)

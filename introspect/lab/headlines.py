@@ -42,13 +42,15 @@ HEADLINES = {
         "decides nothing."),
     "C5": Headline(
         "Coupling survives labels that are wrong at random", "survives",
-        "The row about 70 % asks whether the gap is smaller than 0.03, not whether it is 0."),
+        "The row about 70 % asks whether the gap is smaller than 0.03, not whether it is 0.",
+        unit="gap at 30 %"),
     "C6": Headline(
         "Coupling survives labels of a nearly trained checkpoint", "survives",
         "Orig is agreement with the labels of the checkpoint, which differ from M0's before any "
         "training. Past is agreement with M0's own labels. Where the checkpoint had M0's label, "
         "Orig and Past are the same. How early the paper's checkpoint was is unknown to us: labels "
-        "of one at 60 % of M0's training end the gap, and reverse it even where they are M0's."),
+        "of one at 60 % of M0's training end the gap, and reverse it even where they are M0's.",
+        unit="gap at 95 %"),
     "C7": Headline(
         "Coupling survives labels of another model", "at 100 %",
         "Orig is agreement with the donor's labels, which differ from M0's before any training, so "

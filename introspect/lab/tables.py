@@ -67,7 +67,7 @@ def correction(families: dict[str, int]) -> str:
     if not families:
         return (
             "No correction for many rows was made, since only some of the experiments were judged. "
-            "`python eval.py claims` judges all of them together."
+            "`python eval.py claims` judges all of ours together."
         )
     sizes = "; ".join(f"{n} about {FAMILIES[int(family)]}" for family, n in families.items())
     return (
@@ -236,10 +236,17 @@ def row_label(row: dict[str, Any]) -> str:
 
 
 def overview_rows(claims: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
-    """(claim in words, number in words, main row) of the claims that the README's picture shows."""
-    there = {row["name"] for row in claims["rows"]}
-    rows = [main_row(name, claims["rows"]) for name in OVERVIEW if name in there]
-    return [(f"{row['name']}  {HEADLINES[row['name']].says}", row["says"], row) for row in rows]
+    """(claim in words, number in words, row) for the README's picture: the main row of each of its
+    claims, then the rows of it that are contradicted."""
+    shown = []
+    for name in OVERVIEW:
+        of_claim = [row for row in claims["rows"] if row["name"] == name]
+        against = [row for row in of_claim if row["verdict"].startswith("contradicted")]
+        if of_claim:
+            main = main_row(name, claims["rows"])
+            shown.append((f"{name}  {HEADLINES[name].says}", main["says"], main))
+            shown += [(f"{name}  but not in this row", row["says"], row) for row in against]
+    return shown
 
 
 def show(rows: Sequence[Row]) -> str:

@@ -151,7 +151,7 @@ def dots(arms: dict[str, list[dict]], words: dict[str, str] = {}) -> str | None:
         panel.set_axisbelow(True)
     now, then, constant = COLORS["self"], COLORS["orig"], "#777777"
     kinds = [("o", now, now, "Self: labels of the model now (pale: single seeds)")]
-    kinds += [("o", then, then, "Orig: labels trained on")]
+    kinds += [("o", then, then, "Orig: frozen labels, before random noise")]
     explain(figure, [*kinds, ("|", constant, constant, "Self of the best constant")])
     return svg_of(figure)
 
@@ -227,8 +227,8 @@ def forest(groups: dict[str, list[dict[str, Any]]]) -> str | None:
 
 @in_our_look
 def overview(rows: list[tuple[str, str, dict[str, Any]]]) -> str | None:
-    """An SVG file with one row a claim: its words, what the number is, the number and its interval
-    beside zero.
+    """An SVG file with a line for each row: the claim in words, what the number is, the number and
+    its interval beside zero.
 
     Args:
         rows: (claim in words, number in words, row as claims.json has it).
@@ -247,7 +247,8 @@ def overview(rows: list[tuple[str, str, dict[str, Any]]]) -> str | None:
     panel.set(yticks=[], ylim=(len(rows) - 0.4, -0.6))
     panel.spines["left"].set_visible(False)
     panel.set_xlabel("gap = Self - Orig, or the difference named, with 95 % interval", fontsize=8)
-    explain(figure, LOOKS)
+    seen = {look_of(row["verdict"]) for _, _, row in rows}
+    explain(figure, [look for look in LOOKS if look[1:3] in seen])
     return svg_of(figure)
 
 

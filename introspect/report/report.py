@@ -8,7 +8,7 @@ from typing import Any
 
 from introspect.report.html import clean, items, table
 from introspect.report.text import (
-    count_verdicts, estimate, number, references, task_rows, word_of,
+    count_verdicts, estimate, number, reached_by_constants, references, task_rows, word_of,
 )
 from introspect.report.words import GLOSSARY, NAMES
 from introspect.runs.declared import arguments_of
@@ -112,12 +112,9 @@ def answer(arm: str, measures: dict[str, Any]) -> tuple[str, str]:
     if preference is not None:
         text += "; of the explanations that match one of the two labels there, "
         text += f"{number(preference)} match the model as it is now"
-    constant = (("Self", "majority_now", self_match), ("Orig", "majority", orig_match))
-    for name, key, share in constant:
-        if share <= measures[key]["mean"]:
-            best = number(measures[key]["mean"])
-            text += f". A constant explanation gets no less {name} ({best})"
-    return f"{arm}: {word}.", f"{text}."
+    shares = ("self", "orig", "majority_now", "majority")
+    constants = reached_by_constants({key: measures[key]["mean"] for key in shares})
+    return f"{arm}: {word}.", " ".join([f"{text}.", *constants])
 
 
 def contrast(gap: dict[str, Any], adjusted: dict[str, Any]) -> str:

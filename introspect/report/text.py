@@ -8,6 +8,7 @@ from typing import Any
 from introspect.report.html import aligned
 from introspect.report.summary import MOST_SHOWN
 from introspect.report.words import NAMES
+from introspect.runs.experiment import describe_arm
 from introspect.stats import interval, side_of
 
 WIDTH = 100  # columns
@@ -94,6 +95,7 @@ def show_run(result: dict[str, Any]) -> str:
         f"M0 knows {number(m0['known'])} of the clear answers{first}; the cue changes "
         f"{number(m0['changed'])} of its answers.",
         f"In this run {leaning(result)}; the interval is over its facts, not over seeds.",
+        *reached_by_constants(result),
     ]
     title = f"{result['task']}: arm {result['arm']}, seed {result['seed']}"
     lines = [title, aligned(rows), *(textwrap.fill(note, WIDTH) for note in notes)]
@@ -103,6 +105,20 @@ def show_run(result: dict[str, Any]) -> str:
         tasks = [[t, *(number(part[k]) for k in keys)] for t, part in result["tasks"].items()]
         lines[2:2] = [aligned([head, *tasks])]
     return "\n".join(lines)
+
+
+def reached_by_constants(shares: Mapping[str, float]) -> list[str]:
+    """A sentence for each of Self and Orig that a constant explanation reaches too.
+
+    >>> reached_by_constants({"self": 0.2, "majority_now": 0.3, "orig": 0.4, "majority": 0.3})
+    ['A constant explanation gets no less Self (0.300).']
+    """
+    best = {"self": "majority_now", "orig": "majority"}
+    return [
+        f"A constant explanation gets no less {NAMES[key]} ({number(shares[constant])})."
+        for key, constant in best.items()
+        if shares[key] <= shares[constant]
+    ]
 
 
 def leaning(result: dict[str, Any]) -> str:
@@ -144,7 +160,7 @@ def show_study(study: dict[str, Any]) -> str:
         means += [estimate(change["gap"], "gap"), number(change["adjusted"]["mean"], "gap")]
         rows.append([pair, str(change["gap"]["n"]), *means, "", "", "paired difference"])
     tables = [aligned(rows), *([aligned(tasks)] if (tasks := task_rows(arms)) else [])]
-    notes = [f"{arm}: {study['words'][arm]} ({study['fields'][arm]})" for arm in arms]
+    notes = [f"{arm}: {describe_arm(study['words'][arm], study['fields'][arm])}" for arm in arms]
     notes += [f"all arms: {study['shared']}"] if study["shared"] else []
     notes += [v for v in dict.fromkeys(m["verdict"] for m in arms.values()) if ":" in v]
     notes += [f"diverged: {text}" for text in study["failed"]]

@@ -81,7 +81,8 @@ def read_experiment(name: str) -> Experiment:
     """The experiment that a file declares; an arm without words of its own has its fields."""
     module, attribute = load_own(name)
     found = getattr(module, attribute, None)
-    if wrong := next(problems(found, attribute), None):
+    there = [key for key, value in vars(module).items() if isinstance(value, Experiment)]
+    if wrong := next(problems(found, attribute, there), None):
         raise Refused(f"{name}: {wrong}")
     path = Path(name.rpartition(":")[0])
     return run_user_code(name, path, lambda: replace(found, words=fields_in_words(found)))
@@ -95,10 +96,14 @@ def load_own(name: str) -> tuple[Any, str]:
     return load_module(Path(path), name), attribute
 
 
-def problems(found: Any, attribute: str) -> Iterator[str]:
-    """What keeps an object from being an experiment. Only the first problem is sure to be one."""
+def problems(found: Any, attribute: str, there: Sequence[str]) -> Iterator[str]:
+    """What keeps an object from being an experiment. Only the first problem is sure to be one.
+
+    Args:
+        there: the names of the experiments that its file has.
+    """
     if not isinstance(found, Experiment):
-        yield f"the file must have an Experiment {attribute}"
+        yield f"the file must have an Experiment {attribute}; it has {', '.join(there) or 'none'}"
     if wrong := misfit(vars(found), FORM):
         yield wrong
     if not found.arms or found.n_seed < 1:

@@ -145,3 +145,12 @@ def world_of(seed: int) -> int:
 def show_fields(fields: Fields) -> str:
     """Fields in one line, "the defaults" where there is none."""
     return ", ".join(f"{k}={v}" for k, v in fields.items()) or "the defaults"
+
+
+def describe_arm(words: str, fields: str) -> str:
+    """An arm in words, and by its fields where these are not its words.
+
+    >>> describe_arm("slow", "learning_rate=0.0001"), describe_arm("the defaults", "the defaults")
+    ('slow (learning_rate=0.0001)', 'the defaults')
+    """
+    return words if words == fields else f"{words} ({fields})"

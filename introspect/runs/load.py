@@ -87,7 +87,10 @@ def load_run(out: Path, config: Config, cache: Path, device: str, at: int | None
     files = [folder / "state.pt" for _, folder in checkpoint.numbered(parent)]
     largest = max(map(os.path.getsize, filter(os.path.isfile, files)), default=0)
     if largest < least_bytes(config):  # else a line of text could ask for any amount of memory
-        raise Refused(f"{out}: must hold a checkpoint of a model as large as in its config.json")
+        raise Refused(
+            f"{parent}: must hold a checkpoint of the model in {out / 'config.json'}; these are "
+            "smaller, so cut short or of another model: remove them to begin again"
+        )
     for name in config.tasks:
         labels = labels_folder(config, name, cache, device)
         if not os.path.isdir(labels):

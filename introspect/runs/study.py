@@ -21,7 +21,7 @@ from introspect.runs.build import check_sizes, sources
 from introspect.runs.cli import Command, n_core
 from introspect.runs.declared import find_experiment
 from introspect.runs.device import default_stack, resolve_device
-from introspect.runs.experiment import Experiment, draws_of, show_fields
+from introspect.runs.experiment import Experiment, describe_arm, draws_of, show_fields
 from introspect.runs.jobs import (
     Failure,
     Job,
@@ -227,6 +227,8 @@ def make_runs(
         plan += f"\n{stacked} of {len(own)} runs are trained in stacks of up to {workspace.stack}"
     if share.size > 1:
         plan += f"\nprocess {share.rank} of {share.size} has {len(own)} of {len(jobs)} runs"
+        if not own:
+            plan += "; those of a world stay together, and all need the same --seed and --seeds"
     print(f"{plan}\n{made}; {len(todo)} to make, about {minutes:.1f} min", file=sys.stderr)
     failures = make_todo(todo, workspace, what) if todo else []
     diverged = {failure.job for failure in failures}
@@ -273,7 +275,7 @@ def describe_plan(workspace: Workspace, settings: Sequence[Setting], seeds: Sequ
         lines.append(f"{setting.experiment} on {setting.task}: {n} arms, {words}")
         for arm in experiment.arms if len(settings) == 1 and not experiment.dials else ():
             sets = show_fields(experiment.sets(arm, min(seeds)))
-            lines.append(f"  {arm}: {experiment.say(arm)} ({sets})")
+            lines.append(f"  {arm}: {describe_arm(experiment.say(arm), sets)}")
     return "\n".join(lines)
 
 
