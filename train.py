@@ -62,7 +62,8 @@ def train_study(command: Command, workspace, setting) -> int:
     for text in made.failed:
         print(f"diverged: {text}", file=sys.stderr)
     if any(made.runs.values()):
-        print(show_study(write_setting(out, setting, made, workspace.overrides)))
+        study, came = write_setting(out, setting, made, workspace.overrides)
+        print("\n".join(filter(None, [show_study(study), came])))
         print(f"in {out}: report.html, report.md, result.json; runs in {workspace.root / 'runs'}")
     return DIVERGED if made.failed else DONE
 

@@ -123,6 +123,7 @@ def test_an_own_experiment_runs_in_workers_and_its_claims_are_judged(mine, capsy
     heard = capsys.readouterr()
     assert "mine.py:RATES on weather.py:Weather: 3 arms, seeds 0, 1, 2" in heard.err
     assert "few: a rate of {much} (learning_rate=0.05)" in heard.out
+    assert "claims, in the report: 2 rows: 2 undecided (3 worlds are too few)." in heard.out
     rows = read_lines(mine / "out" / FOLDER / "runs.jsonl", {})
     assert [(row["arm"], row["seed"]) for row in rows[:4]] == [
         ("few", 0), ("zero/one", 0), ("drawn", 0), ("few", 1)]
@@ -142,6 +143,9 @@ def test_an_own_experiment_runs_in_workers_and_its_claims_are_judged(mine, capsy
     assert r1.endswith("undecided (3 worlds are too few)")
     assert r2.startswith("R2     gap of few") and "2 rows: " in heard.out
     assert (mine / "out" / FOLDER / "report.md").read_text() == report
+
+    assert train.main([OWN, "--device=cpu", "--max_steps=2", "--seeds=1", "--jobs=1"]) == 0
+    assert "claims: not judged, since flags changed max_steps" in capsys.readouterr().out
 
     broken = SOURCE.replace('value_difference("few", "zero/one", "self")', 'value("fw", "self")')
     (mine / "broken.py").write_text(broken)

@@ -7,6 +7,7 @@ from typing import Any
 
 from introspect.files import write_json, write_text
 from introspect.lab.headlines import HEADLINES
+from introspect.lab.own_claims import list_own_claims
 from introspect.lab.registration import hash_registration
 from introspect.lab.tables import (
     as_dict, claim_blocks, claims_page, count_verdicts, main_row, mechanism_page, objections_page,
@@ -60,15 +61,22 @@ def write_archives(out: Path, gathered: dict[Setting, Gathered]) -> None:
 
 def write_setting(
     out: Path, setting: Setting, gathered: Gathered, overrides: dict[str, Any]
-) -> dict[str, Any]:
-    """The folder of one study, with the claims that rest on it unless the user changed a field."""
+) -> tuple[dict[str, Any], str]:
+    """The folder of one study, with the claims that rest on it unless the user changed a field.
+
+    Returns:
+        What is shown of the study, and what came of the claims, "" where there are none.
+    """
     rows = [] if overrides else rows_of({setting: gathered}, 0)
     measured = [as_dict(row) for row in rows if row.interval["n"]]
     blocks = claim_blocks(measured, {})
     if n_left := len(rows) - len(measured):
         command = f"python eval.py experiment {setting.experiment}"
         blocks.append(clean(f"{n_left} more rows need further measurements: `{command}`."))
-    return write_study(out, setting, gathered, overrides, blocks)
+    came = f"claims, in the report: {count_verdicts(measured)}" if measured else ""
+    if overrides and list_own_claims([setting]):
+        came = f"claims: not judged, since flags changed {', '.join(overrides)}"
+    return write_study(out, setting, gathered, overrides, blocks), came
 
 
 def write_claims(results: Path, claims: dict[str, Any]) -> None:
