@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from introspect.analysis import lines, score
+from introspect.analysis.hypotheses import FEWEST
 from introspect.fields import Refused, check_fields, option
 from introspect.reading import read_json
 from introspect.runs.build import build
@@ -207,7 +208,7 @@ def count_errors(config: CalibrateConfig) -> int:
 class LabConfig:
     """How claims are judged. Runs that are there are not made again."""
 
-    seeds: int = option(6, "how many worlds; fewer than 6 decide nothing", 1, 1000)
+    seeds: int = option(FEWEST, "how many worlds; fewer than the default decide nothing", 1, 1000)
     seed: int = option(0, "the first of them", 0, 10**6)
     draws: int = option(
         1, "draws of co-training of each world, at most: our own questions have one", 1, 4

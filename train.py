@@ -62,8 +62,10 @@ def train_study(command: Command, workspace, setting) -> int:
     for text in made.failed:
         print(f"diverged: {text}", file=sys.stderr)
     if any(made.runs.values()):
-        study, came = write_setting(out, setting, made, workspace.overrides)
-        print("\n".join(filter(None, [show_study(study), came])))
+        study, outcome = write_setting(out, setting, made, workspace.overrides)
+        print(show_study(study))
+        if outcome:
+            print(outcome)
         print(f"in {out}: report.html, report.md, result.json; runs in {workspace.root / 'runs'}")
     return DIVERGED if made.failed else DONE
 

@@ -88,7 +88,8 @@ def assignments(text: str, kinds: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def initials(name: str) -> str:
+def initials_of(name: str) -> str:
+    """The first letters of the words of a flag, as in lr for --learning_rate."""
     return "".join(word[:1] for word in name.lstrip("-").split("_"))
 
 
@@ -99,6 +100,6 @@ def nearest(name: str, names: Iterable[str]) -> str:
     ' (did you mean --learning_rate?)'
     """
     names = list(names)
-    close = [full for full in names if initials(full) == name.lstrip("-")]
+    close = [full for full in names if initials_of(full) == name.lstrip("-")]
     close += difflib.get_close_matches(name, names, n=1)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -120,3 +120,26 @@ def test_a_payload_that_the_check_would_miss_is_still_not_executed(tmp_path, mon
     assert not (tmp_path / "executed").exists()
     torch.load(checked_archive(evil, 2000), weights_only=False)  # the payload does work
     assert (tmp_path / "executed").exists()
+
+
+def test_packed_numbers_and_long_pickles_are_not_unpacked(tmp_path):
+    """What would take a thousand times its bytes in memory."""
+    zeros = io.BytesIO()
+    torch.save({"w": torch.zeros(2**20)}, zeros)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(zeros) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+    assert len(packed.getvalue()) < 2**14
+    with pytest.raises(ValueError, match="must not have more in it"):
+        checked_archive(packed.getvalue(), 2**23)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data/0", os.urandom(100))  # as large as before
+    with pytest.raises(ValueError, match="must not be compressed"):
+        checked_archive(packed.getvalue(), 2**23)
+    names = io.BytesIO()
+    torch.save({str(i): i for i in range(10**5)}, names)
+    with pytest.raises(ValueError, match="pickle is too large"):
+        checked_archive(names.getvalue(), 1000)
+    checked_archive(zeros.getvalue(), 2**22)

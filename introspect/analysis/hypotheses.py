@@ -15,6 +15,7 @@ import numpy as np
 from introspect.stats import t_cdf
 from introspect.streams import rng
 
+FEWEST = 6  # worlds with which the exact sign-flip test can go below 5 %: 2 / 2^n
 EXACT, DRAWN = 20, 2**18  # most values whose signs are all tried; signs that are drawn for more
 
 

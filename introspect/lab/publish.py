@@ -73,10 +73,10 @@ def write_setting(
     if n_left := len(rows) - len(measured):
         command = f"python eval.py experiment {setting.experiment}"
         blocks.append(clean(f"{n_left} more rows need further measurements: `{command}`."))
-    came = f"claims, in the report: {count_verdicts(measured)}" if measured else ""
+    outcome = f"claims, in the report: {count_verdicts(measured)}" if measured else ""
     if overrides and list_own_claims([setting]):
-        came = f"claims: not judged, since flags changed {', '.join(overrides)}"
-    return write_study(out, setting, gathered, overrides, blocks), came
+        outcome = f"claims: not judged, since flags changed {', '.join(overrides)}"
+    return write_study(out, setting, gathered, overrides, blocks), outcome
 
 
 def write_claims(results: Path, claims: dict[str, Any]) -> None:

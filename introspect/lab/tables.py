@@ -166,6 +166,11 @@ def stands(row: dict[str, Any]) -> bool:
     return row["verdict"] in ("supported", "holds")
 
 
+def contradicts(row: dict[str, Any]) -> bool:
+    """Whether a row came out against its claim, corrected or not."""
+    return row["verdict"].startswith("contradicted")
+
+
 def readme_table(claims: dict[str, Any]) -> str:
     """One row a claim that was judged, with its main number and how many of its rows stand."""
     lines = [["claim", "in words", "paper", "here", "verdict", "rows"]]
@@ -176,7 +181,7 @@ def readme_table(claims: dict[str, Any]) -> str:
         row = main_row(name, rows)
         told = f"{headline.unit} {estimate(row, 'gap')}"
         kept = f"{sum(map(stands, rows))}/{sum(row['family'] > 0 for row in rows)}"
-        n_against = sum(row["verdict"].startswith("contradicted") for row in rows)
+        n_against = sum(map(contradicts, rows))
         verdict = row["verdict"] + f", {n_against} contradicted" * bool(n_against)
         lines.append([name, headline.says, headline.paper, told, verdict, kept])
     return table(lines)
@@ -240,11 +245,10 @@ def overview_rows(claims: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]
     claims, then the rows of it that are contradicted."""
     shown = []
     for name in OVERVIEW:
-        of_claim = [row for row in claims["rows"] if row["name"] == name]
-        against = [row for row in of_claim if row["verdict"].startswith("contradicted")]
-        if of_claim:
-            main = main_row(name, claims["rows"])
+        if rows := [row for row in claims["rows"] if row["name"] == name]:
+            main = main_row(name, rows)
             shown.append((f"{name}  {HEADLINES[name].says}", main["says"], main))
+            against = filter(contradicts, rows)
             shown += [(f"{name}  but not in this row", row["says"], row) for row in against]
     return shown
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from introspect.analysis.hypotheses import differs, keep_gates, within
+from introspect.analysis.hypotheses import FEWEST, differs, keep_gates, within
 from introspect.lab.claim import FAMILIES, SMALLEST, Claim
 from introspect.lab.claims import CLAIMS
 from introspect.lab.own_claims import list_own_claims
@@ -131,7 +131,7 @@ def judge(
         return "explores"
     both = [estimate] if also is None else [estimate, also]
     n = min(each["n"] for each in both)
-    if p is None or n < 6:
+    if p is None or n < FEWEST:
         return f"undecided ({n} worlds are too few)"
     agrees = "supported" if claim.by_paper else "holds"
     if claim.within:

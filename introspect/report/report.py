@@ -8,7 +8,7 @@ from typing import Any
 
 from introspect.report.html import clean, items, table
 from introspect.report.text import (
-    count_verdicts, estimate, number, reached_by_constants, references, task_rows, word_of,
+    compare_to_constants, count_verdicts, estimate, number, references, task_rows, word_of,
 )
 from introspect.report.words import GLOSSARY, NAMES
 from introspect.runs.declared import arguments_of
@@ -113,7 +113,7 @@ def answer(arm: str, measures: dict[str, Any]) -> tuple[str, str]:
         text += "; of the explanations that match one of the two labels there, "
         text += f"{number(preference)} match the model as it is now"
     shares = ("self", "orig", "majority_now", "majority")
-    constants = reached_by_constants({key: measures[key]["mean"] for key in shares})
+    constants = compare_to_constants({key: measures[key]["mean"] for key in shares})
     return f"{arm}: {word}.", " ".join([f"{text}.", *constants])
 
 

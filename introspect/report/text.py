@@ -95,7 +95,7 @@ def show_run(result: dict[str, Any]) -> str:
         f"M0 knows {number(m0['known'])} of the clear answers{first}; the cue changes "
         f"{number(m0['changed'])} of its answers.",
         f"In this run {leaning(result)}; the interval is over its facts, not over seeds.",
-        *reached_by_constants(result),
+        *compare_to_constants(result),
     ]
     title = f"{result['task']}: arm {result['arm']}, seed {result['seed']}"
     lines = [title, aligned(rows), *(textwrap.fill(note, WIDTH) for note in notes)]
@@ -107,10 +107,10 @@ def show_run(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def reached_by_constants(shares: Mapping[str, float]) -> list[str]:
+def compare_to_constants(shares: Mapping[str, float]) -> list[str]:
     """A sentence for each of Self and Orig that a constant explanation reaches too.
 
-    >>> reached_by_constants({"self": 0.2, "majority_now": 0.3, "orig": 0.4, "majority": 0.3})
+    >>> compare_to_constants({"self": 0.2, "majority_now": 0.3, "orig": 0.4, "majority": 0.3})
     ['A constant explanation gets no less Self (0.300).']
     """
     best = {"self": "majority_now", "orig": "majority"}

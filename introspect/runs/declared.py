@@ -80,12 +80,10 @@ def arguments_of(name: str) -> list[str]:
 def read_experiment(name: str) -> Experiment:
     """The experiment that a file declares; an arm without words of its own has its fields."""
     module, attribute = load_own(name)
-    found = getattr(module, attribute, None)
-    there = [key for key, value in vars(module).items() if isinstance(value, Experiment)]
-    if wrong := next(problems(found, attribute, there), None):
+    if wrong := next(problems(module, attribute), None):
         raise Refused(f"{name}: {wrong}")
     path = Path(name.rpartition(":")[0])
-    return run_user_code(name, path, lambda: replace(found, words=fields_in_words(found)))
+    return run_user_code(name, path, lambda: say_arms(getattr(module, attribute)))
 
 
 def load_own(name: str) -> tuple[Any, str]:
@@ -96,13 +94,12 @@ def load_own(name: str) -> tuple[Any, str]:
     return load_module(Path(path), name), attribute
 
 
-def problems(found: Any, attribute: str, there: Sequence[str]) -> Iterator[str]:
-    """What keeps an object from being an experiment. Only the first problem is sure to be one.
-
-    Args:
-        there: the names of the experiments that its file has.
-    """
+def problems(module: Any, attribute: str) -> Iterator[str]:
+    """What keeps this attribute of a module from being an experiment. Only the first problem is
+    sure to be one."""
+    found = getattr(module, attribute, None)
     if not isinstance(found, Experiment):
+        there = [key for key, value in vars(module).items() if isinstance(value, Experiment)]
         yield f"the file must have an Experiment {attribute}; it has {', '.join(there) or 'none'}"
     if wrong := misfit(vars(found), FORM):
         yield wrong
@@ -115,9 +112,10 @@ def problems(found: Any, attribute: str, there: Sequence[str]) -> Iterator[str]:
         yield "seed must be in no arm: every arm has the same seeds"
 
 
-def fields_in_words(experiment: Experiment) -> dict[str, str]:
+def say_arms(experiment: Experiment) -> Experiment:
+    """The experiment with words for every arm: its fields, where it has none of its own."""
     arms = {arm: show_fields(experiment.sets(arm, 0)) for arm in experiment.arms}
-    return arms | experiment.words
+    return replace(experiment, words=arms | experiment.words)
 
 
 def make_grid(dials: Sequence[str]) -> Experiment:
@@ -153,7 +151,7 @@ def make_grid(dials: Sequence[str]) -> Experiment:
         open="the choice among arms: one that was chosen for its gap needs seeds of its own.",
         dials=tuple(values),
     )
-    return replace(grid, words=fields_in_words(grid))
+    return say_arms(grid)
 
 
 def literal(text: str) -> Any:

@@ -228,7 +228,7 @@ def make_runs(
     if share.size > 1:
         plan += f"\nprocess {share.rank} of {share.size} has {len(own)} of {len(jobs)} runs"
         if not own:
-            plan += "; those of a world stay together, and all need the same --seed and --seeds"
+            plan += "; whole worlds are shared, so processes all need the same --seed and --seeds"
     print(f"{plan}\n{made}; {len(todo)} to make, about {minutes:.1f} min", file=sys.stderr)
     failures = make_todo(todo, workspace, what) if todo else []
     diverged = {failure.job for failure in failures}

@@ -8,7 +8,7 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -42,22 +42,19 @@ def find_task(name: str) -> type:
         near = nearest(name, TASKS)
         raise Refused(f"--task={name}: must be of {', '.join(TASKS)}, or FILE.py:CLASS{near}")
     module = load_module(Path(path), f"--task={name}")
-    task = getattr(module, class_name, None)
-    classes = {key: value for key, value in vars(module).items() if isinstance(value, type)}
-    there = [key for key, value in classes.items()
-             if is_dataclass(value) and value.__module__ == module.__name__]  # fmt: skip
-    if wrong := next(problems(task, path, class_name, there), None):
+    if wrong := next(problems(module, path, class_name), None):
         raise Refused(f"--task={name}: {wrong}")
-    return task
+    return getattr(module, class_name)
 
 
-def problems(task: Any, path: str, class_name: str, there: Sequence[str]) -> Iterator[str]:
-    """What keeps an object from being a task. Only the first problem is sure to be one.
-
-    Args:
-        there: the names of the dataclasses that its file has.
-    """
+def problems(module: Any, path: str, class_name: str) -> Iterator[str]:
+    """What keeps this attribute of a module from being a task. Only the first problem is sure to be
+    one."""
+    task = getattr(module, class_name, None)
     if not (isinstance(task, type) and is_dataclass(task)):
+        there = [key for key, value in vars(module).items()
+                 if isinstance(value, type) and is_dataclass(value)
+                 and value.__module__ == module.__name__]  # fmt: skip
         yield f"{path} must have a dataclass {class_name}; it has {', '.join(there) or 'none'}"
     if not task.__dataclass_params__.frozen:
         yield "must be frozen, @dataclass(frozen=True)"
